@@ -1,0 +1,4 @@
+from . import wechat_api
+from . import wechat_crypto
+from . import wechat_errors
+from . import wechat_xml

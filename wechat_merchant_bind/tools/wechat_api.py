@@ -1,0 +1,334 @@
+"""A client of WeChat's HTTP API on ``requests``.
+
+Source of the calls: WeChat's API reference for service accounts (https://developers.weixin.qq.com/doc/service/api/).
+No text that this module raises holds an access token, a secret, an OpenID or the address of a call with its query.
+"""
+
+import http.cookiejar
+import ipaddress
+import json
+import os
+import re
+import ssl
+import threading
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError, NewConnectionError
+
+from .wechat_errors import WechatAmbiguous, WechatNotSent, from_response
+
+DEFAULT_BASE_URL = "https://api.weixin.qq.com"
+BACKUP_HOST = "api2.weixin.qq.com"  # "disaster recovery" in WeChat's guide on API domains
+
+MAX_RESPONSE_BYTES = 2 * 1024 * 1024
+POOL_SIZE = 64
+
+_SANDBOX_HOST = "sandbox"  # its name in the project's compose network
+_SECRET_NAMES = ("access_token", "secret", "openid", "touser")
+
+_sessions = {}
+_sessions_lock = threading.Lock()
+
+
+class WechatUrlError(ValueError):
+    """A base URL cannot be used.
+
+    :param str code: ``invalid``, ``scheme`` (neither http nor https), ``credentials``, ``query`` or ``fragment`` (the URL
+        has one), ``insecure`` (plain http where it is not allowed)
+    """
+
+    def __init__(self, code, message):
+        super().__init__(message)
+        self.code = code
+
+
+def check_base_url(url, allow_insecure):
+    """Return a base URL in its normal form: lower case, no default port, no slash at the end.
+
+    :param str url: address of WeChat's API or of a stand-in, a path is allowed
+    :param bool allow_insecure: whether plain http is allowed to this machine or the compose network's sandbox
+    :rtype: str
+    :raise WechatUrlError: if it cannot be used
+    """
+    url = (url or "").strip()
+    # urlsplit drops tabs and line breaks, and servers disagree on what a backslash is
+    if re.search(r"[\s\\\x00-\x1f\x7f]", url):
+        raise WechatUrlError("invalid", "The URL holds a character that no URL has")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise WechatUrlError("invalid", "The URL is malformed") from None
+    if parts.scheme not in ("http", "https"):
+        raise WechatUrlError("scheme", "The URL must begin with https://")
+    if "@" in parts.netloc:
+        raise WechatUrlError("credentials", "The URL must not hold a user or password")
+    if "?" in url:
+        raise WechatUrlError("query", "The URL must not have a query")
+    if "#" in url:
+        raise WechatUrlError("fragment", "The URL must not have a fragment")
+    if not _is_host(host) or port == 0:
+        raise WechatUrlError("invalid", "The URL names no valid host")
+    if parts.scheme == "http" and not (allow_insecure and _is_local(host)):
+        raise WechatUrlError("insecure", "Plain http is only for a sandbox on this machine")
+    netloc = f"[{host}]" if ":" in host else host
+    if port not in (None, {"http": 80, "https": 443}[parts.scheme]):
+        netloc += f":{port}"
+    return f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}"
+
+
+class WechatClient:
+    """The API of WeChat; threads may share one.
+
+    :param str base_url: from :func:`check_base_url`
+    :param str backup_url: tried once if the request could not be written to ``base_url``; default: WeChat's own backup
+        domain if ``base_url`` is WeChat's, else none
+    :param timeout: seconds to connect, seconds without a byte of the answer
+    :param requests.Session session: default: the one that all clients of this process and URL share
+    """
+
+    def __init__(self, base_url, backup_url=None, timeout=(3.05, 10.0), session=None):
+        if backup_url is None and base_url == DEFAULT_BASE_URL:
+            backup_url = f"https://{BACKUP_HOST}"
+        self._urls = [url for url in (base_url, backup_url) if url]
+        self._timeout = timeout
+        self._session = session or _get_session(base_url)
+
+    def call(self, method, path, access_token=None, params=None, payload=None):
+        """Call an API and return its answer.
+
+        :param str method: ``GET`` or ``POST``
+        :param str path: begins with a slash
+        :param str access_token: sent in the query, as WeChat wants it
+        :param dict params: the rest of the query
+        :param dict payload: sent as JSON
+        :rtype: dict
+        :raise WechatError: the subclass that the table of errors gives for WeChat's errcode, :class:`WechatNotSent` if
+            the request was never written, :class:`WechatAmbiguous` if there was no answer or not one of WeChat's
+        """
+        params = dict(params or {})
+        if access_token is not None:
+            params["access_token"] = access_token
+        request = {"method": method, "params": params}
+        if payload is not None:
+            # raw UTF-8: WeChat refuses \uxxxx (40033) and shows it as it is in old templates
+            request["data"] = json.dumps(payload, ensure_ascii=False).encode()
+            request["headers"] = {"Content-Type": "application/json"}
+        answer = self._parse(path, self._send(path, request))
+        if answer.get("errcode") not in (None, 0, "0"):
+            secrets = [{**params, **(payload or {})}.get(name) for name in _SECRET_NAMES]
+            raise from_response(path, answer["errcode"], _redact(answer.get("errmsg"), secrets))
+        return answer
+
+    def stable_token(self, app_id, app_secret):
+        """Fetch the account's access token, in normal mode: all callers get the same one as long as it is valid.
+
+        :return: the token (512 characters and more) and the seconds it remains valid, at least 300
+        :rtype: tuple[str, int]
+        :raise WechatError: as :meth:`call`
+        """
+        path = "/cgi-bin/stable_token"
+        payload = {"grant_type": "client_credential", "appid": app_id, "secret": app_secret, "force_refresh": False}
+        answer = self.call("POST", path, payload=payload)
+        return _get(path, answer, "access_token", str), _get(path, answer, "expires_in", int)
+
+    def create_qr_code(self, access_token, scene_str, expire_seconds):
+        """Create a temporary parametric QR code.
+
+        :param str scene_str: 1 to 64 characters; comes back as the EventKey of a scan
+        :param int expire_seconds: at most 2592000 (30 days)
+        :return: ``ticket``, ``url`` (what the code says) and ``expire_seconds``
+        :rtype: dict
+        :raise WechatError: as :meth:`call`
+        """
+        path = "/cgi-bin/qrcode/create"
+        payload = {
+            "expire_seconds": expire_seconds,
+            "action_name": "QR_STR_SCENE",
+            "action_info": {"scene": {"scene_str": scene_str}},
+        }
+        answer = self.call("POST", path, access_token, payload=payload)
+        return {
+            "ticket": _get(path, answer, "ticket", str),
+            "url": _get(path, answer, "url", str),
+            "expire_seconds": _get(path, answer, "expire_seconds", int),
+        }
+
+    def get_all_private_template(self, access_token):
+        """Return the templates of the account.
+
+        :return: dicts with ``template_id``, ``title``, ``content``, ``example``, ``primary_industry`` and
+            ``deputy_industry``
+        :rtype: list[dict]
+        :raise WechatError: as :meth:`call`
+        """
+        path = "/cgi-bin/template/get_all_private_template"
+        return _get(path, self.call("GET", path, access_token), "template_list", list)
+
+    def user_info(self, access_token, openid):
+        """Return what WeChat tells about a user: ``subscribe`` is 1 for a follower, 0 for everybody else.
+
+        :rtype: dict
+        :raise WechatError: as :meth:`call`
+        """
+        path = "/cgi-bin/user/info"
+        answer = self.call("GET", path, access_token, params={"openid": openid})
+        _get(path, answer, "subscribe", int)
+        return answer
+
+    def get_callback_ips(self, access_token):
+        """Return the addresses that WeChat pushes from.
+
+        :rtype: list[str]
+        :raise WechatError: as :meth:`call`
+        """
+        path = "/cgi-bin/getcallbackip"
+        return _get(path, self.call("GET", path, access_token), "ip_list", list)
+
+    def _send(self, path, request):
+        """Return status and body, from the backup host if the request could not be written to the first."""
+        for url in self._urls:
+            try:
+                with self._session.request(
+                    url=url + path, timeout=self._timeout, allow_redirects=False, stream=True, **request
+                ) as response:
+                    return response.status_code, _read(response)
+            except (OSError, HTTPError) as exc:
+                failure = _describe(path, exc)
+            if not isinstance(failure, WechatNotSent):
+                break
+        # Outside of the handler: the exception of requests holds the URL with the token, and would be its context.
+        raise failure
+
+    def _parse(self, path, response):
+        """Return the JSON object of an answer."""
+        status, body = response
+        if status != 200:
+            raise WechatAmbiguous(path, errmsg=f"HTTP status {status}")
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise WechatAmbiguous(path, errmsg=f"the answer has more than {MAX_RESPONSE_BYTES} bytes")
+        try:
+            answer = json.loads(body)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise WechatAmbiguous(path, errmsg="the answer is not a JSON object")
+        return answer
+
+
+class _Connection(HTTPSConnection):
+    """Marks every failure before the first byte of a request.
+
+    urllib3 reports a TLS handshake that was reset or timed out as if it had happened while the answer was read.
+    """
+
+    def connect(self):
+        try:
+            super().connect()
+        except OSError as exc:
+            raise NewConnectionError(self, "TLS handshake failed") from exc
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _Adapter(HTTPAdapter):
+    """Uses :class:`_Connection`, with and without a proxy."""
+
+    _pool_classes = {"http": HTTPConnectionPool, "https": _HTTPSPool}
+
+    def init_poolmanager(self, *args, **kwargs):
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pool_classes
+
+    def proxy_manager_for(self, *args, **kwargs):
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = self._pool_classes
+        return manager
+
+
+def _get_session(base_url):
+    # by process: two processes must not speak on one inherited connection
+    key = os.getpid(), base_url
+    with _sessions_lock:
+        if key not in _sessions:
+            session = requests.Session()
+            session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, _Adapter(pool_maxsize=POOL_SIZE))
+            _sessions[key] = session
+        return _sessions[key]
+
+
+def _read(response):
+    body = bytearray()
+    for chunk in response.iter_content(64 * 1024):
+        body += chunk
+        if len(body) > MAX_RESPONSE_BYTES:
+            break
+    return bytes(body)
+
+
+def _describe(path, exc):
+    """Return our exception for one of requests, in words of our own."""
+    words = type(exc).__name__
+    cause = exc
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            words += f", {cause.verify_message}"
+        elif isinstance(cause, OSError) and cause.strerror:
+            words += f", {cause.strerror}"
+        cause = cause.__cause__ or cause.__context__
+    return (WechatNotSent if _is_unwritten(exc) else WechatAmbiguous)(path, errmsg=words)
+
+
+def _is_unwritten(exc):
+    if not isinstance(exc, requests.RequestException):
+        # requests wraps all errors of the network; what is left is a missing file of certificates
+        return isinstance(exc, OSError)
+    reason = getattr(exc.args[0], "reason", None) if exc.args else None
+    return isinstance(reason, NewConnectionError) or isinstance(
+        exc,
+        (
+            requests.exceptions.ConnectTimeout,
+            requests.exceptions.ProxyError,
+            requests.exceptions.InvalidURL,
+            requests.exceptions.InvalidSchema,
+        ),
+    )
+
+
+def _redact(text, secrets):
+    text = str(text or "")
+    for secret in secrets:
+        if secret:
+            text = text.replace(str(secret), "***")
+    return text
+
+
+def _get(path, answer, key, kind):
+    """Return a value that the answer must have."""
+    value = answer.get(key)
+    if not isinstance(value, kind) or value == "":
+        raise WechatAmbiguous(path, errmsg=f"the answer has no {key}")
+    return value
+
+
+def _is_host(host):
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return bool(re.fullmatch(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?", host))
+    return True
+
+
+def _is_local(host):
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in ("localhost", _SANDBOX_HOST)

@@ -1,0 +1,429 @@
+"""The one table of WeChat's error codes: what each means for us and what an admin can do about it.
+
+Sources: WeChat's list of error codes (https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html),
+the error tables of the SDK WxJava, and WeChat's developer community for 40241, 40252, 43117, 45065 and 45066.
+"""
+
+import enum
+import ipaddress
+import re
+from typing import NamedTuple
+
+
+class ErrorClass(enum.Enum):
+    """What a failure means for the call that met it."""
+
+    RETRY = "retry"  # certainly not done: repeat it, later
+    AMBIGUOUS = "ambiguous"  # perhaps done: repeat it only where WeChat recognises the repetition
+    TOKEN_STALE = "token_stale"  # not done: repeat it once with a fresh access token
+    UNREACHABLE = "unreachable"  # this person does not get it
+    TEMPLATE = "template"  # no message of this template, or with these values, can be sent
+    ACCOUNT = "account"  # the account or its settings need a person
+    UNDER_REVIEW = "under_review"  # WeChat decides later by itself: never repeat
+    PAUSED = "paused"  # not done: this API of this account has used up its quota
+    REPEATED = "repeated"  # WeChat takes it for a repetition of an earlier call
+    BUG = "bug"  # our request was malformed
+    DATA = "data"  # the content was refused
+    UNKNOWN = "unknown"  # never repeated, shown verbatim
+
+
+class ErrorInfo(NamedTuple):
+    """A row of the table; ``meaning`` and ``remedy`` are English sentences to translate."""
+
+    error_class: ErrorClass
+    meaning: str
+    remedy: str
+
+
+def _lt(text):
+    # The name is what Odoo's term extraction looks for; who shows the text translates it.
+    return text
+
+
+_SEND_LATER = _lt("Nothing to do: Odoo sends it later.")
+_NEW_TOKEN = _lt("Nothing to do: Odoo fetches a new access token and repeats the call once.")
+_REPORT = _lt("Report this to the developer of the module, with WeChat's text and the rid.")
+_FOLLOW_AGAIN = _lt("Ask the merchant to follow the Official Account again.")
+_CHECK_APP_ID = _lt("Copy the AppID from WeChat's developer platform again.")
+_CHECK_SECRET = _lt(
+    "Copy the AppSecret from WeChat's developer platform again, or reset it there if it is no longer known."
+)
+_ALLOW_IP = _lt("Add the address in WeChat's text to the IP allow-list on WeChat's developer platform.")
+_CONFIRM_IP = _lt("Let the administrator of the Official Account confirm the request in WeChat, then try again.")
+_CHECK_RIGHTS = _lt(
+    "Check in WeChat's console that the account is a verified Service Account and has this right."
+)
+_SYNC_TEMPLATES = _lt("Synchronise the templates and choose one that still exists.")
+
+ERRORS = {
+    # --- may be repeated ---
+    -1: ErrorInfo(
+        ErrorClass.AMBIGUOUS,
+        _lt("WeChat is busy and does not say whether it did the work."),
+        _lt("Try again in a moment."),
+    ),
+    43108: ErrorInfo(
+        ErrorClass.RETRY, _lt("Several messages were sent to the same follower at the same time."), _SEND_LATER
+    ),
+    43117: ErrorInfo(
+        ErrorClass.RETRY,
+        _lt("This follower was sent too many messages in a short time."),
+        _lt("Send this merchant fewer messages; Odoo tries again after some hours."),
+    ),
+    45009: ErrorInfo(
+        ErrorClass.PAUSED,
+        _lt("The daily quota of this API is used up."),
+        _lt("Wait until the next day, or ask for a higher quota in WeChat's console."),
+    ),
+    45011: ErrorInfo(
+        ErrorClass.PAUSED,
+        _lt("This API was called too often within a minute."),
+        _lt("Wait a minute, and lower the send rate of the account if it happens often."),
+    ),
+    48006: ErrorInfo(
+        ErrorClass.PAUSED,
+        _lt("The quota was reset too often this month."),
+        _lt("Wait until the next month."),
+    ),
+    40241: ErrorInfo(
+        ErrorClass.REPEATED,
+        _lt("WeChat takes this for a repetition of a message sent within the last 60 seconds."),
+        _lt("Ask the merchant whether the message has arrived before you send it again."),
+    ),
+    45065: ErrorInfo(
+        ErrorClass.REPEATED,
+        _lt("WeChat has already accepted a message with this number."),
+        _lt("Ask the merchant whether the message has arrived before you send it again."),
+    ),
+    45066: ErrorInfo(
+        ErrorClass.REPEATED,
+        _lt("A message with this number was sent too shortly before."),
+        _lt("Ask the merchant whether the message has arrived before you send it again."),
+    ),
+    40252: ErrorInfo(
+        ErrorClass.UNDER_REVIEW,
+        _lt("WeChat reviews the content of this message."),
+        _lt("Wait: WeChat delivers or blocks it within 30 minutes."),
+    ),
+    # --- access token ---
+    40001: ErrorInfo(ErrorClass.TOKEN_STALE, _lt("The access token is not the latest one."), _NEW_TOKEN),
+    40014: ErrorInfo(ErrorClass.TOKEN_STALE, _lt("The access token is not valid."), _NEW_TOKEN),
+    42001: ErrorInfo(ErrorClass.TOKEN_STALE, _lt("The access token has expired."), _NEW_TOKEN),
+    # --- recipient ---
+    43004: ErrorInfo(
+        ErrorClass.UNREACHABLE, _lt("The merchant does not follow the Official Account."), _FOLLOW_AGAIN
+    ),
+    50005: ErrorInfo(
+        ErrorClass.UNREACHABLE, _lt("The merchant does not follow the Official Account any more."), _FOLLOW_AGAIN
+    ),
+    43019: ErrorInfo(
+        ErrorClass.UNREACHABLE,
+        _lt("The merchant is on the blacklist of the Official Account."),
+        _lt("Take the merchant off the blacklist in WeChat's console."),
+    ),
+    43101: ErrorInfo(
+        ErrorClass.UNREACHABLE,
+        _lt("The merchant has not agreed to messages of this kind."),
+        _lt("Ask the merchant to allow them in WeChat."),
+    ),
+    48002: ErrorInfo(
+        ErrorClass.UNREACHABLE,
+        _lt("The merchant has switched off the messages of the Official Account."),
+        _lt("Ask the merchant to switch them on again in WeChat."),
+    ),
+    46004: ErrorInfo(
+        ErrorClass.UNREACHABLE,
+        _lt("This WeChat user does not exist."),
+        _lt("Unbind the merchant and bind the merchant again."),
+    ),
+    40003: ErrorInfo(
+        ErrorClass.UNREACHABLE,
+        _lt("The OpenID is not one of this Official Account."),
+        _lt("If it happens to many merchants, check that the AppID is the one they were bound with."),
+    ),
+    50002: ErrorInfo(
+        ErrorClass.UNREACHABLE,
+        _lt("The merchant's WeChat account or the Official Account is restricted."),
+        _lt("If it happens to many merchants, look for a notice in WeChat's console."),
+    ),
+    45015: ErrorInfo(
+        ErrorClass.UNREACHABLE,
+        _lt("The time to answer this user has passed, or the user does not follow any more."),
+        _lt("Send a template message instead."),
+    ),
+    45047: ErrorInfo(
+        ErrorClass.UNREACHABLE,
+        _lt("This user was already sent as many answers as WeChat allows."),
+        _lt("Send a template message instead."),
+    ),
+    # --- template and content ---
+    40037: ErrorInfo(
+        ErrorClass.TEMPLATE, _lt("The Official Account has no template with this number."), _SYNC_TEMPLATES
+    ),
+    43100: ErrorInfo(
+        ErrorClass.TEMPLATE,
+        _lt("The template was changed too often, or WeChat has withdrawn it."),
+        _SYNC_TEMPLATES,
+    ),
+    47003: ErrorInfo(
+        ErrorClass.TEMPLATE,
+        _lt("A value is empty or breaks the rules of its field; WeChat's text names the field."),
+        _lt("Correct that line of the template."),
+    ),
+    40165: ErrorInfo(
+        ErrorClass.TEMPLATE,
+        _lt("The mini program has no such page."),
+        _lt("Correct the page that the template opens."),
+    ),
+    45026: ErrorInfo(
+        ErrorClass.TEMPLATE,
+        _lt("The Official Account has as many templates as WeChat allows."),
+        _lt("Delete a template that is not used in WeChat's console."),
+    ),
+    45168: ErrorInfo(
+        ErrorClass.DATA,
+        _lt("The message holds a word that WeChat does not allow."),
+        _lt("Change the text and send it again."),
+    ),
+    # --- account ---
+    40013: ErrorInfo(ErrorClass.ACCOUNT, _lt("The AppID is wrong."), _CHECK_APP_ID),
+    41002: ErrorInfo(ErrorClass.ACCOUNT, _lt("The AppID is missing."), _CHECK_APP_ID),
+    40125: ErrorInfo(ErrorClass.ACCOUNT, _lt("The AppSecret is wrong."), _CHECK_SECRET),
+    41004: ErrorInfo(ErrorClass.ACCOUNT, _lt("The AppSecret is missing."), _CHECK_SECRET),
+    40243: ErrorInfo(
+        ErrorClass.ACCOUNT,
+        _lt("The AppSecret is frozen."),
+        _lt("Unfreeze it on WeChat's developer platform; that takes effect after 10 minutes."),
+    ),
+    40164: ErrorInfo(ErrorClass.ACCOUNT, _lt("WeChat does not know the address of this server."), _ALLOW_IP),
+    61004: ErrorInfo(ErrorClass.ACCOUNT, _lt("WeChat does not know the address of this server."), _ALLOW_IP),
+    **dict.fromkeys(
+        (89501, 89502, 89503, 89504, 89505),
+        ErrorInfo(
+            ErrorClass.ACCOUNT,
+            _lt("The administrator of the Official Account must confirm this server's address."),
+            _CONFIRM_IP,
+        ),
+    ),
+    89506: ErrorInfo(
+        ErrorClass.ACCOUNT,
+        _lt("The administrator of the Official Account refused this server's address twice."),
+        _lt("Agree with the administrator and try again after 24 hours."),
+    ),
+    89507: ErrorInfo(
+        ErrorClass.ACCOUNT,
+        _lt("The administrator of the Official Account refused this server's address."),
+        _lt("Agree with the administrator and try again after one hour."),
+    ),
+    48001: ErrorInfo(
+        ErrorClass.ACCOUNT, _lt("The Official Account has no right to use this API."), _CHECK_RIGHTS
+    ),
+    48004: ErrorInfo(
+        ErrorClass.ACCOUNT,
+        _lt("WeChat has banned the Official Account from this API because of a violation."),
+        _lt("Look for the notice in WeChat's console and follow it."),
+    ),
+    43107: ErrorInfo(
+        ErrorClass.ACCOUNT,
+        _lt("WeChat has banned the Official Account from sending subscription messages."),
+        _lt("Look for the notice in WeChat's console and follow it."),
+    ),
+    45029: ErrorInfo(
+        ErrorClass.ACCOUNT,
+        _lt("The Official Account has as many QR codes as WeChat allows."),
+        _lt("Use temporary codes instead of permanent ones."),
+    ),
+    # --- ours ---
+    40033: ErrorInfo(ErrorClass.BUG, _lt("The request had escaped characters."), _REPORT),
+    41001: ErrorInfo(ErrorClass.BUG, _lt("The request had no access token."), _REPORT),
+    47001: ErrorInfo(ErrorClass.BUG, _lt("The request was malformed."), _REPORT),
+    76003: ErrorInfo(ErrorClass.BUG, _lt("The request named an API that does not exist."), _REPORT),
+    # --- nothing certain is known ---
+    42007: ErrorInfo(
+        ErrorClass.UNKNOWN,
+        _lt("A user's authorisation has ended because the user changed the WeChat password."),
+        _lt("Ask the user to log in again."),
+    ),
+    43116: ErrorInfo(ErrorClass.UNKNOWN, _lt("WeChat refused the message; the reason is not documented."), _REPORT),
+}
+
+_UNKNOWN = ErrorInfo(
+    ErrorClass.UNKNOWN,
+    _lt("WeChat refused the request with a code that this module does not know."),
+    _lt("Look the code up in WeChat's list of error codes."),
+)
+_NOT_SENT = ErrorInfo(
+    ErrorClass.RETRY,
+    _lt("WeChat could not be reached."),
+    _lt("Check this server's Internet connection, name resolution, proxy and certificates."),
+)
+_NO_ANSWER = ErrorInfo(
+    ErrorClass.AMBIGUOUS,
+    _lt("WeChat did not answer, or with something that is not an answer of WeChat."),
+    _lt("Try again in a moment. If it stays, check the API address and the proxy."),
+)
+
+# Where an access token is fetched, 40001 speaks of the AppSecret: there is no token yet that could be stale.
+TOKEN_PATHS = ("/cgi-bin/stable_token", "/cgi-bin/token")
+
+ERRMSG_MAX_LENGTH = 500
+_INT32 = range(-(2**31), 2**31)  # what an Integer of Odoo holds
+
+
+class WechatError(Exception):
+    """A call to WeChat failed.
+
+    ``str()`` of it may be logged: who creates it keeps tokens, secrets and OpenIDs out of ``errmsg``.
+
+    :param str path: path of the call, without host and query
+    :param int errcode: ``None`` if WeChat gave none
+    :param str errmsg: WeChat's text, or ours if WeChat gave none
+    :param ErrorInfo info: what it means, if that differs from the table's row of ``errcode``
+    """
+
+    default_info = _UNKNOWN
+
+    def __init__(self, path, errcode=None, errmsg="", info=None):
+        super().__init__(path, errcode, errmsg)
+        self.path = path
+        self.errcode = errcode
+        self.errmsg = errmsg
+        match = re.search(r"\brid:\s*([\w-]+)", errmsg)
+        self.rid = match[1] if match else None  # WeChat's support asks for it
+        self._info = info
+
+    def __str__(self):
+        code = "" if self.errcode is None else f"{self.errcode} "
+        return f"{self.path}: {code}{self.errmsg}"
+
+    @property
+    def info(self):
+        """What the failure means and what to do.
+
+        :rtype: ErrorInfo
+        """
+        return self._info or ERRORS.get(self.errcode, self.default_info)
+
+
+class WechatRetry(WechatError):
+    """Certainly not done; may be repeated later."""
+
+
+class WechatNotSent(WechatRetry):
+    """The request was never written: no connection (refused, DNS, proxy, TLS, timeout of the connect)."""
+
+    default_info = _NOT_SENT
+
+
+class WechatAmbiguous(WechatError):
+    """Perhaps done: -1, no answer, or an answer that is not one of WeChat's (5xx, redirect, not JSON, incomplete)."""
+
+    default_info = _NO_ANSWER
+
+
+class WechatTokenStale(WechatError):
+    """The access token must be fetched again."""
+
+
+class WechatUnreachable(WechatError):
+    """The recipient cannot be reached."""
+
+
+class WechatTemplateError(WechatError):
+    """The template or one of its values is wrong."""
+
+
+class WechatAccountError(WechatError):
+    """The account or its settings are wrong."""
+
+
+class WechatUnderReview(WechatError):
+    """WeChat reviews the message and decides by itself."""
+
+
+class WechatPaused(WechatError):
+    """The quota of this API of this account is used up."""
+
+
+class WechatRepeated(WechatError):
+    """WeChat takes the message for a repetition."""
+
+
+class WechatBug(WechatError):
+    """Our request was malformed."""
+
+
+class WechatDataError(WechatError):
+    """The content was refused."""
+
+
+class WechatUnknown(WechatError):
+    """A code of which nothing certain is known."""
+
+
+_EXCEPTIONS = {
+    ErrorClass.RETRY: WechatRetry,
+    ErrorClass.AMBIGUOUS: WechatAmbiguous,
+    ErrorClass.TOKEN_STALE: WechatTokenStale,
+    ErrorClass.UNREACHABLE: WechatUnreachable,
+    ErrorClass.TEMPLATE: WechatTemplateError,
+    ErrorClass.ACCOUNT: WechatAccountError,
+    ErrorClass.UNDER_REVIEW: WechatUnderReview,
+    ErrorClass.PAUSED: WechatPaused,
+    ErrorClass.REPEATED: WechatRepeated,
+    ErrorClass.BUG: WechatBug,
+    ErrorClass.DATA: WechatDataError,
+    ErrorClass.UNKNOWN: WechatUnknown,
+}
+
+
+def info(errcode):
+    """Return the table's row of an error code.
+
+    :param int errcode: any; an unknown one has the class UNKNOWN
+    :rtype: ErrorInfo
+    """
+    return ERRORS.get(errcode, _UNKNOWN)
+
+
+def from_response(path, errcode, errmsg):
+    """Return, not raise, the exception for an answer with an error code other than 0.
+
+    :param str path: path of the call
+    :param errcode: an integer, in old answers as a string
+    :param errmsg: WeChat's text, possibly ``None``
+    :rtype: WechatError
+    """
+    code = _to_int(errcode)
+    errmsg = str(errmsg or "")[:ERRMSG_MAX_LENGTH]
+    if code is None:
+        return WechatAmbiguous(path, errmsg=f"unreadable errcode; {errmsg}")
+    row = ERRORS[40125] if code == 40001 and path in TOKEN_PATHS else info(code)
+    return _EXCEPTIONS[row.error_class](path, code, errmsg, row)
+
+
+def invalid_ip(errmsg):
+    """Return the address that WeChat does not allow.
+
+    :param errmsg: text of 40164 (``invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist rid: …``) or 61004
+    :return: the IPv4 address if there is one, else the IPv6 address, else ``None``
+    :rtype: str or None
+    """
+    candidates = re.findall(r"(?<![\d.])\d+(?:\.\d+){3}(?!\.?\d)", errmsg or "")
+    candidates += re.findall(r"(?<![\w:])[\dA-Fa-f]*:[\dA-Fa-f:]+", errmsg or "")
+    for candidate in candidates:
+        try:
+            return str(ipaddress.ip_address(candidate))
+        except ValueError:
+            continue
+    return None
+
+
+def _to_int(errcode):
+    if isinstance(errcode, bool) or not isinstance(errcode, (int, str)):
+        return None
+    try:
+        code = int(errcode)
+    except ValueError:
+        return None
+    return code if code in _INT32 else None

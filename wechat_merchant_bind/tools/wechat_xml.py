@@ -1,0 +1,136 @@
+"""The XML of pushes and of the passive replies to them.
+
+Source: WeChat's guides "接收事件推送" and "被动回复用户消息" (https://developers.weixin.qq.com/doc/subscription/guide/).
+"""
+
+import re
+
+from lxml import etree
+
+TEXT_REPLY_MAX_BYTES = 2048
+
+_ILLEGAL_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class WechatXmlError(ValueError):
+    """The body is not the XML of a push."""
+
+
+def parse(body, max_depth=8, max_fields=200):
+    """Return the fields of a push.
+
+    A field that holds elements (``ScanCodeInfo``) has their serialised XML as its value, so that nothing is lost.
+    A document type is refused, whatever it declares: WeChat sends none and every known attack on XML parsers needs one.
+
+    :param bytes body: UTF-8
+    :param int max_depth: levels of elements, the root included
+    :param int max_fields: elements below the root, at all levels
+    :rtype: dict[str, str]
+    :raise WechatXmlError: for whatever else the body is
+    """
+    try:
+        body.decode("utf-8")
+        parser = etree.XMLParser(
+            encoding="utf-8",
+            resolve_entities=False,
+            load_dtd=False,
+            no_network=True,
+            huge_tree=False,
+            remove_comments=True,
+            remove_pis=True,
+        )
+        root = etree.fromstring(body, parser)
+    except (ValueError, etree.LxmlError) as exc:
+        raise WechatXmlError("The body is not well-formed UTF-8 XML") from exc
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise WechatXmlError("The body has a document type")
+    if root.tag != "xml":
+        raise WechatXmlError("The root element is not <xml>")
+    _check_size(root, max_depth, max_fields)
+    fields = {}
+    for element in root:
+        if element.tag in fields:
+            # two readers could take different ones for the sender or the scene
+            raise WechatXmlError("The body has a field twice")
+        fields[element.tag] = _text(element)
+    return fields
+
+
+def text_reply(to_openid, from_original_id, content, create_time):
+    """Return the passive reply that shows a text to the sender of a push.
+
+    Characters that XML cannot hold are dropped, and what exceeds WeChat's 2048 bytes is cut off.
+
+    :param str to_openid: FromUserName of the push
+    :param str from_original_id: ToUserName of the push (``gh_…``)
+    :param str content: may hold line breaks
+    :param int create_time: seconds since 1970
+    :rtype: bytes
+    """
+    content = _legal(content).encode()[:TEXT_REPLY_MAX_BYTES].decode(errors="ignore")
+    return _reply(to_openid, from_original_id, create_time, "text", Content=content)
+
+
+def transfer_customer_service(to_openid, from_original_id, create_time):
+    """Return the passive reply that hands a user's message on to the account's human customer service.
+
+    Parameters and result are those of :func:`text_reply`.
+    """
+    return _reply(to_openid, from_original_id, create_time, "transfer_customer_service")
+
+
+def encrypted_reply(encrypted):
+    """Return the envelope of a reply in safe mode.
+
+    :param wechat_crypto.Encrypted encrypted: the reply
+    :rtype: bytes
+    """
+    return _serialise(
+        {
+            "Encrypt": encrypted.encrypt,
+            "MsgSignature": encrypted.msg_signature,
+            "TimeStamp": encrypted.timestamp,
+            "Nonce": encrypted.nonce,
+        }
+    )
+
+
+def _check_size(root, max_depth, max_fields):
+    depth = fields = 0
+    for event, element in etree.iterwalk(root, events=("start", "end")):
+        depth += 1 if event == "start" else -1
+        fields += event == "start" and element is not root
+        if depth > max_depth or fields > max_fields:
+            raise WechatXmlError("The body has too many or too deeply nested fields")
+
+
+def _text(element):
+    text = element.text or ""
+    return text + "".join(etree.tostring(child, encoding="unicode") for child in element)
+
+
+def _reply(to_openid, from_original_id, create_time, msg_type, **fields):
+    # the sender and the recipient of the push change places
+    return _serialise(
+        {
+            "ToUserName": to_openid,
+            "FromUserName": from_original_id,
+            "CreateTime": str(create_time),
+            "MsgType": msg_type,
+            **fields,
+        }
+    )
+
+
+def _serialise(fields):
+    root = etree.Element("xml")
+    for name, value in fields.items():
+        value = _legal(value)
+        # CDATA as in all of WeChat's samples; the one text that cannot be in CDATA is escaped
+        etree.SubElement(root, name).text = value if "]]>" in value else etree.CDATA(value)
+    return etree.tostring(root, encoding="utf-8", xml_declaration=False)
+
+
+def _legal(text):
+    # a parser reads a carriage return as a line feed
+    return _ILLEGAL_IN_XML.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
