@@ -37,8 +37,8 @@ _sessions_lock = threading.Lock()
 class WechatUrlError(ValueError):
     """A base URL cannot be used.
 
-    :param str code: ``invalid``, ``scheme`` (neither http nor https), ``credentials``, ``query`` or ``fragment`` (the URL
-        has one), ``insecure`` (plain http where it is not allowed)
+    :param str code: ``invalid``, ``scheme`` (neither http nor https), ``credentials``, ``query`` or ``fragment`` (the
+        URL has one), ``insecure`` (plain http where it is not allowed)
     """
 
     def __init__(self, code, message):

@@ -89,7 +89,7 @@ def encrypted_reply(encrypted):
         {
             "Encrypt": encrypted.encrypt,
             "MsgSignature": encrypted.msg_signature,
-            "TimeStamp": encrypted.timestamp,
+            "TimeStamp": int(encrypted.timestamp),
             "Nonce": encrypted.nonce,
         }
     )
@@ -115,7 +115,7 @@ def _reply(to_openid, from_original_id, create_time, msg_type, **fields):
         {
             "ToUserName": to_openid,
             "FromUserName": from_original_id,
-            "CreateTime": str(create_time),
+            "CreateTime": create_time,
             "MsgType": msg_type,
             **fields,
         }
@@ -125,10 +125,13 @@ def _reply(to_openid, from_original_id, create_time, msg_type, **fields):
 def _serialise(fields):
     root = etree.Element("xml")
     for name, value in fields.items():
-        value = _legal(value)
-        # CDATA as in all of WeChat's samples; the one text that cannot be in CDATA is escaped
-        etree.SubElement(root, name).text = value if "]]>" in value else etree.CDATA(value)
+        etree.SubElement(root, name).text = str(value) if isinstance(value, int) else _cdata(_legal(value))
     return etree.tostring(root, encoding="utf-8", xml_declaration=False)
+
+
+def _cdata(text):
+    # as in WeChat's samples; the one text that CDATA cannot hold is escaped
+    return text if "]]>" in text else etree.CDATA(text)
 
 
 def _legal(text):
