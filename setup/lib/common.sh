@@ -5,6 +5,7 @@
 SETUP_DIR=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 REPO_DIR=$(dirname -- "$SETUP_DIR")
 RUN_DIR=$REPO_DIR/.run
+LOCK_FD= # of the lock held right now, see with_lock
 
 # Progress goes to stderr: the standard output belongs to the command that `setup/run` or `setup/odoo` starts.
 say() { printf '\033[0m==> %s\n' "$*" >&2; }
@@ -57,8 +58,8 @@ with_lock() {
     # Daemons that the function starts must not inherit the descriptor, or they would hold the lock for ever.
     LOCK_FD=$lock_fd
     "$@"
+    exec {LOCK_FD}>&-
     LOCK_FD=
-    exec {lock_fd}>&-
 }
 
 # hash_of FILE...: a short name for the content of files, used in stamps.

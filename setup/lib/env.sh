@@ -17,7 +17,7 @@ write_odoo_conf() {
     export ODOO_RC=$RUN_DIR/odoo.conf
     local addons=$REPO_DIR
     [ ! -d "$ODOO_TREE/addons" ] || addons=$ODOO_TREE/addons,$REPO_DIR
-    printf '[options]\naddons_path = %s\ndata_dir = %s\nhttp_interface = 127.0.0.1\nlist_db = False\n' \
+    printf '[options]\naddons_path = %s\ndata_dir = %s\nhttp_interface = 127.0.0.1\n' \
         "$addons" "$CACHE_DIR/odoo-data" >"$ODOO_RC.$$"
     mv -- "$ODOO_RC.$$" "$ODOO_RC"
     export ODOO_ADDONS_PATH=$addons

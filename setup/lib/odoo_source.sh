@@ -28,6 +28,7 @@ private_apt() {
 # The Debian mirror that this machine is set up for.
 debian_mirror() {
     local mirror
+    # shellcheck disable=SC2016  # the format is apt's, not the shell's
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)
     if [ -z "$mirror" ]; then
         mirror=$(apt-get update --print-uris | sed -n "s|^'\(.*\)/dists/.*|\1|p" | head -n 1)

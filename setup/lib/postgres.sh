@@ -63,10 +63,18 @@ start_cluster() {
 -c full_page_writes=off"
 }
 
-# Starts the cluster if nobody has, and sets the variables that libpq and Odoo read.
-ensure_cluster() {
+# Where the cluster is, for ensure_cluster and for a script that only stops.
+locate_cluster() {
     PG_BIN=$(find_postgres)
     PG_DIR=$CACHE_DIR/postgres-$("$PG_BIN/postgres" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/')
+    # Whoever uses the cluster holds a shared lock as long as it lives (the descriptor survives exec), so that the last
+    # one can tell that it is the last one.
+    exec {PG_USERS_FD}>"$CACHE_DIR/postgres-users.lock"
+}
+
+# Starts the cluster if nobody has, and sets the variables that libpq and Odoo read.
+ensure_cluster() {
+    locate_cluster
     if is_root; then
         (cd / && setpriv --reuid=postgres --regid=postgres --clear-groups test -x "$CACHE_DIR") \
             || die "PostgreSQL does not run as root and its user postgres may not enter $CACHE_DIR: set WECHAT_BIND_CACHE"
@@ -74,18 +82,14 @@ ensure_cluster() {
     unset PGDATABASE PGPASSWORD PGSERVICE PGSSLMODE PGOPTIONS PGPASSFILE
     export PGHOST PGPORT=5432 PGUSER=odoo
     PGHOST=$(socket_dir)
-    # Whoever uses the cluster holds a shared lock as long as it lives (the descriptor survives exec), so that the last
-    # one can tell that it is the last one.
-    exec {PG_USERS_FD}>"$CACHE_DIR/postgres-users.lock"
     flock -s "$PG_USERS_FD"
     with_lock postgres start_cluster
 }
 
 # Stops the cluster unless another clone, terminal or demo is using it.
 stop_cluster_if_unused() {
-    flock -u "$PG_USERS_FD"
     if flock -n -x "$PG_USERS_FD"; then
         as_postgres "$PG_BIN/pg_ctl" -D "$PG_DIR/data" -m fast -w stop >/dev/null 2>&1 || true
     fi
-    flock -u "$PG_USERS_FD"
+    exec {PG_USERS_FD}>&-
 }

@@ -42,7 +42,7 @@ make_venv() {
 
 # Sets VENV_DIR. Call after ensure_odoo_source.
 ensure_venv() {
-    local python pth
+    local python
     python=$(find_python) || die "no Python 3.10 to 3.13 with the module venv found"
     VENV_DIR=$CACHE_DIR/venv-$(hash_of "$SETUP_DIR/requirements-odoo.txt" <(readlink -f -- "$python" && echo "$ODOO_TREE"))
     [ -e "$VENV_DIR/.complete" ] || with_lock venv make_venv "$python"
