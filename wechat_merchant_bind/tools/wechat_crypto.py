@@ -97,8 +97,8 @@ def check_encoding_aes_key(key):
     :param str key: 43 base64 digits, without the padding
     :raise WechatCryptoError: if it is anything else
     """
-    if len(key) != ENCODING_AES_KEY_LENGTH:
-        raise WechatCryptoError(f"The EncodingAESKey must have {ENCODING_AES_KEY_LENGTH} characters")
+    if len(key) != ENCODING_AES_KEY_LENGTH or key.endswith("="):
+        raise WechatCryptoError(f"The EncodingAESKey must have {ENCODING_AES_KEY_LENGTH} letters and digits")
     return _decode_base64(key + "=", "The EncodingAESKey")
 
 
