@@ -40,7 +40,10 @@ def replay(sandbox_url: str, file: Path) -> None:
 
 
 def describe(file: Path, args: argparse.Namespace) -> None:
-    """Write `file`, from which the walkthrough and other tools learn how to reach the demo. Only its owner may read it."""
+    """Write `file`, from which the walkthrough and other tools learn how to reach the demo.
+
+    Only its owner may read it, for it holds the password.
+    """
     content = {
         'url': args.url,
         'database': args.database,
