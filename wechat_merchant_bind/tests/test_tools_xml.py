@@ -9,18 +9,19 @@ from ..tools import wechat_xml
 from ..tools.wechat_crypto import Encrypted
 from ..tools.wechat_xml import WechatXmlError
 
-SCAN = """<xml><ToUserName><![CDATA[gh_1]]></ToUserName>
+SCAN = b"""<xml><ToUserName><![CDATA[gh_1]]></ToUserName>
 <FromUserName><![CDATA[oPenId]]></FromUserName>
 <CreateTime>123456789</CreateTime>
 <MsgType><![CDATA[event]]></MsgType>
 <Event><![CDATA[subscribe]]></Event>
 <EventKey><![CDATA[qrscene_mb_1]]></EventKey>
 <Ticket><![CDATA[TICKET]]></Ticket>
-</xml>""".encode()
+</xml>"""
 
-BOMB = b"""<?xml version="1.0"?><!DOCTYPE xml [<!ENTITY a "aaaaaaaaaa">%s]><xml><A>&j;</A><B c="&j;"/></xml>""" % b"".join(
-    b'<!ENTITY %c "%s">' % (name, b"&%c;" % (name - 1) * 10) for name in range(ord("b"), ord("k"))
+ENTITIES = "".join(
+    f'<!ENTITY {name} "{f"&{former};" * 10}">' for former, name in zip("abcdefghi", "bcdefghij", strict=True)
 )
+BOMB = f'<!DOCTYPE xml [<!ENTITY a "aaaaaaaaaa">{ENTITIES}]><xml><A>&j;</A><B c="&j;"/></xml>'.encode()
 
 
 @tagged("post_install", "-at_install", "wechat_tools")
@@ -55,11 +56,9 @@ class TestParse(BaseCase):
                 self.assertEqual(wechat_xml.parse(f"<xml>{xml}</xml>".encode()), {"A": text})
 
     def test_nested_fields_are_serialised(self):
-        body = b"<xml><ScanCodeInfo><ScanType>qrcode</ScanType>\n<ScanResult>a&amp;b</ScanResult></ScanCodeInfo><B>1</B></xml>"
-        self.assertEqual(
-            wechat_xml.parse(body),
-            {"ScanCodeInfo": "<ScanType>qrcode</ScanType>\n<ScanResult>a&amp;b</ScanResult>", "B": "1"},
-        )
+        inner = "<ScanType>qrcode</ScanType>\n<ScanResult>a&amp;b</ScanResult>"
+        body = f"<xml><ScanCodeInfo>{inner}</ScanCodeInfo><B>1</B></xml>".encode()
+        self.assertEqual(wechat_xml.parse(body), {"ScanCodeInfo": inner, "B": "1"})
 
     def test_refused(self):
         for name, body in {

@@ -4,6 +4,7 @@ Source of the calls: WeChat's API reference for service accounts (https://develo
 No text that this module raises holds an access token, a secret, an OpenID or the address of a call with its query.
 """
 
+import http.client
 import http.cookiejar
 import ipaddress
 import json
@@ -229,8 +230,8 @@ class _Connection(HTTPSConnection):
     def connect(self):
         try:
             super().connect()
-        except OSError as exc:
-            raise NewConnectionError(self, "TLS handshake failed") from exc
+        except (OSError, http.client.HTTPException) as exc:
+            raise NewConnectionError(self, "no TLS connection") from exc
 
 
 class _HTTPSPool(HTTPSConnectionPool):

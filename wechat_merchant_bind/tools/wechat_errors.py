@@ -50,9 +50,7 @@ _CHECK_SECRET = _lt(
 )
 _ALLOW_IP = _lt("Add the address in WeChat's text to the IP allow-list on WeChat's developer platform.")
 _CONFIRM_IP = _lt("Let the administrator of the Official Account confirm the request in WeChat, then try again.")
-_CHECK_RIGHTS = _lt(
-    "Check in WeChat's console that the account is a verified Service Account and has this right."
-)
+_CHECK_RIGHTS = _lt("Check in WeChat's console that the account is a verified Service Account and has this right.")
 _SYNC_TEMPLATES = _lt("Synchronise the templates and choose one that still exists.")
 
 ERRORS = {
@@ -110,9 +108,7 @@ ERRORS = {
     40014: ErrorInfo(ErrorClass.TOKEN_STALE, _lt("The access token is not valid."), _NEW_TOKEN),
     42001: ErrorInfo(ErrorClass.TOKEN_STALE, _lt("The access token has expired."), _NEW_TOKEN),
     # --- recipient ---
-    43004: ErrorInfo(
-        ErrorClass.UNREACHABLE, _lt("The merchant does not follow the Official Account."), _FOLLOW_AGAIN
-    ),
+    43004: ErrorInfo(ErrorClass.UNREACHABLE, _lt("The merchant does not follow the Official Account."), _FOLLOW_AGAIN),
     50005: ErrorInfo(
         ErrorClass.UNREACHABLE, _lt("The merchant does not follow the Official Account any more."), _FOLLOW_AGAIN
     ),
@@ -215,9 +211,7 @@ ERRORS = {
         _lt("The administrator of the Official Account refused this server's address."),
         _lt("Agree with the administrator and try again after one hour."),
     ),
-    48001: ErrorInfo(
-        ErrorClass.ACCOUNT, _lt("The Official Account has no right to use this API."), _CHECK_RIGHTS
-    ),
+    48001: ErrorInfo(ErrorClass.ACCOUNT, _lt("The Official Account has no right to use this API."), _CHECK_RIGHTS),
     48004: ErrorInfo(
         ErrorClass.ACCOUNT,
         _lt("WeChat has banned the Official Account from this API because of a violation."),
