@@ -8,7 +8,7 @@ RUN_DIR=$REPO_DIR/.run
 LOCK_FD= # of the lock held right now, see with_lock
 
 # Progress goes to stderr: the standard output belongs to the command that `setup/run` or `setup/odoo` starts.
-say() { printf '\033[0m==> %s\n' "$*" >&2; }
+say() { printf '==> %s\n' "$*" >&2; }
 
 die() {
     printf 'error: %s\n' "$*" >&2

@@ -24,6 +24,21 @@ pip_install() {
         || die "pip could not install $2 (no network?): read $1"
 }
 
+install_test_requirements() {
+    [ ! -e "$VENV_DIR/$1" ] || return 0
+    require_space "$CACHE_DIR" 500
+    say "Installing the test tools (150 MB)"
+    pip_install "$CACHE_DIR/log/pip-test.log" "$SETUP_DIR/requirements-test.txt"
+    touch "$VENV_DIR/$1"
+}
+
+# Call after ensure_venv.
+ensure_test_requirements() {
+    local stamp
+    stamp=.complete-test-$(hash_of "$SETUP_DIR/requirements-test.txt")
+    [ -e "$VENV_DIR/$stamp" ] || with_lock venv install_test_requirements "$stamp"
+}
+
 make_venv() {
     local python=$1
     [ ! -e "$VENV_DIR/.complete" ] || return 0

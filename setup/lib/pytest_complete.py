@@ -1,0 +1,111 @@
+"""A pytest plugin that makes silence fail: a skipped test, and a test of the tree that did not run.
+
+pytest-odoo skips every browser test without a word when a package is missing, and a test file that can't be found runs
+nothing; neither may look like success. Run as a script it sums up the results of several runs.
+"""
+
+import argparse
+import ast
+import json
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+OUTCOMES = ('failed', 'passed', 'skipped', 'error', 'errors')
+
+
+def expected_tests(root: Path, folder: Path) -> set[str]:
+    """Return the node ids, without parameters, of the tests written in `folder`'s files test_*.py, seen from `root`."""
+    found = set()
+    for file in folder.rglob('test_*.py'):
+        path = file.relative_to(root).as_posix()
+        module = ast.parse(file.read_text(encoding='utf-8')).body
+        found |= {f'{path}::{name}' for name in _test_functions(module)}
+        for node in module:
+            if isinstance(node, ast.ClassDef):
+                found |= {f'{path}::{node.name}::{name}' for name in _test_functions(node.body)}
+    return found
+
+
+def _test_functions(body: list[ast.stmt]) -> list[str]:
+    return [
+        node.name
+        for node in body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith('test')
+    ]
+
+
+class Completeness:
+    """Collects the outcome of every test and writes it to the file WECHAT_TEST_RESULT.
+
+    With WECHAT_TEST_COMPLETE, the name of a folder, all tests written there must have run.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.root = config.rootpath
+        self.outcomes: dict[str, str] = {}
+        self.problems: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the worst of a test's outcomes in setup, call and teardown."""
+        if report.failed:
+            self.outcomes[report.nodeid] = 'failed' if report.when == 'call' else 'error'
+        elif report.skipped:
+            self.outcomes.setdefault(report.nodeid, 'skipped')
+        elif report.when == 'call':
+            self.outcomes.setdefault(report.nodeid, 'passed')
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A file that can't be imported is an error; a module may also skip itself."""
+        if not report.passed:
+            self.outcomes[report.nodeid] = 'error' if report.failed else 'skipped'
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail the run if something was skipped or is missing, and write the result."""
+        self.problems += [f'skipped: {test}' for test, outcome in self.outcomes.items() if outcome == 'skipped']
+        folder = os.environ.get('WECHAT_TEST_COMPLETE')
+        if folder:
+            ran = {test.partition('[')[0] for test in self.outcomes}
+            self.problems += [f'did not run: {test}' for test in sorted(expected_tests(self.root, Path(folder)) - ran)]
+        if self.problems and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        result = {'outcomes': Counter(self.outcomes.values()), 'problems': len(self.problems)}
+        Path(os.environ['WECHAT_TEST_RESULT']).write_text(json.dumps(result), encoding='utf-8')
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Name what made the run incomplete."""
+        if self.problems:
+            terminalreporter.section('incomplete run', red=True, bold=True)
+            for problem in self.problems:
+                terminalreporter.write_line(problem)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the plugin's hooks."""
+    config.pluginmanager.register(Completeness(config), 'wechat-completeness')
+
+
+def main() -> None:
+    """Print pytest's line of totals over several runs. Exits with status 1 if no test ran at all."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument('started', type=float, help='when the first run began, in seconds since the epoch')
+    parser.add_argument('errors', type=int, help='failed steps that are no tests, such as the linters')
+    parser.add_argument('results', type=Path, nargs='*', help='what the runs wrote to WECHAT_TEST_RESULT')
+    args = parser.parse_args()
+    totals = Counter({'error': args.errors})
+    for file in args.results:
+        totals.update(json.loads(file.read_text(encoding='utf-8'))['outcomes'])
+    tests = totals.total() - args.errors
+    if totals['error'] > 1:
+        totals['errors'] = totals.pop('error')
+    words = [f'{totals[outcome]} {outcome}' for outcome in OUTCOMES if totals[outcome]] or ['no tests ran']
+    sys.stdout.write(f' {", ".join(words)} in {time.time() - args.started:.2f}s '.center(100, '=') + '\n')
+    sys.exit(not tests)
+
+
+if __name__ == '__main__':
+    main()
