@@ -48,7 +48,8 @@ class Completeness:
     def __init__(self, config: pytest.Config) -> None:
         self.root = config.rootpath
         self.outcomes: dict[str, str] = {}
-        self.problems: list[str] = []
+        self.skipped: list[str] = []
+        self.missing: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the worst of a test's outcomes in setup, call and teardown."""
@@ -66,22 +67,24 @@ class Completeness:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail the run if something was skipped or is missing, and write the result."""
-        self.problems += [f'skipped: {test}' for test, outcome in self.outcomes.items() if outcome == 'skipped']
+        self.skipped = [test for test, outcome in self.outcomes.items() if outcome == 'skipped']
         folder = os.environ.get('WECHAT_TEST_COMPLETE')
         if folder:
             ran = {test.partition('[')[0] for test in self.outcomes}
-            self.problems += [f'did not run: {test}' for test in sorted(expected_tests(self.root, Path(folder)) - ran)]
-        if self.problems and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            self.missing = sorted(expected_tests(self.root, Path(folder)) - ran)
+        quiet = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        if quiet and (self.skipped or self.missing):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        result = {'outcomes': Counter(self.outcomes.values()), 'problems': len(self.problems)}
-        Path(os.environ['WECHAT_TEST_RESULT']).write_text(json.dumps(result), encoding='utf-8')
+        totals = Counter(self.outcomes.values()) + Counter(error=len(self.missing))
+        Path(os.environ['WECHAT_TEST_RESULT']).write_text(json.dumps(totals), encoding='utf-8')
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Name what made the run incomplete."""
-        if self.problems:
+        if self.skipped or self.missing:
             terminalreporter.section('incomplete run', red=True, bold=True)
-            for problem in self.problems:
-                terminalreporter.write_line(problem)
+            for problem, tests in (('skipped', self.skipped), ('did not run', self.missing)):
+                for test in tests:
+                    terminalreporter.write_line(f'{problem}: {test}')
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -98,7 +101,7 @@ def main() -> None:
     args = parser.parse_args()
     totals = Counter({'error': args.errors})
     for file in args.results:
-        totals.update(json.loads(file.read_text(encoding='utf-8'))['outcomes'])
+        totals.update(json.loads(file.read_text(encoding='utf-8')))
     tests = totals.total() - args.errors
     if totals['error'] > 1:
         totals['errors'] = totals.pop('error')
