@@ -1,0 +1,71 @@
+from werkzeug.exceptions import NotFound
+
+from odoo import http
+from odoo.http import request
+
+# Neither browsers nor proxies nor search engines keep a page that is a bearer's right to bind, and it tells no other
+# site its address.
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Robots-Tag": "noindex, nofollow, noarchive",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": (
+        "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+}
+
+
+class WechatShare(http.Controller):
+    """The public page of a binding code, which the merchant opens in WeChat and recognises by a long press."""
+
+    _share_url = "/wechat/bind/<string:share_token>"
+    _image_url = "/wechat/bind/<string:share_token>/code.png"
+    _state_url = "/wechat/bind/<string:share_token>/state"
+
+    @http.route(_share_url, type="http", auth="public", methods=["GET"], save_session=False)
+    def wechat_share(self, share_token, **_query):
+        """Show the code while it is open, else what has become of it.
+
+        :param str share_token: the secret of the link.
+        """
+        code_sudo = self._find_code(share_token)
+        request.update_context(lang=request.env["wechat.account"]._get_lang(code_sudo.partner_id.lang))
+        response = request.render(
+            "wechat_merchant_bind.share_page",
+            {
+                "code": code_sudo.with_context(lang=request.env.lang),
+                "state": code_sudo._get_share_state(),
+                "merchant": code_sudo.partner_id._wechat_mask_name() if code_sudo else "",
+                "tz": code_sudo.partner_id.tz or code_sudo.user_id.tz or "Asia/Shanghai",
+            },
+            status=200 if code_sudo else 404,
+        )
+        response.headers.update(HEADERS)
+        return response
+
+    @http.route(_image_url, type="http", auth="public", methods=["GET"], save_session=False)
+    def wechat_share_image(self, share_token, **_query):
+        """Return the picture of an open code. It has a real address: phones don't recognise codes in data: URIs.
+
+        :param str share_token: the secret of the link.
+        """
+        code_sudo = self._find_code(share_token)
+        if code_sudo._get_share_state() != "waiting":
+            raise NotFound()
+        return request.make_response(code_sudo._get_qr_png(), [("Content-Type", "image/png"), *HEADERS.items()])
+
+    @http.route(_state_url, type="http", auth="public", methods=["GET"], save_session=False)
+    def wechat_share_state(self, share_token, **_query):
+        """Return what the open page asks every few seconds: a visitor has no part in Odoo's bus.
+
+        :param str share_token: the secret of the link.
+        """
+        return request.make_json_response(
+            {"state": self._find_code(share_token)._get_share_state()}, headers=list(HEADERS.items())
+        )
+
+    def _find_code(self, share_token):
+        # sudo: wechat.bind.code - the token of the link is the secret that grants the access
+        return request.env["wechat.bind.code"].sudo().search([("share_token", "=", share_token)])

@@ -1,0 +1,269 @@
+import logging
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import lru_cache
+from typing import NamedTuple
+
+import psycopg2
+from werkzeug.exceptions import Forbidden, ServiceUnavailable, TooManyRequests
+
+from odoo import SUPERUSER_ID, http
+from odoo.http import request
+from odoo.modules import module
+
+from ..models.wechat_event import SignatureReusedError, process_event
+from ..tools import wechat_crypto, wechat_xml
+
+_logger = logging.getLogger(__name__)
+
+# A push has some hundred bytes; an encrypted one in compatible mode about three times as much.
+MAX_BODY_BYTES = 64 * 1024
+# WeChat cuts the connection after 5 seconds and counts the push as failed. Whatever is not done by then (a slow automation
+# of another addon, say) goes on in its thread while WeChat gets its answer.
+HANDLING_SECONDS = 3.5
+HANDLING_THREADS = 8
+# Failed authentications of one address, within a minute, that are answered one by one.
+FAILURES_A_MINUTE = 60
+FAILURES_ADDRESSES = 1000
+SUCCESS = "success"
+
+
+class Push(NamedTuple):
+    """An authentic push."""
+
+    message: dict
+    # The EncodingAESKey to encrypt the reply with; None: reply in the clear.
+    key: str | None
+    # In plain mode: the signature, which must never vouch for another body.
+    signature: str | None
+
+
+class PushForbiddenError(Exception):
+    """A push that nobody who knows the token has signed."""
+
+
+class PushRefusedError(Exception):
+    """A push that was signed with the token and is refused all the same.
+
+    :param str refusal: a value of the field ``refusal`` of ``wechat.event``.
+    :param int skew: seconds by which the signed time is behind our clock.
+    """
+
+    def __init__(self, refusal, skew=0):
+        super().__init__(refusal)
+        self.refusal = refusal
+        self.skew = skew
+
+
+class FailureLimiter:
+    """Counts failed authentications by address, for this process and the running minute. Success is never counted."""
+
+    def __init__(self):
+        self._counts = OrderedDict()
+        self._minute = None
+
+    def exceeded(self, address):
+        """Count one failure and tell whether the address has had too many."""
+        minute = int(time.monotonic() // 60)
+        if minute != self._minute:
+            self._minute, self._counts = minute, OrderedDict()
+        self._counts[address] = self._counts.pop(address, 0) + 1
+        if len(self._counts) > FAILURES_ADDRESSES:
+            self._counts.popitem(last=False)
+        return self._counts[address] > FAILURES_A_MINUTE
+
+
+_failures = FailureLimiter()
+
+
+@lru_cache(maxsize=1)
+def _get_executor():
+    """Return the threads that handle pushes, made in the worker that uses them and not in the process it was forked from."""
+    return ThreadPoolExecutor(HANDLING_THREADS, thread_name_prefix="wechat_event")
+
+
+class WechatWebhook(http.Controller):
+    _webhook_url = "/wechat/merchant/<string:webhook_key>"
+
+    @http.route(_webhook_url, type="http", auth="public", methods=["GET"], csrf=False, save_session=False)
+    def wechat_check(self, webhook_key, **_query):
+        """Answer WeChat's check of the address, which the console makes when the address is saved.
+
+        :param str webhook_key: the secret part of the address.
+        :return: the echostr, verbatim; as text, so that it can't become a page.
+        """
+        account_sudo = self._find_account(webhook_key)
+        query = request.httprequest.args
+        if not self._verify(account_sudo, query):
+            raise self._forbid()
+        return request.make_response(query.get("echostr", ""), [("Content-Type", "text/plain; charset=utf-8")])
+
+    @http.route(
+        _webhook_url,
+        type="http",
+        auth="public",
+        methods=["POST"],
+        csrf=False,
+        save_session=False,
+        max_content_length=MAX_BODY_BYTES,
+    )
+    def wechat_push(self, webhook_key, **_query):
+        """Receive a push: authenticate it, store it, then have it handled for as long as WeChat waits.
+
+        :param str webhook_key: the secret part of the address.
+        :return: a passive reply, or ``success``.
+        """
+        account_sudo = self._find_account(webhook_key)
+        query = request.httprequest.args
+        events = account_sudo.env["wechat.event"]
+        try:
+            push = self._open_push(account_sudo, query, request.httprequest.get_data())
+            event_id, reply = events._receive(account_sudo, push.message, push.signature)
+            request.env.cr.commit()  # pylint: disable=invalid-commit  # the inbox comes first, whatever happens next
+        except PushForbiddenError:
+            raise self._forbid() from None
+        except SignatureReusedError:
+            return self._refuse(account_sudo, query, PushRefusedError("signature_reused"))
+        except PushRefusedError as error:
+            return self._refuse(account_sudo, query, error)
+        except psycopg2.Error as error:
+            # Not ours to answer: WeChat sends the push again.
+            request.env.cr.rollback()
+            _logger.error("The WeChat inbox can't be written: %s", error)
+            raise ServiceUnavailable from None
+        if event_id:
+            reply = self._handle_in_time(event_id)
+        return self._make_reply(account_sudo, push, query, reply)
+
+    # === AUTHENTICATION === #
+
+    def _find_account(self, webhook_key):
+        """Return the sudoed account behind the key, empty if there is none.
+
+        The environment is the superuser's, without the request's language: what a push causes must not depend on who sent
+        it.
+        """
+        env = request.env(user=SUPERUSER_ID, context={}, su=True)
+        return env["wechat.account"]._find_by_webhook_key(webhook_key)
+
+    def _verify(self, account_sudo, query):
+        """Tell whether the plain signature is right. An unknown account is checked as well, so that it takes as long."""
+        token = account_sudo.webhook_token or wechat_crypto.generate_token()
+        parts = (token, query.get("timestamp"), query.get("nonce"))
+        return wechat_crypto.verify(query.get("signature"), *parts) and bool(account_sudo)
+
+    def _open_push(self, account_sudo, query, body):
+        """Authenticate and read a push.
+
+        :param wechat.account account_sudo: the account behind the key, possibly empty.
+        :param dict query: the URL's query.
+        :param bytes body: the request's body.
+        :rtype: Push
+        :raise PushForbiddenError: if it is not signed with our token.
+        :raise PushRefusedError: if it is, and is refused all the same.
+        """
+        if not account_sudo or account_sudo.encryption_mode == "plain":
+            push = self._open_plain_push(account_sudo, query, body)
+        else:
+            push = self._open_encrypted_push(account_sudo, query, body)
+        if account_sudo.original_id and push.message.get("ToUserName") != account_sudo.original_id:
+            raise PushRefusedError("other_account")
+        return push
+
+    def _open_plain_push(self, account_sudo, query, body):
+        if not self._verify(account_sudo, query):
+            raise PushForbiddenError
+        self._check_skew(account_sudo, query)
+        message = self._parse(body)
+        if "Encrypt" in message and "MsgType" not in message:
+            raise PushRefusedError("encrypted")
+        return Push(message, None, query["signature"])
+
+    def _open_encrypted_push(self, account_sudo, query, body):
+        """Open a push in safe or compatible mode, where every field outside of ``Encrypt`` is unsigned and ignored."""
+        try:
+            encrypt = wechat_xml.parse(body).get("Encrypt")
+        except wechat_xml.WechatXmlError:
+            encrypt = None
+        if not encrypt or query.get("encrypt_type") != "aes":
+            if self._verify(account_sudo, query):
+                raise PushRefusedError("not_encrypted")
+            raise PushForbiddenError
+        crypto = wechat_crypto.WechatCrypto(
+            account_sudo.webhook_token,
+            account_sudo.app_id,
+            account_sudo.encoding_aes_key,
+            account_sudo.previous_encoding_aes_key,
+        )
+        try:
+            decrypted = crypto.decrypt(
+                encrypt, query.get("msg_signature"), query.get("timestamp"), query.get("nonce")
+            )
+        except wechat_crypto.WechatSignatureError:
+            raise PushForbiddenError from None
+        except wechat_crypto.WechatCryptoError:
+            raise PushRefusedError("undecipherable") from None
+        self._check_skew(account_sudo, query)
+        return Push(self._parse(decrypted.plaintext), decrypted.key, None)
+
+    def _check_skew(self, account_sudo, query):
+        """Refuse what was signed too long ago, or by a clock that differs too much from ours."""
+        timestamp = query.get("timestamp", "")
+        if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 10):
+            raise PushRefusedError("malformed")
+        skew = int(time.time()) - int(timestamp)
+        if abs(skew) > account_sudo.clock_tolerance * 60:
+            raise PushRefusedError("clock_skew", max(-(2**31), min(skew, 2**31 - 1)))
+
+    def _parse(self, body):
+        try:
+            return wechat_xml.parse(body)
+        except wechat_xml.WechatXmlError:
+            raise PushRefusedError("malformed") from None
+
+    def _forbid(self):
+        """Return the answer to a failed authentication: the same whether the key or the signature is wrong."""
+        if _failures.exceeded(request.httprequest.remote_addr):
+            return TooManyRequests()
+        _logger.info("WeChat push without a valid signature from %s", request.httprequest.remote_addr)
+        return Forbidden()
+
+    def _refuse(self, account_sudo, query, error):
+        """Keep an authentic push's refusal, for the account's check, and answer it.
+
+        What no repetition could mend is acknowledged: WeChat would stop all pushes for a minute if it failed often.
+        """
+        _logger.warning("WeChat push to account %s refused: %s", account_sudo.id, error.refusal)
+        signed = ":".join(query.get(name, "") for name in ("signature", "msg_signature", "timestamp", "nonce"))
+        account_sudo.env["wechat.event"]._receive_refused(account_sudo, error.refusal, error.skew, signed)
+        return SUCCESS if error.refusal == "malformed" else Forbidden().get_response()
+
+    # === HANDLING === #
+
+    def _handle_in_time(self, event_id):
+        """Have an event handled, and wait for the reply as long as WeChat waits for ours.
+
+        :return: the reply in the clear, or None.
+        :rtype: str | None
+        """
+        registry = request.env.registry
+        if module.current_test:
+            # Another thread would wait for ever for the cursor that the test and this request share.
+            return process_event(registry, event_id)
+        try:
+            return _get_executor().submit(process_event, registry, event_id).result(HANDLING_SECONDS)
+        except FutureTimeoutError:
+            _logger.warning("WeChat event %s takes longer than WeChat waits; it goes on without a reply", event_id)
+            return None
+
+    def _make_reply(self, account_sudo, push, query, reply):
+        """Return the response that carries a passive reply, encrypted as the push was."""
+        if not reply:
+            return request.make_response(SUCCESS, [("Content-Type", "text/plain; charset=utf-8")])
+        body = reply.encode()
+        if push.key:
+            crypto = wechat_crypto.WechatCrypto(account_sudo.webhook_token, account_sudo.app_id, push.key)
+            body = wechat_xml.encrypted_reply(crypto.encrypt(body, str(int(time.time())), query["nonce"]))
+        return request.make_response(body, [("Content-Type", "text/xml; charset=utf-8")])

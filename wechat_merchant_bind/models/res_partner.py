@@ -1,0 +1,216 @@
+from odoo import api, fields, models
+from odoo.exceptions import AccessError, UserError
+from odoo.tools.sql import column_exists
+
+# Written by the computes of the live binding alone: whoever could write them would forge a binding.
+BINDING_FIELDS = frozenset({"wechat_openid", "is_wechat_bound", "wechat_state"})
+GROUP_USER = "wechat_merchant_bind.group_user"
+GROUP_MANAGER = "wechat_merchant_bind.group_manager"
+
+
+class ResPartner(models.Model):
+    _inherit = "res.partner"
+
+    # === FIELDS === #
+
+    wechat_binding_ids = fields.One2many("wechat.binding", "partner_id", "WeChat Bindings", groups=GROUP_USER)
+    wechat_bind_code_ids = fields.One2many("wechat.bind.code", "partner_id", "WeChat Binding Codes", groups=GROUP_USER)
+    wechat_openid = fields.Char(
+        "WeChat OpenID", compute="_compute_wechat_binding", store=True, copy=False, groups=GROUP_MANAGER
+    )
+    wechat_openid_masked = fields.Char(
+        "WeChat OpenID (masked)", compute="_compute_wechat_openid_masked", compute_sudo=True, groups=GROUP_USER
+    )
+    is_wechat_bound = fields.Boolean(
+        "Bound to WeChat", compute="_compute_wechat_binding", store=True, copy=False, groups="base.group_user"
+    )
+    wechat_state = fields.Selection(
+        [("unbound", "Not bound"), ("bound", "Bound"), ("unfollowed", "Unfollowed")],
+        "WeChat",
+        compute="_compute_wechat_binding",
+        store=True,
+        copy=False,
+        groups="base.group_user",
+    )
+
+    # === INDEXES === #
+
+    # Odoo asks for "IS NOT TRUE", and for active partners in the order of the list: only an index with these very
+    # predicates answers the first page of the unbound ones among a million.
+    _wechat_unbound_idx = models.Index(
+        "(complete_name, id DESC) WHERE active IS TRUE AND is_wechat_bound IS NOT TRUE"
+    )
+    _wechat_bound_idx = models.Index("(complete_name, id DESC) WHERE active IS TRUE AND is_wechat_bound IS TRUE")
+
+    def _auto_init(self):
+        """Create the columns with their defaults, which costs nothing, instead of computing them for a million partners."""
+        for name, definition in (
+            ("wechat_openid", "varchar"),
+            ("is_wechat_bound", "boolean DEFAULT false"),
+            ("wechat_state", "varchar DEFAULT 'unbound'"),
+        ):
+            if not column_exists(self.env.cr, "res_partner", name):
+                self.env.cr.execute(f'ALTER TABLE res_partner ADD COLUMN "{name}" {definition}')
+                self.env.cr.execute(f'ALTER TABLE res_partner ALTER COLUMN "{name}" DROP DEFAULT')
+        return super()._auto_init()
+
+    # === COMPUTE METHODS === #
+
+    @api.depends("wechat_binding_ids.state", "wechat_binding_ids.openid", "wechat_binding_ids.is_subscribed")
+    def _compute_wechat_binding(self):
+        live = {
+            binding.partner_id: binding
+            # sudo: wechat.binding - the state is the partner's own, whoever causes its computation
+            for binding in self.env["wechat.binding"]
+            .sudo()
+            .search([("partner_id", "in", self.ids), ("state", "=", "bound")])
+        }
+        for partner in self:
+            binding = live.get(partner._origin)
+            partner.wechat_openid = binding and binding.openid
+            partner.is_wechat_bound = bool(binding)
+            partner.wechat_state = (
+                "unbound" if not binding else "bound" if binding.is_subscribed else "unfollowed"
+            )
+
+    @api.depends("wechat_openid")
+    def _compute_wechat_openid_masked(self):
+        for partner in self:
+            partner.wechat_openid_masked = self.env["wechat.operation"]._mask_openid(partner.wechat_openid)
+
+    # === CRUD METHODS === #
+
+    @api.model_create_multi
+    def create(self, vals_list):
+        for vals in vals_list:
+            self._wechat_refuse_forgery(vals)
+        return super().create(vals_list)
+
+    def write(self, vals):
+        self._wechat_refuse_forgery(vals)
+        res = super().write(vals)
+        if vals.get("active") is False:
+            # sudo: wechat.bind.code - the codes of a merchant end with it, whoever archives it
+            self.env["wechat.bind.code"].sudo().search(
+                [("partner_id", "in", self.ids), ("state", "=", "active")]
+            )._revoke(self.env._("The merchant was disabled."))
+        return res
+
+    @api.ondelete(at_uninstall=False)
+    def _unlink_close_wechat_binding(self):
+        # sudo: wechat.binding - the binding ends with the merchant, whoever deletes it; the log keeps its name
+        self.env["wechat.binding"].sudo().search([("partner_id", "in", self.ids), ("state", "=", "bound")])._unbind(
+            self.env._("The merchant was deleted.")
+        )
+
+    # === ACTION METHODS === #
+
+    def action_wechat_bind_code(self):
+        """Show the binding code of one merchant, or start the bulk generation for several.
+
+        :return: an act_window on a stored ``wechat.bind.code.show``, or on a ``wechat.bind.batch``.
+        :rtype: dict
+        :raise AccessError: if the user may not generate codes.
+        :raise UserError: if WeChat refuses, or a single merchant is disabled; in words.
+        """
+        self._wechat_check_group(GROUP_USER, self.env._("You are not allowed to generate WeChat binding codes."))
+        self.check_access("read")
+        if len(self) != 1:
+            return self.env["wechat.bind.batch"]._create_for(self)._get_action()
+        code = self.env["wechat.bind.code"] if self.is_wechat_bound else self._wechat_get_bind_code()
+        return self.env["wechat.bind.code.show"].create({"partner_id": self.id, "code_id": code.id})._get_action()
+
+    def action_wechat_unbind(self, reason=None):
+        """Unbind merchants from WeChat at once.
+
+        :param str reason: why; kept with the binding and in the chatter.
+        :return: True
+        :raise AccessError: if the user is not a WeChat manager.
+        """
+        self._wechat_check_group(GROUP_MANAGER, self.env._("Only WeChat managers may unbind merchants."))
+        self.check_access("read")
+        # sudo: wechat.binding - nobody writes bindings directly; the manager's right was just checked
+        self.env["wechat.binding"].sudo().search([("partner_id", "in", self.ids), ("state", "=", "bound")])._unbind(
+            reason
+        )
+        return True
+
+    def action_wechat_unbind_dialog(self):
+        """Open the dialog that asks why, and then unbinds.
+
+        :rtype: dict
+        """
+        self.ensure_one()
+        return {
+            "type": "ir.actions.act_window",
+            "name": self.env._("Unbind from WeChat"),
+            "res_model": "wechat.unbind",
+            "view_mode": "form",
+            "target": "new",
+            "context": {"default_partner_id": self.id},
+        }
+
+    # === BUSINESS METHODS === #
+
+    def _wechat_get_bind_code(self):
+        """Return the open binding code of one partner, or a new one, without a dialog.
+
+        :rtype: wechat.bind.code
+        :raise UserError: if the partner is disabled or already bound, there is no account, or WeChat refuses; in words.
+        """
+        self.ensure_one()
+        self._wechat_check_bindable()
+        return self.env["wechat.bind.code"]._get_or_create_for(self)
+
+    def _wechat_regenerate_bind_code(self):
+        """Make a new binding code of one partner; the open one is revoked if WeChat grants the new one.
+
+        :rtype: wechat.bind.code
+        :raise AccessError: if the user may not generate codes.
+        :raise UserError: see :meth:`_wechat_get_bind_code`.
+        """
+        self.ensure_one()
+        self._wechat_check_group(GROUP_USER, self.env._("You are not allowed to generate WeChat binding codes."))
+        self._wechat_check_bindable()
+        return self.env["wechat.bind.code"]._create_for(self)
+
+    def _wechat_check_bindable(self):
+        """Raise UserError, in words, if the partner is disabled or bound."""
+        if not self.active:
+            raise UserError(self.env._("%s is disabled. Enable it before you generate a binding code.", self.display_name))
+        # sudo: res.partner - whether it is bound is not for everybody to see, but decides for everybody
+        if self.sudo().is_wechat_bound:
+            raise UserError(
+                self.env._("%s is already bound to WeChat. Unbind it before you generate a new code.", self.display_name)
+            )
+
+    def _wechat_notify_changed(self):
+        """Tell the open dialogs, lists and forms of those who may generate codes that these partners changed.
+
+        Only ids are sent; each client reads again with its own rights.
+        """
+        if self:
+            self.env.ref(GROUP_USER)._bus_send("wechat_merchant_bind/partner", {"ids": self.ids})
+
+    def _wechat_mask_name(self):
+        """Return the name as a public page may show it: 杭州西湖茶庄 becomes 杭州西**庄."""
+        self.ensure_one()
+        name = self.name or ""
+        shown = max(1, len(name) // 2)
+        return name[:shown] + "*" * max(1, len(name) - shown - 1) + (name[-1:] if len(name) > 2 else "")
+
+    def _wechat_check_group(self, group, message):
+        """Raise AccessError unless the user has the group or the code runs as the superuser."""
+        if not self.env.su and not self.env.user.has_group(group):
+            raise AccessError(message)
+
+    @api.model
+    def _wechat_refuse_forgery(self, vals):
+        """Refuse values that only the computes of the live binding may set.
+
+        :raise AccessError: if there are any.
+        """
+        if BINDING_FIELDS.intersection(vals):
+            raise AccessError(
+                self.env._("The WeChat binding of a merchant can't be written: it follows from the merchant's scan.")
+            )

@@ -1,0 +1,143 @@
+from psycopg2.errors import LockNotAvailable, SerializationFailure
+
+from odoo import fields, models
+
+from ..tools.wechat_errors import WechatAccountError
+
+# A token is renewed this many seconds before its end. WeChat renews it in its last 5 minutes, during which the old and
+# the new one are both valid, so every reader still holds a good one.
+RENEW_BEFORE = 120
+# How long a reader waits for another process that is fetching. stable_token allows parallel callers, so after that it
+# fetches by itself instead of failing.
+LOCK_TIMEOUT = "8s"
+# WeChat answered with the very token it had refused: asking again would only burn quota.
+HOLD_SECONDS = 60
+LOCK_ATTEMPTS = 5
+
+
+class WechatAccessToken(models.Model):
+    """The one access token of an account, shared by all workers and nodes.
+
+    It lives apart from the account, and is read and written through short cursors of its own: a request that fails later
+    must not undo a fetched token, and nobody who edits the account may collide with a worker that renews it.
+    """
+
+    _name = "wechat.access.token"
+    _description = "WeChat Access Token"
+    _rec_name = "account_id"
+
+    account_id = fields.Many2one("wechat.account", required=True, ondelete="cascade", readonly=True)
+    company_id = fields.Many2one(related="account_id.company_id", store=True)
+    token = fields.Char(readonly=True, exportable=False)
+    expires_at = fields.Datetime(readonly=True)
+    held_until = fields.Datetime(readonly=True)
+
+    _account_unique = models.UniqueIndex("(account_id)", "An account has one access token.")
+
+    # === BUSINESS METHODS === #
+
+    def _get_valid(self, account_sudo, client, refused=None):
+        """Return an access token that is good for the next two minutes at least.
+
+        One process fetches while the others wait for its row lock and then read what it stored.
+
+        :param wechat.account account_sudo: the account, sudoed, since only managers read its secret.
+        :param WechatClient client: the client that fetches.
+        :param str refused: the token that WeChat has just refused. It is replaced only if it is still the stored one.
+        :return: the access token.
+        :rtype: str
+        :raise WechatError: if it cannot be had.
+        """
+        with self.env.registry.cursor() as cr:
+            row = self._select(cr, account_sudo.id)
+            if self._is_usable(row, refused):
+                return row["token"]
+            for _attempt in range(LOCK_ATTEMPTS):
+                # A new transaction: the snapshot must see what the former holder of the lock has stored.
+                cr.rollback()
+                try:
+                    cr.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
+                    row = self._select(cr, account_sudo.id, lock=True)
+                except SerializationFailure:
+                    continue
+                except LockNotAvailable:
+                    cr.rollback()
+                    break
+                if self._is_usable(row, refused):
+                    return row["token"]
+                return self._fetch(cr, account_sudo, client, row, refused)
+        return client.stable_token(account_sudo.app_id, account_sudo.app_secret)[0]
+
+    def _fetch(self, cr, account_sudo, client, row, refused):
+        """Fetch a token while holding the row's lock, and store it.
+
+        :param dict row: the locked row, or None if the account is not committed yet.
+        :return: the access token.
+        :rtype: str
+        :raise WechatError: if WeChat refuses, or gives back the token that it had refused.
+        """
+        if row and row["is_held"]:
+            raise self._held_error()
+        token, expires_in = client.stable_token(account_sudo.app_id, account_sudo.app_secret)
+        if not row:
+            return token
+        if token == refused:
+            cr.execute(
+                """
+                UPDATE wechat_access_token
+                   SET held_until = clock_timestamp() AT TIME ZONE 'UTC' + %s * interval '1 second'
+                 WHERE id = %s
+                """,
+                [HOLD_SECONDS, row["id"]],
+            )
+            cr.commit()  # pylint: disable=invalid-commit  # own cursor: the hold must outlive the error raised below
+            raise self._held_error()
+        cr.execute(
+            """
+            UPDATE wechat_access_token
+               SET token = %s,
+                   expires_at = clock_timestamp() AT TIME ZONE 'UTC' + %s * interval '1 second',
+                   held_until = NULL
+             WHERE id = %s
+            """,
+            [token, expires_in, row["id"]],
+        )
+        return token
+
+    def _forget(self, account):
+        """Drop the stored token of accounts whose app id, secret or address was changed."""
+        # sudo: wechat.access.token - nobody has access to tokens, the caller may write on the account
+        self.sudo().search([("account_id", "in", account.ids)]).write(
+            {"token": False, "expires_at": False, "held_until": False}
+        )
+
+    def _select(self, cr, account_id, lock=False):
+        """Read the row of an account by the database's clock, the only one that all nodes share.
+
+        :return: id, token, is_fresh and is_held, or None.
+        :rtype: dict | None
+        """
+        cr.execute(
+            """
+            SELECT id, token,
+                   expires_at > clock_timestamp() AT TIME ZONE 'UTC' + %s * interval '1 second' AS is_fresh,
+                   COALESCE(held_until > clock_timestamp() AT TIME ZONE 'UTC', false) AS is_held
+              FROM wechat_access_token
+             WHERE account_id = %s
+            """
+            + ("FOR UPDATE" if lock else ""),
+            [RENEW_BEFORE, account_id],
+            log_exceptions=False,
+        )
+        return cr.dictfetchone()
+
+    def _is_usable(self, row, refused):
+        return bool(row and row["token"] and row["is_fresh"] and not row["is_held"] and row["token"] != refused)
+
+    def _held_error(self):
+        return WechatAccountError(
+            path="/cgi-bin/stable_token",
+            errmsg=self.env._(
+                "WeChat refused its own access token twice. Calls are held for %s seconds.", HOLD_SECONDS
+            ),
+        )

@@ -1,0 +1,366 @@
+import secrets
+
+from odoo import api, fields, models
+from odoo.exceptions import UserError, ValidationError
+
+from ..tools import wechat_crypto
+from ..tools.wechat_api import WechatClient, WechatUrlError, check_base_url
+from ..tools.wechat_errors import WechatTokenStale, invalid_ip
+
+# What merchants in China read after the binding. It is the content of a field, in their language and not in the admin's;
+# the field is translatable for merchants who speak another.
+DEFAULT_BIND_REPLY = "您好！{merchant}，公众号绑定成功！今后将通过此公众号为您推送重要通知。"
+# The longest life that WeChat gives a temporary code: 2,592,000 seconds.
+MAX_CODE_VALIDITY_DAYS = 30
+SECRET_FIELDS = frozenset(
+    {"app_secret", "webhook_token", "encoding_aes_key", "previous_encoding_aes_key", "webhook_key", "webhook_url"}
+)
+
+
+class WechatAccount(models.Model):
+    _name = "wechat.account"
+    _description = "WeChat Official Account"
+    _order = "sequence, id"
+    _check_company_auto = True
+
+    # === DEFAULTS === #
+
+    def _default_webhook_key(self):
+        return secrets.token_urlsafe(24)
+
+    # === FIELDS === #
+
+    name = fields.Char(required=True)
+    active = fields.Boolean(default=True)
+    sequence = fields.Integer(default=10)
+    company_id = fields.Many2one(
+        "res.company",
+        index="btree_not_null",
+        default=lambda self: self.env.company,
+        help="Leave empty to share the account among all companies.",
+    )
+    account_kind = fields.Selection(
+        [("service", "Service account"), ("test", "Test account")],
+        required=True,
+        default="service",
+        help="A test account needs no verification, but knows only plain mode and does not enforce the limits of template "
+        "messages.",
+    )
+    app_id = fields.Char("App ID", required=True, copy=False)
+    app_secret = fields.Char(
+        "App Secret", copy=False, exportable=False, groups="wechat_merchant_bind.group_manager"
+    )
+    original_id = fields.Char(
+        "Original ID", copy=False, help="The account's own ID (gh_…). If empty, it is learnt from the first push."
+    )
+    webhook_token = fields.Char(
+        "Token",
+        copy=False,
+        exportable=False,
+        groups="wechat_merchant_bind.group_manager",
+        default=lambda self: wechat_crypto.generate_token(),
+    )
+    encoding_aes_key = fields.Char(
+        "EncodingAESKey",
+        copy=False,
+        exportable=False,
+        groups="wechat_merchant_bind.group_manager",
+        default=lambda self: wechat_crypto.generate_encoding_aes_key(),
+    )
+    previous_encoding_aes_key = fields.Char(
+        "Previous EncodingAESKey",
+        copy=False,
+        exportable=False,
+        groups="wechat_merchant_bind.group_manager",
+        help="Still accepted, so that no push is lost while you change the key in WeChat's console.",
+    )
+    encryption_mode = fields.Selection(
+        [("plain", "Plain"), ("compatible", "Compatible"), ("safe", "Safe")],
+        required=True,
+        compute="_compute_encryption_mode",
+        store=True,
+        readonly=False,
+        help="Must be the same as in WeChat's console. Only safe mode signs the content of a push.",
+    )
+    webhook_key = fields.Char(
+        required=True,
+        readonly=True,
+        copy=False,
+        exportable=False,
+        groups="wechat_merchant_bind.group_manager",
+        default=_default_webhook_key,
+    )
+    webhook_url = fields.Char(
+        "Webhook URL", compute="_compute_webhook_url", exportable=False, groups="wechat_merchant_bind.group_manager"
+    )
+    api_base_url = fields.Char("API Address", required=True, default="https://api.weixin.qq.com")
+    send_rate = fields.Integer(
+        required=True, default=20, help="Messages a second. Every message sent comes back to the webhook as a receipt."
+    )
+    code_validity_days = fields.Integer(
+        "Code Validity", required=True, default=MAX_CODE_VALIDITY_DAYS, help="Days until a binding code expires."
+    )
+    bind_reply = fields.Text(
+        "Reply after Binding",
+        translate=True,
+        required=True,
+        default=DEFAULT_BIND_REPLY,
+        help="{merchant} is replaced by the merchant's name.",
+    )
+    follow_reply = fields.Text(
+        "Reply after Following",
+        translate=True,
+        help="Sent to people who follow the account without a binding code. WeChat's own automatic replies are off as "
+        "soon as the webhook is enabled.",
+    )
+    transfer_customer_service = fields.Boolean(
+        "Hand Messages to Customer Service",
+        default=True,
+        help="Passes what people write to the account on to WeChat's customer service.",
+    )
+    clock_tolerance = fields.Integer(
+        required=True, default=15, help="Minutes by which the time that WeChat signs may differ from this server's."
+    )
+    leaver_policy = fields.Selection(
+        [("keep", "Keep"), ("erase", "Erase")],
+        "Data of Leavers",
+        required=True,
+        default="keep",
+        help="WeChat's terms ask you to delete the data of people who no longer follow the account.",
+    )
+    leaver_days = fields.Integer("Erase after", required=True, default=30, help="Days after somebody unfollowed.")
+    event_retention_days = fields.Integer(
+        "Keep Events", required=True, default=90, help="Days until a received event is deleted."
+    )
+
+    # === CONSTRAINTS AND INDEXES === #
+
+    _app_id_unique = models.UniqueIndex(
+        "(app_id) WHERE active IS TRUE", "There is already an active account with this App ID."
+    )
+    _webhook_key_unique = models.UniqueIndex("(webhook_key)", "The webhook address must be unique.")
+    _send_rate_positive = models.Constraint("CHECK(send_rate > 0)", "The send rate must be at least 1.")
+    _code_validity_range = models.Constraint(
+        f"CHECK(code_validity_days BETWEEN 1 AND {MAX_CODE_VALIDITY_DAYS})",
+        "A binding code is valid for 1 to 30 days.",
+    )
+    _clock_tolerance_range = models.Constraint(
+        "CHECK(clock_tolerance BETWEEN 1 AND 60)", "The clock tolerance is 1 to 60 minutes."
+    )
+    _leaver_days_positive = models.Constraint(
+        "CHECK(leaver_days >= 0)", "The days after which data is erased can't be negative."
+    )
+    # A redelivered or replayed push is recognised by its inbox row: WeChat's retries end and the signed timestamp expires
+    # long before three days.
+    _event_retention_range = models.Constraint(
+        "CHECK(event_retention_days >= 3)", "Received events are kept for 3 days at least."
+    )
+
+    @api.constrains("account_kind", "encryption_mode")
+    def _check_encryption_mode(self):
+        for account in self:
+            if account.account_kind == "test" and account.encryption_mode != "plain":
+                raise ValidationError(self.env._("A test account knows only plain mode."))
+
+    @api.constrains("webhook_token")
+    def _check_webhook_token(self):
+        for account in self:
+            token = account.webhook_token
+            if not (token and token.isascii() and token.isalnum() and 3 <= len(token) <= 32):
+                raise ValidationError(
+                    self.env._("The Token must have 3 to 32 English letters or digits, as WeChat's console asks.")
+                )
+
+    @api.constrains("encryption_mode", "encoding_aes_key", "previous_encoding_aes_key")
+    def _check_encoding_aes_keys(self):
+        for account in self:
+            try:
+                if account.encryption_mode != "plain" or account.encoding_aes_key:
+                    wechat_crypto.check_encoding_aes_key(account.encoding_aes_key or "")
+                if account.previous_encoding_aes_key:
+                    wechat_crypto.check_encoding_aes_key(account.previous_encoding_aes_key)
+            except wechat_crypto.WechatCryptoError as error:
+                raise ValidationError(
+                    self.env._("The EncodingAESKey must have exactly 43 English letters or digits.")
+                ) from error
+
+    @api.constrains("api_base_url")
+    def _check_api_base_url(self):
+        for account in self:
+            account._get_client()
+
+    # === COMPUTE METHODS === #
+
+    @api.depends("account_kind")
+    def _compute_encryption_mode(self):
+        for account in self:
+            if account.account_kind == "test":
+                account.encryption_mode = "plain"
+            elif not account.encryption_mode or account._origin.account_kind == "test":
+                account.encryption_mode = "safe"
+
+    @api.depends("webhook_key")
+    def _compute_webhook_url(self):
+        for account in self:
+            account.webhook_url = f"{account.get_base_url()}/wechat/merchant/{account.webhook_key}"
+
+    # === CRUD METHODS === #
+
+    @api.model_create_multi
+    def create(self, vals_list):
+        accounts = super().create(vals_list)
+        # sudo: wechat.access.token - an empty row to lock later; nobody has access to tokens
+        self.env["wechat.access.token"].sudo().create([{"account_id": account.id} for account in accounts])
+        return accounts
+
+    def write(self, vals):
+        if vals.get("encoding_aes_key") and "previous_encoding_aes_key" not in vals:
+            for account in self:
+                if account.encoding_aes_key not in (False, vals["encoding_aes_key"]):
+                    super(WechatAccount, account).write({"previous_encoding_aes_key": account.encoding_aes_key})
+        res = super().write(vals)
+        if vals.keys() & {"app_id", "app_secret", "api_base_url"}:
+            self.env["wechat.access.token"]._forget(self)
+        if vals.get("active") is False:
+            # sudo: wechat.bind.code - whoever may disable the account also ends its codes
+            self.env["wechat.bind.code"].sudo().search(
+                [("account_id", "in", self.ids), ("state", "=", "active")]
+            )._revoke(self.env._("The account was disabled."))
+        return res
+
+    def copy_data(self, default=None):
+        default = {"app_id": self.env._("(copy)"), "active": False, **(default or {})}
+        vals_list = super().copy_data(default)
+        return [dict(vals, name=self.env._("%s (copy)", account.name)) for account, vals in zip(self, vals_list)]
+
+    def export_data(self, fields_to_export):
+        """Refuse to export secrets, which the export dialog doesn't offer but a direct call could ask for.
+
+        :raise UserError: if a secret is among the fields.
+        """
+        if SECRET_FIELDS.intersection(path.replace(".", "/").split("/")[-1] for path in fields_to_export):
+            raise UserError(self.env._("The secrets of an Official Account can't be exported."))
+        return super().export_data(fields_to_export)
+
+    # === ACTION METHODS === #
+
+    def action_test_connection(self):
+        """Check the account step by step and open the result.
+
+        :return: an act_window on a ``wechat.account.check``.
+        :rtype: dict
+        """
+        self.ensure_one()
+        self.check_access("write")
+        return self.env["wechat.account.check"]._run(self)._get_action()
+
+    def action_generate_secrets(self):
+        """Give the account a new Token and EncodingAESKey; the present key stays accepted."""
+        for account in self:
+            account.write(
+                {
+                    "webhook_token": wechat_crypto.generate_token(),
+                    "encoding_aes_key": wechat_crypto.generate_encoding_aes_key(),
+                }
+            )
+
+    # === BUSINESS METHODS - CHOICE === #
+
+    @api.model
+    def _get_for_partner(self, partner):
+        """Return the account that issues the new codes of a partner: its company's, else the current company's, else a
+        shared one.
+
+        :param res.partner partner: the partner.
+        :rtype: wechat.account
+        :raise UserError: if there is none.
+        """
+        company = partner.company_id or self.env.company
+        # sudo: wechat.account - which account serves a partner does not depend on who asks
+        accounts = self.sudo().search([("company_id", "in", [company.id, False])]).sudo(False)
+        account = accounts.filtered("company_id")[:1] or accounts[:1]
+        if not account:
+            raise UserError(
+                self.env._(
+                    "No WeChat Official Account is set up for %(company)s. Ask a WeChat manager to add one under "
+                    "WeChat > Configuration > Official Accounts.",
+                    company=company.display_name,
+                )
+            )
+        return account
+
+    @api.model
+    def _find_by_webhook_key(self, webhook_key):
+        """Return the sudoed active account behind a webhook address, which may be none."""
+        # sudo: wechat.account - the key is the secret that grants the access
+        return self.sudo().search([("webhook_key", "=", webhook_key)], limit=1)
+
+    @api.model
+    def _get_lang(self, *langs):
+        """Return the first active language among those given, else Chinese where it is active, else English.
+
+        What is written for a merchant or into the chatter during a push has no user whose language it could take.
+        """
+        active = {code for code, _name in self.env["res.lang"].get_installed()}
+        return next((lang for lang in (*langs, "zh_CN") if lang in active), "en_US")
+
+    # === BUSINESS METHODS - API === #
+
+    def _get_client(self):
+        """Return the client of WeChat's API for this account.
+
+        :rtype: WechatClient
+        :raise ValidationError: if the address is not allowed.
+        """
+        self.ensure_one()
+        # sudo: ir.config_parameter - a switch that only administrators set, read for whoever uses the account
+        parameters = self.env["ir.config_parameter"].sudo()
+        allow_insecure = parameters.get_param("wechat_merchant_bind.allow_insecure_api") in ("1", "True", "true")
+        try:
+            return WechatClient(check_base_url(self.api_base_url, allow_insecure))
+        except WechatUrlError as error:
+            raise ValidationError(
+                self.env._(
+                    "The API address must be a plain https address such as https://api.weixin.qq.com. "
+                    "Plain http is only allowed to this machine's sandbox, and only after the system parameter "
+                    "wechat_merchant_bind.allow_insecure_api was set."
+                )
+            ) from error
+
+    def _call_api(self, method, *args, **kwargs):
+        """Call a method of the client with the account's access token. A token that WeChat calls stale is replaced, and
+        the call repeated, once.
+
+        :param str method: a method of :class:`WechatClient` whose first parameter is the access token.
+        :return: what the method returns.
+        :raise WechatError: if WeChat refuses or cannot be reached.
+        """
+        self.ensure_one()
+        # sudo: wechat.account - only managers read the secret, but whoever may generate codes makes calls with it
+        account_sudo = self.sudo()
+        client = account_sudo._get_client()
+        # sudo: wechat.access.token - nobody has access to tokens; this one never leaves the call
+        tokens_sudo = self.env["wechat.access.token"].sudo()
+        token = tokens_sudo._get_valid(account_sudo, client)
+        try:
+            return getattr(client, method)(token, *args, **kwargs)
+        except WechatTokenStale:
+            token = tokens_sudo._get_valid(account_sudo, client, refused=token)
+            return getattr(client, method)(token, *args, **kwargs)
+
+    def _get_error_message(self, error):
+        """Say in the user's words what an error of WeChat means and what to do about it.
+
+        :param WechatError error: the error.
+        :return: the meaning, the remedy, and what WeChat said: errcode, text and rid.
+        :rtype: str
+        """
+        info = error.info
+        lines = [self.env._(info.meaning), self.env._(info.remedy)]
+        if address := invalid_ip(error.errmsg):
+            lines.append(self.env._("Address to add to the IP allow-list: %s", address))
+        if error.errcode is not None:
+            lines.append(self.env._("WeChat's answer: %(errcode)s %(errmsg)s", errcode=error.errcode, errmsg=error.errmsg))
+        elif error.errmsg:
+            lines.append(self.env._("Details: %s", error.errmsg))
+        return "\n".join(lines)

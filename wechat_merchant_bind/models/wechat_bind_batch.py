@@ -1,0 +1,94 @@
+from odoo import api, fields, models
+from odoo.exceptions import UserError
+
+# Lines that one run of the cron takes before it reports its progress; each costs a call to WeChat.
+DRAIN_BATCH = 50
+
+
+class WechatBindBatch(models.Model):
+    """Generates the binding codes of many merchants in the background."""
+
+    _name = "wechat.bind.batch"
+    _description = "Bulk Generation of WeChat Binding Codes"
+    _order = "id desc"
+    _check_company_auto = True
+
+    # === FIELDS === #
+
+    name = fields.Char(compute="_compute_name")
+    company_id = fields.Many2one("res.company", required=True, readonly=True, default=lambda self: self.env.company)
+    user_id = fields.Many2one("res.users", "Started by", required=True, readonly=True, default=lambda self: self.env.user)
+    line_ids = fields.One2many("wechat.bind.batch.line", "batch_id", readonly=True)
+    total_count = fields.Integer("Merchants", compute="_compute_counts")
+    done_count = fields.Integer("Generated", compute="_compute_counts")
+    skipped_count = fields.Integer("Skipped", compute="_compute_counts")
+    failed_count = fields.Integer("Failed", compute="_compute_counts")
+    pending_count = fields.Integer("Waiting", compute="_compute_counts")
+    progress = fields.Float(compute="_compute_counts")
+
+    # === COMPUTE METHODS === #
+
+    @api.depends("create_date", "total_count")
+    def _compute_name(self):
+        for batch in self:
+            batch.name = self.env._("Binding codes for %s merchants", batch.total_count)
+
+    @api.depends("line_ids.state")
+    def _compute_counts(self):
+        counts = {}
+        for batch, state, count in self.env["wechat.bind.batch.line"]._read_group(
+            [("batch_id", "in", self.ids)], ["batch_id", "state"], ["__count"]
+        ):
+            counts[batch.id, state] = count
+        for batch in self:
+            batch.done_count = counts.get((batch.id, "done"), 0)
+            batch.skipped_count = counts.get((batch.id, "skipped"), 0)
+            batch.failed_count = counts.get((batch.id, "failed"), 0)
+            batch.pending_count = counts.get((batch.id, "pending"), 0)
+            batch.total_count = (
+                batch.done_count + batch.skipped_count + batch.failed_count + batch.pending_count
+            )
+            batch.progress = 100 * (1 - batch.pending_count / batch.total_count) if batch.total_count else 0
+
+    # === BUSINESS METHODS === #
+
+    @api.model
+    def _create_for(self, partners):
+        """Start the generation for several merchants.
+
+        :param res.partner partners: any number; those who are disabled or bound when their turn comes are skipped.
+        :rtype: wechat.bind.batch
+        :raise UserError: if there is no partner at all.
+        """
+        if not partners:
+            raise UserError(self.env._("Select the merchants to generate binding codes for."))
+        # sudo: wechat.bind.batch - users follow their batches and never write them; the caller has checked the right
+        batch_sudo = self.sudo().create({"line_ids": [(0, 0, {"partner_id": partner.id}) for partner in partners]})
+        self.env.ref("wechat_merchant_bind.ir_cron_drain_bind_batches").sudo()._trigger()
+        return batch_sudo.sudo(False)
+
+    def _get_action(self):
+        """Return the act_window that shows the progress of this batch.
+
+        :rtype: dict
+        """
+        self.ensure_one()
+        return {
+            "type": "ir.actions.act_window",
+            "name": self.env._("Bulk Generation of Binding Codes"),
+            "res_model": self._name,
+            "res_id": self.id,
+            "view_mode": "form",
+            "views": [(False, "form")],
+        }
+
+    @api.model
+    def _cron_drain(self):
+        """Generate the codes of the waiting lines, oldest first."""
+        lines = self.env["wechat.bind.batch.line"].search([("state", "=", "pending")], order="id", limit=DRAIN_BATCH)
+        remaining = self.env["wechat.bind.batch.line"].search_count([("state", "=", "pending")])
+        for line in lines:
+            line._generate()
+            remaining -= 1
+            if not self.env["ir.cron"]._commit_progress(1, remaining=remaining):
+                break

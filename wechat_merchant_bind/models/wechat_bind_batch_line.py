@@ -1,0 +1,47 @@
+from odoo import fields, models
+from odoo.exceptions import UserError
+
+
+class WechatBindBatchLine(models.Model):
+    _name = "wechat.bind.batch.line"
+    _description = "Merchant of a Bulk Generation"
+    _order = "batch_id desc, id"
+    _rec_name = "partner_id"
+
+    batch_id = fields.Many2one("wechat.bind.batch", required=True, readonly=True, ondelete="cascade", index=True)
+    company_id = fields.Many2one(related="batch_id.company_id", store=True)
+    partner_id = fields.Many2one("res.partner", "Merchant", required=True, readonly=True, ondelete="cascade", index=True)
+    code_id = fields.Many2one("wechat.bind.code", "Code", readonly=True, ondelete="set null", index="btree_not_null")
+    share_url = fields.Char(related="code_id.share_url")
+    state = fields.Selection(
+        [("pending", "Waiting"), ("done", "Generated"), ("skipped", "Skipped"), ("failed", "Failed")],
+        required=True,
+        readonly=True,
+        default="pending",
+    )
+    reason = fields.Text(readonly=True)
+
+    _pending_idx = models.Index("(id) WHERE state = 'pending'")
+
+    # === BUSINESS METHODS === #
+
+    def _generate(self):
+        """Generate the code of one waiting line, on behalf of the user who started the batch."""
+        self.ensure_one()
+        batch = self.batch_id
+        partner = self.partner_id.with_user(batch.user_id).with_company(batch.company_id)
+        partner = partner.with_context(lang=self.env["wechat.account"]._get_lang(batch.user_id.lang))
+        env = partner.env
+        # sudo: res.partner - whether it is bound is decided as in _wechat_get_bind_code
+        if partner.sudo().is_wechat_bound:
+            self.write({"state": "skipped", "reason": env._("The merchant is already bound.")})
+        elif not partner.active:
+            self.write({"state": "skipped", "reason": env._("The merchant is disabled.")})
+        else:
+            try:
+                with self.env.cr.savepoint():
+                    code = partner._wechat_get_bind_code()
+            except UserError as error:
+                self.write({"state": "failed", "reason": str(error)})
+            else:
+                self.write({"state": "done", "code_id": code.id})

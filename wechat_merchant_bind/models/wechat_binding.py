@@ -1,0 +1,271 @@
+from odoo import api, fields, models
+from odoo.exceptions import UserError, ValidationError
+
+from ..tools.wechat_errors import WechatError
+
+# Leavers whom one run of the cron looks at; each costs a call to WeChat.
+ERASE_BATCH = 50
+
+
+class WechatBinding(models.Model):
+    """A merchant's OpenID, now or in the past."""
+
+    _name = "wechat.binding"
+    _description = "WeChat Binding"
+    _order = "id desc"
+    _rec_name = "partner_id"
+    _check_company_auto = True
+
+    # === FIELDS === #
+
+    partner_id = fields.Many2one(
+        "res.partner", "Merchant", readonly=True, ondelete="set null", index="btree_not_null", check_company=True
+    )
+    account_id = fields.Many2one(
+        "wechat.account", required=True, readonly=True, ondelete="restrict", index=True, check_company=True
+    )
+    company_id = fields.Many2one(related="account_id.company_id", store=True, index="btree_not_null")
+    openid = fields.Char(
+        "OpenID", readonly=True, copy=False, index="btree_not_null", groups="wechat_merchant_bind.group_manager"
+    )
+    openid_masked = fields.Char("OpenID (masked)", compute="_compute_openid_masked", compute_sudo=True)
+    state = fields.Selection(
+        [("bound", "Bound"), ("unbound", "Unbound")], required=True, readonly=True, default="bound"
+    )
+    is_subscribed = fields.Boolean("Follows", readonly=True, default=True)
+    last_event_at = fields.Datetime("Last Follow or Unfollow", readonly=True, help="By WeChat's clock.")
+    bound_at = fields.Datetime("Bound on", readonly=True, default=fields.Datetime.now)
+    unbound_at = fields.Datetime("Unbound on", readonly=True)
+    code_id = fields.Many2one("wechat.bind.code", "Code", readonly=True, ondelete="set null", index="btree_not_null")
+    source = fields.Selection(
+        [("scan", "Scan"), ("import", "Import")], required=True, readonly=True, default="scan"
+    )
+    reason = fields.Char("Reason for Unbinding", readonly=True)
+
+    # === CONSTRAINTS AND INDEXES === #
+
+    _partner_bound_unique = models.UniqueIndex(
+        "(partner_id) WHERE state = 'bound'", "This merchant is already bound to a WeChat account."
+    )
+    _openid_bound_unique = models.UniqueIndex(
+        "(account_id, openid) WHERE state = 'bound'", "This OpenID is already bound to a merchant."
+    )
+
+    @api.constrains("state", "openid", "partner_id")
+    def _check_bound(self):
+        for binding in self:
+            if binding.state == "bound" and not (binding.openid and binding.partner_id):
+                raise ValidationError(self.env._("A binding needs a merchant and an OpenID."))
+
+    # === COMPUTE METHODS === #
+
+    @api.depends("openid")
+    def _compute_openid_masked(self):
+        for binding in self:
+            binding.openid_masked = self.env["wechat.operation"]._mask_openid(binding.openid)
+
+    # === BUSINESS METHODS === #
+
+    @api.model
+    def _bind_by_scan(self, account, openid, scene, scanned_at):
+        """Bind the person who scanned a code to the code's merchant, or refuse.
+
+        A live binding of the merchant or of the OpenID is never taken over.
+
+        :param wechat.account account: the account that pushed the scan.
+        :param str openid: who scanned.
+        :param str scene: the scene of the code.
+        :param datetime scanned_at: CreateTime of the push.
+        :return: what to tell the person.
+        :rtype: str
+        """
+        code = self.env["wechat.bind.code"].search(
+            [("scene_str", "=", scene), ("account_id", "=", account.id)], limit=1
+        )
+        if not code:
+            return self._get_reply(False, "unknown")
+        partner = code.partner_id
+        bindings = self.search(
+            [
+                ("state", "=", "bound"),
+                "|",
+                ("partner_id", "=", partner.id),
+                "&",
+                ("account_id", "=", account.id),
+                ("openid", "=", openid),
+            ]
+        )
+        own = bindings.filtered(lambda binding: binding.account_id == account and binding.openid == openid)
+        own._set_subscribed(True, scanned_at)
+        if own.partner_id == partner:
+            return self._get_reply(partner, "bound", account)
+        if reason := self._get_refusal(code, own, bindings - own, scanned_at):
+            self._log_refusal(code, openid, reason)
+            return self._get_reply(partner, reason)
+        self._create_from_scan(code, openid, scanned_at)
+        return self._get_reply(partner, "bound", account)
+
+    @api.model
+    def _get_refusal(self, code, openid_binding, partner_binding, scanned_at):
+        """Return why a scan must not bind, or None.
+
+        :return: a key of :meth:`_get_reply`.
+        :rtype: str | None
+        """
+        if openid_binding:
+            return "openid_bound"
+        if partner_binding:
+            return "partner_bound"
+        if not code.partner_id.active:
+            return "disabled"
+        if code.state != "active" and code.state != "expired":
+            return code.state
+        if code.expires_at <= scanned_at:
+            return "expired"
+        return None
+
+    @api.model
+    def _create_from_scan(self, code, openid, scanned_at):
+        code._use()
+        binding = self.create(
+            {
+                "partner_id": code.partner_id.id,
+                "account_id": code.account_id.id,
+                "openid": openid,
+                "last_event_at": scanned_at,
+                "code_id": code.id,
+            }
+        )
+        env = self.with_context(lang=self.env["wechat.account"]._get_lang(code.user_id.lang)).env
+        note = env._(
+            "Bound to WeChat (OpenID %(openid)s) with the code generated by %(user)s.",
+            openid=binding.openid_masked,
+            user=code.user_id.name or env._("a deleted user"),
+        )
+        self.env["wechat.operation"]._log("bind", binding, {binding.id: note})
+        code.partner_id._wechat_notify_changed()
+        return binding
+
+    @api.model
+    def _log_refusal(self, code, openid, reason):
+        env = self.with_context(lang=self.env["wechat.account"]._get_lang(code.user_id.lang)).env
+        words = {
+            "openid_bound": env._("this WeChat is already bound to another merchant; unbind it there first"),
+            "partner_bound": env._("the merchant is already bound to another WeChat; unbind it first"),
+            "disabled": env._("the merchant is disabled"),
+            "used": env._("the code was already used; generate a new one"),
+            "revoked": env._("the code was revoked; generate a new one"),
+            "expired": env._("the code had expired; generate a new one"),
+        }
+        note = env._(
+            "WeChat binding refused for OpenID %(openid)s: %(reason)s.",
+            openid=self.env["wechat.operation"]._mask_openid(openid),
+            reason=words[reason],
+        )
+        self.env["wechat.operation"]._log("refuse", code, {code.id: note}, openid=openid)
+
+    @api.model
+    def _get_reply(self, partner, outcome, account=None):
+        """Return what the person who scanned reads, in the merchant's language. Another merchant is never named.
+
+        :param res.partner partner: the code's merchant, or False.
+        :param str outcome: ``bound``, ``unknown`` or a refusal.
+        :param wechat.account account: for ``bound``: whose reply it is.
+        :rtype: str
+        """
+        lang = self.env["wechat.account"]._get_lang(partner and partner.lang)
+        env = self.with_context(lang=lang).env
+        if outcome == "bound":
+            return account.with_env(env).bind_reply.replace("{merchant}", partner.name or "")
+        return {
+            "unknown": env._("This code is not valid. Please ask us for a new one."),
+            "openid_bound": env._(
+                "This WeChat is already bound to a merchant and can't be bound to a second one. "
+                "Please scan with another WeChat, or ask us to remove the former binding."
+            ),
+            "partner_bound": env._(
+                "This merchant is already bound to another WeChat. If that is not yours, please contact us."
+            ),
+            "disabled": env._("This merchant is disabled. Please contact us."),
+            "used": env._("This code was already used. Please ask us for a new one."),
+            "revoked": env._("This code is no longer valid. Please ask us for a new one."),
+            "expired": env._("This code has expired. Please ask us for a new one."),
+        }[outcome]
+
+    def _set_subscribed(self, subscribed, at):
+        """Record that somebody follows or has unfollowed. What is older than the last known change counts for nothing.
+
+        :param bool subscribed: whether the person follows now.
+        :param datetime at: CreateTime of the push.
+        """
+        for binding in self:
+            if binding.last_event_at and at < binding.last_event_at:
+                continue
+            changed = binding.is_subscribed != subscribed
+            binding.write({"is_subscribed": subscribed, "last_event_at": at})
+            if changed:
+                binding._log_subscription()
+
+    def _log_subscription(self):
+        self.ensure_one()
+        env = self.with_context(lang=self.env["wechat.account"]._get_lang(self.code_id.user_id.lang)).env
+        if self.is_subscribed:
+            note = env._("The merchant follows the WeChat account again.")
+        else:
+            note = env._("The merchant has unfollowed the WeChat account. No message reaches it until it follows again.")
+        self.env["wechat.operation"]._log("follow" if self.is_subscribed else "unfollow", self, {self.id: note})
+        self.partner_id._wechat_notify_changed()
+
+    def _unbind(self, reason):
+        """End live bindings, and record it.
+
+        :param str reason: why, in words; may be empty.
+        """
+        bindings = self.filtered(lambda binding: binding.state == "bound")
+        bindings.write({"state": "unbound", "unbound_at": fields.Datetime.now(), "reason": reason})
+        notes = {}
+        for binding in bindings:
+            notes[binding.id] = self.env._("Unbound from WeChat (OpenID %s).", binding.openid_masked)
+            if reason:
+                notes[binding.id] += "\n" + self.env._("Reason: %s", reason)
+        self.env["wechat.operation"]._log("unbind", bindings, notes)
+        bindings.partner_id._wechat_notify_changed()
+
+    # === BUSINESS METHODS - LEAVERS === #
+
+    @api.model
+    def _cron_erase_leavers(self):
+        """Erase what is kept of people who left, for the accounts that ask for it, once WeChat confirms that they left."""
+        for account in self.env["wechat.account"].search([("leaver_policy", "=", "erase")]):
+            before = fields.Datetime.subtract(fields.Datetime.now(), days=account.leaver_days)
+            leavers = self.search(
+                [
+                    ("account_id", "=", account.id),
+                    ("openid", "!=", False),
+                    ("is_subscribed", "=", False),
+                    ("last_event_at", "<", before),
+                ],
+                limit=ERASE_BATCH,
+            )
+            for leaver in leavers:
+                try:
+                    subscribed = bool(account._call_api("user_info", leaver.openid).get("subscribe"))
+                except WechatError as error:
+                    raise UserError(account._get_error_message(error)) from error
+                if subscribed:
+                    leaver._set_subscribed(True, fields.Datetime.now())
+                else:
+                    leaver._erase()
+                self.env["ir.cron"]._commit_progress(1)
+
+    def _erase(self):
+        """Erase a leaver's OpenID from the binding, the inbox and the stored replies."""
+        self.ensure_one()
+        binding = self.with_context(lang=self.env["wechat.account"]._get_lang(self.code_id.user_id.lang))
+        binding._unbind(binding.env._("The merchant no longer follows the account."))
+        note = binding.env._("The WeChat data of this merchant was erased.")
+        binding.env["wechat.operation"]._log("erase", binding, {binding.id: note})
+        self.env["wechat.event"].search(
+            [("account_id", "=", binding.account_id.id), ("openid", "=", binding.openid)]
+        ).unlink()
+        binding.openid = False

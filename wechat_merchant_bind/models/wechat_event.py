@@ -1,0 +1,449 @@
+import contextlib
+import hashlib
+import json
+import logging
+import re
+import time
+from datetime import datetime, timedelta, timezone
+
+from psycopg2.errors import DeadlockDetected, LockNotAvailable, SerializationFailure, UniqueViolation
+
+from odoo import SUPERUSER_ID, api, fields, models
+from odoo.exceptions import AccessError
+
+from ..tools import wechat_xml
+from .wechat_bind_code import SCENE_PREFIX
+
+_logger = logging.getLogger(__name__)
+
+# What makes a push the same push: WeChat's own rule (FromUserName and CreateTime) takes two receipts of one second for one.
+DEDUPE_FIELDS = ("ToUserName", "FromUserName", "CreateTime", "Event", "EventKey", "MsgID", "MsgId", "Status")
+FOLLOW_EVENTS = ("subscribe", "unsubscribe", "scan")
+# A subscribe that came from a scan carries the scene behind this prefix, a SCAN carries the bare scene.
+QRSCENE_PREFIX = "qrscene_"
+# The messages, as opposed to events, that WeChat lets us hand over to its customer service.
+MESSAGE_TYPES = ("text", "image", "voice", "video", "shortvideo", "location", "link")
+OPENID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+# First key of the advisory locks that serialise the scans of one code; the second is the scene's hash.
+SCENE_LOCK = 0x77656368
+SCENE_LOCK_TIMEOUT = "2500ms"
+HANDLE_ATTEMPTS = 3
+
+RETRY_BATCH = 100
+MAX_ATTEMPTS = 5
+RETRY_RECEIVED_AFTER = timedelta(seconds=60)
+RETRY_WITHIN = timedelta(hours=24)
+VACUUM_BATCH = 10000
+
+
+class SignatureReusedError(Exception):
+    """In plain mode a signature came a second time, with another body."""
+
+
+def process_event(registry, event_id):
+    """Handle a stored push in a transaction of its own, which sees nothing of the caller's.
+
+    It runs as the superuser, so that the chatter is signed by OdooBot and not by the public user.
+
+    :param Registry registry: the database's registry.
+    :param int event_id: the ``wechat.event``.
+    :return: the passive reply in the clear, or None if there is none (yet).
+    :rtype: str | None
+    """
+    try:
+        with registry.cursor() as cr:
+            env = api.Environment(cr, SUPERUSER_ID, {})
+            reply = env["wechat.event"].browse(event_id)._process()
+        registry.signal_changes()
+    except Exception:
+        registry.reset_changes()
+        raise
+    return reply
+
+
+class WechatEvent(models.Model):
+    """The inbox: every authentic push is stored here before anything is done about it."""
+
+    _name = "wechat.event"
+    _description = "WeChat Event"
+    _order = "id desc"
+    _rec_name = "event"
+
+    # === FIELDS === #
+
+    account_id = fields.Many2one("wechat.account", required=True, readonly=True, ondelete="cascade", index=True)
+    company_id = fields.Many2one(related="account_id.company_id", store=True, index="btree_not_null")
+    msg_type = fields.Char("Message Type", readonly=True)
+    event = fields.Char(readonly=True)
+    openid = fields.Char("OpenID", readonly=True, index="btree_not_null", exportable=False)
+    openid_masked = fields.Char("OpenID (masked)", compute="_compute_openid_masked")
+    event_key = fields.Char(readonly=True, exportable=False)
+    create_time = fields.Datetime("Sent on", readonly=True, help="By WeChat's clock.")
+    payload = fields.Text(readonly=True, exportable=False)
+    dedupe_key = fields.Char(required=True, readonly=True, exportable=False)
+    signature = fields.Char(readonly=True, exportable=False, help="Of pushes in plain mode, whose body it does not cover.")
+    reply = fields.Text(readonly=True, exportable=False)
+    error = fields.Text(readonly=True)
+    state = fields.Selection(
+        [("received", "Received"), ("done", "Done"), ("ignored", "Ignored"), ("failed", "Failed")],
+        required=True,
+        readonly=True,
+        default="received",
+    )
+    attempts = fields.Integer(readonly=True)
+    refusal = fields.Selection(
+        [
+            ("clock_skew", "The signed time is too far from this server's clock"),
+            ("not_encrypted", "Not encrypted, although the account is in compatible or safe mode"),
+            ("encrypted", "Encrypted, although the account is in plain mode"),
+            ("undecipherable", "The EncodingAESKey or the App ID differs from WeChat's console"),
+            ("other_account", "Meant for another Official Account"),
+            ("signature_reused", "A signature was used again with another content"),
+            ("malformed", "Not a push of WeChat"),
+        ],
+        "Refused because",
+        readonly=True,
+    )
+    skew = fields.Integer("Clock Skew", readonly=True, help="Seconds by which the signed time is behind this server's clock.")
+
+    # === INDEXES === #
+
+    _dedupe_key_unique = models.UniqueIndex("(dedupe_key)", "This push was already received.")
+    _signature_unique = models.UniqueIndex(
+        "(account_id, signature) WHERE signature IS NOT NULL", "This signature was already used."
+    )
+    _retry_idx = models.Index("(create_date) WHERE state IN ('received', 'failed')")
+    _create_date_idx = models.Index("(account_id, create_date)")
+
+    # === COMPUTE METHODS === #
+
+    @api.depends("openid")
+    def _compute_openid_masked(self):
+        for event in self:
+            event.openid_masked = self.env["wechat.operation"]._mask_openid(event.openid)
+
+    @api.depends("event", "msg_type")
+    def _compute_display_name(self):
+        for event in self:
+            event.display_name = event.event or event.msg_type or str(event.id)
+
+    # === ACTION METHODS === #
+
+    def action_retry(self):
+        """Handle failed or forgotten events again, whatever their age.
+
+        :raise AccessError: if the user is not a WeChat manager.
+        """
+        if not self.env.user.has_group("wechat_merchant_bind.group_manager"):
+            raise AccessError(self.env._("Only WeChat managers may retry events."))
+        self.check_access("read")
+        for event in self.filtered(lambda event: event.state in ("received", "failed") and not event.refusal):
+            process_event(self.env.registry, event.id)
+        self.invalidate_model()
+
+    # === BUSINESS METHODS - INBOX === #
+
+    @api.model
+    def _receive(self, account_sudo, message, signature=None):
+        """Store an authentic push. The caller commits.
+
+        A plain INSERT: a redelivery is told by the unique index, for no look-up before could see what another worker
+        has not committed yet, and the ORM would log each as an error.
+
+        :param wechat.account account_sudo: the account that the push came for.
+        :param dict message: the push's fields.
+        :param str signature: in plain mode, the signature that must not come with another body.
+        :return: the id of the new event and None, or None and the stored reply to the push's first delivery.
+        :rtype: tuple[int | None, str | None]
+        :raise SignatureReusedError: if the signature came before with another body.
+        :raise psycopg2.Error: if the inbox can't be written.
+        """
+        values = self._prepare_event_values(account_sudo, message)
+        values["signature"] = signature
+        try:
+            return self._insert(values), None
+        except UniqueViolation:
+            self.env.cr.rollback()
+        self.env.cr.execute("SELECT reply FROM wechat_event WHERE dedupe_key = %s", [values["dedupe_key"]])
+        row = self.env.cr.fetchone()
+        if row is None:
+            raise SignatureReusedError
+        return None, row[0]
+
+    @api.model
+    def _receive_refused(self, account_sudo, refusal, skew, signed):
+        """Store the refusal of a push that was signed with our token, once, so that the account's check can name it.
+
+        :param str refusal: a value of the field ``refusal``.
+        :param int skew: seconds by which the signed time is behind our clock.
+        :param str signed: the signature, timestamp and nonce; a repetition adds no row.
+        """
+        digest = hashlib.sha256(f"{account_sudo.id}:{refusal}:{signed}".encode("utf-8", "replace")).hexdigest()
+        with contextlib.suppress(UniqueViolation):
+            self._insert(
+                {
+                    "account_id": account_sudo.id,
+                    "company_id": account_sudo.company_id.id or None,
+                    "dedupe_key": f"refused:{digest}",
+                    "state": "ignored",
+                    "refusal": refusal,
+                    "skew": skew,
+                }
+            )
+            return
+        self.env.cr.rollback()
+
+    @api.model
+    def _insert(self, values):
+        values = {"state": "received", "attempts": 0, "create_uid": SUPERUSER_ID, "write_uid": SUPERUSER_ID, **values}
+        columns = ", ".join(f'"{name}"' for name in values)
+        places = ", ".join(["%s"] * len(values))
+        self.env.cr.execute(
+            f"""
+            INSERT INTO wechat_event ({columns}, create_date, write_date)
+                 VALUES ({places}, clock_timestamp() AT TIME ZONE 'UTC', clock_timestamp() AT TIME ZONE 'UTC')
+              RETURNING id
+            """,
+            list(values.values()),
+            log_exceptions=False,
+        )
+        return self.env.cr.fetchone()[0]
+
+    @api.model
+    def _prepare_event_values(self, account_sudo, message):
+        """Return the columns of a new event.
+
+        :param dict message: the push's fields.
+        :rtype: dict
+        """
+        parts = [account_sudo.id, *(message.get(name) for name in DEDUPE_FIELDS)]
+        openid = message.get("FromUserName", "")
+        create_time = message.get("CreateTime", "")
+        return {
+            "account_id": account_sudo.id,
+            "company_id": account_sudo.company_id.id or None,
+            "msg_type": message.get("MsgType"),
+            "event": message.get("Event", "").lower() or None,
+            "openid": openid if OPENID.fullmatch(openid) else None,
+            "event_key": message.get("EventKey"),
+            "create_time": (
+                datetime.fromtimestamp(int(create_time), timezone.utc).replace(tzinfo=None)
+                if re.fullmatch(r"[0-9]{1,10}", create_time)
+                else None
+            ),
+            "payload": json.dumps(message, ensure_ascii=False),
+            "dedupe_key": hashlib.sha256(json.dumps(parts).encode()).hexdigest(),
+        }
+
+    # === BUSINESS METHODS - HANDLING === #
+
+    def _process(self):
+        """Handle one event as the only user of this cursor, which it commits and rolls back.
+
+        Whatever fails, be it a third party's automation, leaves the event ``failed`` with its error.
+
+        :return: the passive reply in the clear, or None.
+        :rtype: str | None
+        """
+        self.ensure_one()
+        cr = self.env.cr
+        try:
+            with self._lock_scene():
+                for attempt in range(1, HANDLE_ATTEMPTS + 1):
+                    try:
+                        reply = self._process_once()
+                        cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
+                        return reply
+                    except (SerializationFailure, DeadlockDetected, UniqueViolation):
+                        # Somebody else has just changed the merchant or bound the OpenID: look again.
+                        cr.rollback()
+                        if attempt == HANDLE_ATTEMPTS:
+                            raise
+        except LockNotAvailable:
+            # Another scan of the same code takes long. The event is stored, and the cron comes back to it.
+            cr.rollback()
+            return None
+        except Exception as error:  # noqa: BLE001  # code of other addons runs here, and may raise anything
+            cr.rollback()
+            _logger.exception("WeChat event %s could not be handled", self.id)
+            return self._process_failure(error)
+
+    def _process_once(self):
+        if self.state not in ("received", "failed"):
+            return self.reply
+        state, reply = self._handle()
+        self.write({"state": state, "reply": reply, "error": False, "attempts": self.attempts + 1})
+        self.env.cr.flush()
+        return reply
+
+    def _process_failure(self, error):
+        """Keep the error, and tell a merchant who has scanned that the binding will follow.
+
+        :return: the passive reply, which is not stored: the retry will have a better one.
+        """
+        self.write(
+            {
+                "state": "failed",
+                "error": f"{type(error).__name__}: {error}",
+                "attempts": self.attempts + 1,
+            }
+        )
+        self.env.cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
+        scene = self._get_scene()
+        if not scene or not scene.startswith(SCENE_PREFIX):
+            return None
+        env = self.with_context(lang=self.env["wechat.account"]._get_lang()).env
+        return self._get_text_reply(env._("We have received your scan. The binding will be completed in a few minutes."))
+
+    @contextlib.contextmanager
+    def _lock_scene(self):
+        """Let one scan of a code after the other through, also those of other workers and nodes.
+
+        The lock is the session's and not the transaction's: the transaction that handles the event must begin after it was
+        granted, or its snapshot would miss what the former holder has committed.
+        """
+        scene = self._get_scene()
+        if not scene:
+            yield
+            return
+        cr = self.env.cr
+        cr.execute("SELECT set_config('lock_timeout', %s, true)", [SCENE_LOCK_TIMEOUT])
+        cr.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", [SCENE_LOCK, scene], log_exceptions=False)
+        cr.commit()  # pylint: disable=invalid-commit  # see above
+        try:
+            yield
+        finally:
+            cr.rollback()
+            cr.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", [SCENE_LOCK, scene])
+
+    def _get_scene(self):
+        """Return the scene that was scanned, if any."""
+        if self.event == "scan":
+            return self.event_key
+        if self.event == "subscribe" and (self.event_key or "").startswith(QRSCENE_PREFIX):
+            return self.event_key.removeprefix(QRSCENE_PREFIX)
+        return None
+
+    def _handle(self):
+        """Do what an event asks for.
+
+        :return: the event's new state and the passive reply in the clear, or None.
+        :rtype: tuple[str, str | None]
+        """
+        self._learn_original_id()
+        if not self.openid or not self.create_time:
+            return "ignored", None
+        if self.msg_type == "event":
+            handler = {
+                "subscribe": self._handle_subscribe,
+                "scan": self._handle_scan,
+                "unsubscribe": self._handle_unsubscribe,
+            }.get(self.event)
+        else:
+            handler = self._handle_message if self.msg_type in MESSAGE_TYPES else None
+        return handler() if handler else ("ignored", None)
+
+    def _handle_subscribe(self):
+        self._find_binding()._set_subscribed(True, self.create_time)
+        if self._get_scene() is not None:
+            return self._handle_scan()
+        content = self.account_id.with_context(lang=self.env["wechat.account"]._get_lang()).follow_reply
+        return "done", self._get_text_reply(content) if content else None
+
+    def _handle_scan(self):
+        scene = self._get_scene()
+        if not scene or not scene.startswith(SCENE_PREFIX):
+            # Somebody else's code on the same account.
+            return "ignored", None
+        content = self.env["wechat.binding"]._bind_by_scan(self.account_id, self.openid, scene, self.create_time)
+        return "done", self._get_text_reply(content)
+
+    def _handle_unsubscribe(self):
+        binding = self._find_binding()
+        binding._set_subscribed(False, self.create_time)
+        return "done" if binding else "ignored", None
+
+    def _handle_message(self):
+        if not self.account_id.transfer_customer_service:
+            return "ignored", None
+        reply = wechat_xml.transfer_customer_service(self.openid, self._get_original_id(), int(time.time()))
+        return "done", reply.decode()
+
+    def _find_binding(self):
+        return self.env["wechat.binding"].search(
+            [("account_id", "=", self.account_id.id), ("openid", "=", self.openid), ("state", "=", "bound")]
+        )
+
+    def _learn_original_id(self):
+        """Take the account's gh_ ID from its first authentic push."""
+        if not self.account_id.original_id and (original_id := self._get_original_id()):
+            self.account_id.original_id = original_id
+
+    def _get_original_id(self):
+        return json.loads(self.payload).get("ToUserName") or ""
+
+    def _get_text_reply(self, content):
+        return wechat_xml.text_reply(self.openid, self._get_original_id(), content, int(time.time())).decode()
+
+    # === BUSINESS METHODS - RETRY AND VACUUM === #
+
+    @api.model
+    def _cron_retry(self):
+        """Handle what was received and forgotten, or failed, once more."""
+        now = fields.Datetime.now()
+        events = self.search(
+            [
+                ("refusal", "=", False),
+                "|",
+                "&",
+                ("state", "=", "received"),
+                ("create_date", "<", now - RETRY_RECEIVED_AFTER),
+                "&",
+                ("state", "=", "failed"),
+                ("attempts", "<", MAX_ATTEMPTS),
+            ],
+            order="id",
+            limit=RETRY_BATCH,
+        )
+        for event in events:
+            if obstacle := event._get_retry_obstacle(now):
+                event.write({"state": "failed", "attempts": MAX_ATTEMPTS, "error": obstacle})
+            else:
+                process_event(self.env.registry, event.id)
+            if not self.env["ir.cron"]._commit_progress(1):
+                break
+
+    def _get_retry_obstacle(self, now):
+        """Return why the event must not be handled any more by the cron, or None."""
+        if self.create_date < now - RETRY_WITHIN:
+            return self.env._("Not retried: the event is older than 24 hours.")
+        if self.openid and self.search_count(
+            [
+                ("account_id", "=", self.account_id.id),
+                ("openid", "=", self.openid),
+                ("event", "in", FOLLOW_EVENTS),
+                ("id", ">", self.id),
+            ],
+            limit=1,
+        ):
+            return self.env._("Not retried: the same person has scanned, followed or unfollowed since.")
+        return None
+
+    @api.autovacuum
+    def _gc_events(self):
+        """Delete the events whose retention is over.
+
+        :return: the number of deleted events, and whether more remain.
+        :rtype: tuple[int, bool]
+        """
+        done, remaining = 0, False
+        for account in self.env["wechat.account"].with_context(active_test=False).search([]):
+            before = fields.Datetime.subtract(fields.Datetime.now(), days=account.event_retention_days)
+            events = self.search(
+                [("account_id", "=", account.id), ("create_date", "<", before)], limit=VACUUM_BATCH, order="id"
+            )
+            events.unlink()
+            done += len(events)
+            remaining |= len(events) == VACUUM_BATCH
+        return done, remaining

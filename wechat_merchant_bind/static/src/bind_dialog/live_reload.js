@@ -1,0 +1,35 @@
+import { Component, onWillStart, onWillUnmount } from "@odoo/owl";
+import { registry } from "@web/core/registry";
+import { useService } from "@web/core/utils/hooks";
+import { standardWidgetProps } from "@web/views/widgets/standard_widget_props";
+
+export const PARTNER_CHANGED = "wechat_merchant_bind/partner";
+
+/**
+ * Reads the form's record again when the binding of its partner changes. It never reads over edits that are not saved.
+ */
+export class WechatLiveReload extends Component {
+    static template = "wechat_merchant_bind.LiveReload";
+    static props = { ...standardWidgetProps };
+
+    setup() {
+        const bus = useService("bus_service");
+        const onChanged = (payload) => this.onPartnerChanged(payload);
+        onWillStart(() => bus.subscribe(PARTNER_CHANGED, onChanged));
+        onWillUnmount(() => bus.unsubscribe(PARTNER_CHANGED, onChanged));
+    }
+
+    get partnerId() {
+        const { record } = this.props;
+        return record.resModel === "res.partner" ? record.resId : record.data.partner_id?.id;
+    }
+
+    async onPartnerChanged({ ids }) {
+        const { record } = this.props;
+        if (ids.includes(this.partnerId) && !(await record.isDirty())) {
+            await record.load();
+        }
+    }
+}
+
+registry.category("view_widgets").add("wechat_live_reload", { component: WechatLiveReload });

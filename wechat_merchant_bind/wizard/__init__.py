@@ -1,0 +1,4 @@
+from . import wechat_account_check
+from . import wechat_account_check_line
+from . import wechat_bind_code_show
+from . import wechat_unbind

@@ -1,0 +1,198 @@
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+from odoo import api, fields, models
+from odoo.exceptions import UserError
+from odoo.tools import format_datetime
+
+from ..tools.wechat_errors import WechatError
+
+# The code that proves the right to make codes lives only as long as WeChat allows at least.
+CHECK_CODE_SECONDS = 60
+CHECK_SCENE = "mb_connection_check"
+# A refusal older than this says nothing about the present settings.
+REFUSAL_DAYS = 3
+
+
+class WechatAccountCheck(models.TransientModel):
+    """Checks an account step by step, in the order in which things fail."""
+
+    _name = "wechat.account.check"
+    _description = "WeChat Connection Check"
+    _rec_name = "account_id"
+
+    account_id = fields.Many2one("wechat.account", required=True, readonly=True)
+    line_ids = fields.One2many("wechat.account.check.line", "check_id", readonly=True)
+    is_ok = fields.Boolean(compute="_compute_is_ok")
+
+    # === COMPUTE METHODS === #
+
+    @api.depends("line_ids.result")
+    def _compute_is_ok(self):
+        for check in self:
+            check.is_ok = all(line.result == "ok" for line in check.line_ids)
+
+    # === BUSINESS METHODS === #
+
+    @api.model
+    def _run(self, account):
+        """Check an account.
+
+        :param wechat.account account: one account.
+        :rtype: wechat.account.check
+        """
+        check = self.create({"account_id": account.id})
+        lines = [check._check_own_address(), check._check_api_address()]
+        lines += check._check_api() if lines[-1]["result"] == "ok" else []
+        lines += [check._check_webhook(), check._check_refusals()]
+        check.line_ids = [(0, 0, line) for line in lines]
+        return check
+
+    def _get_action(self):
+        self.ensure_one()
+        return {
+            "type": "ir.actions.act_window",
+            "name": self.env._("Connection Check - %s", self.account_id.name),
+            "res_model": self._name,
+            "res_id": self.id,
+            "view_mode": "form",
+            "views": [(False, "form")],
+            "target": "new",
+        }
+
+    def _prepare_line(self, subject, result, message=""):
+        return {"subject": subject, "result": result, "message": message}
+
+    def _check_own_address(self):
+        """Check that WeChat and phones can reach this Odoo."""
+        subject = self.env._("Address of this Odoo")
+        url = urlsplit(self.account_id.get_base_url())
+        address = {"url": url.geturl()}
+        if self._is_local_host(url.hostname or ""):
+            return self._prepare_line(
+                subject,
+                "error",
+                self.env._(
+                    "%(url)s can only be reached from inside your network, so neither WeChat nor phones get here. "
+                    "Set the system parameter web.base.url to the public address.",
+                    **address,
+                ),
+            )
+        if url.scheme != "https":
+            return self._prepare_line(
+                subject,
+                "error",
+                self.env._(
+                    "%(url)s is not https: phones warn and secrets travel in the clear. Put a certificate on it and set "
+                    "the system parameter web.base.url to the https address.",
+                    **address,
+                ),
+            )
+        if url.port not in (None, 443):
+            return self._prepare_line(
+                subject,
+                "error",
+                self.env._("%(url)s has a port, but WeChat only pushes to ports 80 and 443.", **address),
+            )
+        return self._prepare_line(subject, "ok", url.geturl())
+
+    def _is_local_host(self, host):
+        try:
+            return not ipaddress.ip_address(host).is_global
+        except ValueError:
+            return host == "localhost" or host.endswith((".localhost", ".local", ".lan")) or "." not in host
+
+    def _check_api_address(self):
+        subject = self.env._("API address")
+        try:
+            self.account_id._get_client()
+        except UserError as error:
+            return self._prepare_line(subject, "error", str(error))
+        return self._prepare_line(subject, "ok", self.account_id.api_base_url)
+
+    def _check_api(self):
+        """Check what takes a call to WeChat; what depends on a failed check is not tried."""
+        lines = []
+        for subject, method, args in (
+            (self.env._("App ID, App Secret and IP allow-list"), "get_callback_ips", ()),
+            (self.env._("Right to make QR codes"), "create_qr_code", (CHECK_SCENE, CHECK_CODE_SECONDS)),
+            (self.env._("Template messages"), "get_all_private_template", ()),
+        ):
+            if lines and lines[0]["result"] == "error":
+                lines.append(self._prepare_line(subject, "skipped"))
+                continue
+            try:
+                answer = self.account_id._call_api(method, *args)
+            except WechatError as error:
+                message = self.account_id._get_error_message(error)
+                node = self.env._("Called from the server %s.", socket.gethostname())
+                lines.append(self._prepare_line(subject, "error", f"{message}\n{node}"))
+            else:
+                lines.append(self._prepare_line(subject, "ok", self._get_api_message(method, answer)))
+        return lines
+
+    def _get_api_message(self, method, answer):
+        if method == "get_all_private_template":
+            return self.env._("%s templates in this account.", len(answer))
+        if method == "create_qr_code":
+            return self.env._("WeChat made a test code.")
+        return self.env._("WeChat accepts them, from the server %s.", socket.gethostname())
+
+    def _check_webhook(self):
+        """Tell whether and when WeChat reached us."""
+        subject = self.env._("Pushes from WeChat")
+        # sudo: wechat.event - the caller may write on the account, and only a time is told
+        event = (
+            self.env["wechat.event"]
+            .sudo()
+            .search([("account_id", "=", self.account_id.id), ("refusal", "=", False)], limit=1)
+        )
+        if not event:
+            return self._prepare_line(
+                subject,
+                "warning",
+                self.env._(
+                    "WeChat has never reached this account's webhook. Enter the webhook address, Token and EncodingAESKey in "
+                    "WeChat's console, enable the server configuration, then follow the account with your phone."
+                ),
+            )
+        return self._prepare_line(
+            subject, "ok", self.env._("The last one came on %s.", format_datetime(self.env, event.create_date))
+        )
+
+    def _check_refusals(self):
+        """Tell why the last push that was signed with our token was refused, if that is recent."""
+        subject = self.env._("Refused pushes")
+        # sudo: wechat.event - as in _check_webhook
+        last = (
+            self.env["wechat.event"]
+            .sudo()
+            .search(
+                [
+                    ("account_id", "=", self.account_id.id),
+                    ("refusal", "!=", False),
+                    ("create_date", ">=", fields.Datetime.subtract(fields.Datetime.now(), days=REFUSAL_DAYS)),
+                ],
+                limit=1,
+            )
+        )
+        if not last:
+            return self._prepare_line(subject, "ok", self.env._("None in the last %s days.", REFUSAL_DAYS))
+        refusals = dict(last._fields["refusal"]._description_selection(self.env))
+        lines = [
+            self.env._("The last one was refused on %s:", format_datetime(self.env, last.create_date)),
+            refusals[last.refusal],
+        ]
+        if last.refusal == "clock_skew":
+            lines.append(
+                self.env._(
+                    "The signed time was %s seconds behind this server's clock. Set the server's clock by NTP.", last.skew
+                )
+                if last.skew > 0
+                else self.env._(
+                    "The signed time was %s seconds ahead of this server's clock. Set the server's clock by NTP.",
+                    -last.skew,
+                )
+            )
+        return self._prepare_line(subject, "warning", "\n".join(lines))
