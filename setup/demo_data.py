@@ -1,0 +1,211 @@
+"""Fills a fresh demo database: a company, its Official Account connected to the sandbox, and about twenty merchants.
+
+setup/demo runs it inside `odoo shell`, which provides `env`. Nobody is bound here: the codes of those who are to be
+bound go to the file WECHAT_DEMO_SCANS, and setup/demo lets the sandbox's phones scan them over HTTP once Odoo answers.
+
+Environment: WECHAT_DEMO_URL (of Odoo), WECHAT_SANDBOX_URL, WECHAT_DEMO_SCANS.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import requests
+
+from odoo import Command
+
+COMPANY = {
+    "name": "杭州茗山供应链管理有限公司",
+    "street": "西湖区文三路 478 号",
+    "city": "杭州市",
+    "zip": "310012",
+    "phone": "+86 571 8102 6688",
+    "email": "service@mingshan.example.com",
+}
+COLLEAGUE_LOGIN = "xiaowang"
+COLLEAGUE_PASSWORD = "xiaowang"
+PORTAL_PASSWORD = "merchant"
+
+# What becomes of a merchant: bound and unfollowed ones scan a code, unfollowed ones then leave the account again,
+# "code" ones have a code that nobody has scanned yet, disabled ones are archived.
+BOUND, UNFOLLOWED, CODE, UNBOUND, DISABLED = "bound", "unfollowed", "code", "unbound", "disabled"
+
+# name, city, street, phone, mail box, fate, who scans
+MERCHANTS = [
+    ("杭州西湖茶庄", "杭州市", "西湖区龙井路 88 号", "138 5710 2368", "xihu-tea", BOUND, "西湖茶庄-陈老板"),
+    ("苏州锦绣丝绸行", "苏州市", "姑苏区平江路 126 号", "139 6251 7704", "jinxiu", BOUND, "锦绣丝绸 沈姐"),
+    ("上海豫园食品批发部", "上海市", "黄浦区方浜中路 265 号", "136 0172 5539", "yuyuan-food", BOUND, "豫园食品-老周"),
+    ("景德镇青花瓷艺坊", "景德镇市", "珠山区中华北路 39 号", "158 7980 4412", "qinghua", BOUND, "青花瓷艺坊小吴"),
+    ("成都锦里火锅食材", "成都市", "武侯区武侯祠大街 231 号", "177 8101 6925", "jinli", BOUND, "锦里食材-罗哥"),
+    ("宁波东海水产有限公司", "宁波市", "海曙区药行街 52 号", "135 8670 3318", "donghai", BOUND, "东海水产 方总"),
+    ("广州荔湾干果商行", "广州市", "荔湾区一德路 310 号", "137 1098 6647", "liwan", BOUND, "荔湾干果阿强"),
+    ("北京前门糕点铺", "北京市", "东城区前门大街 71 号", "186 1024 9053", "qianmen", BOUND, "前门糕点-赵师傅"),
+    ("绍兴咸亨酒业", "绍兴市", "越城区鲁迅中路 179 号", "134 5675 8821", "xianheng", UNFOLLOWED, "咸亨酒业 孔先生"),
+    ("福州三坊茉莉花茶", "福州市", "鼓楼区南后街 63 号", "159 0591 2746", "sanfang", UNFOLLOWED, "茉莉花茶-林小姐"),
+    ("黄山毛峰茶叶合作社", "黄山市", "徽州区富溪乡 15 号", "152 5592 6083", "maofeng", CODE, None),
+    ("武汉户部巷小吃店", "武汉市", "武昌区自由路 44 号", "150 7131 9465", "hubuxiang", CODE, None),
+    ("厦门鼓浪屿馅饼店", "厦门市", "思明区龙头路 95 号", "180 5927 3316", "gulangyu", UNBOUND, None),
+    ("西安回民街干货铺", "西安市", "莲湖区北院门 118 号", "133 1925 7042", "huiminjie", UNBOUND, None),
+    ("长沙坡子街湘菜馆", "长沙市", "天心区坡子街 216 号", "151 7311 8894", "pozijie", UNBOUND, None),
+    ("青岛栈桥啤酒经销部", "青岛市", "市南区太平路 31 号", "188 6398 5527", "zhanqiao", UNBOUND, None),
+    ("南京夫子庙文具店", "南京市", "秦淮区贡院街 57 号", "138 5186 4039", "fuzimiao", UNBOUND, None),
+    ("昆明翠湖鲜花批发", "昆明市", "五华区翠湖南路 22 号", "136 0871 9950", "cuihu", UNBOUND, None),
+    ("天津古文化街杨柳青画社", "天津市", "南开区宫北大街 84 号", "139 2062 7713", "yangliuqing", DISABLED, None),
+    ("义乌小商品城饰品店", "义乌市", "稠州北路 699 号", "157 5794 3208", "yiwu", DISABLED, None),
+]
+# merchant, contact, what he does
+CONTACTS = [
+    ("杭州西湖茶庄", "陈国强", "店主"),
+    ("杭州西湖茶庄", "徐丽", "会计"),
+    ("杭州西湖茶庄", "马师傅", "仓库"),
+    ("宁波东海水产有限公司", "方志远", "店主"),
+    ("宁波东海水产有限公司", "俞敏", "会计"),
+    ("厦门鼓浪屿馅饼店", "黄阿梅", "店主"),
+    ("南京夫子庙文具店", "孙建华", "仓库"),
+]
+PORTAL_MERCHANTS = ["杭州西湖茶庄", "苏州锦绣丝绸行", "宁波东海水产有限公司", "厦门鼓浪屿馅饼店"]
+
+
+def set_up_company(env, url):
+    """Make the company and the admin Chinese, and Odoo's own address the demo's."""
+    env.company.write({**COMPANY, "country_id": env.ref("base.cn").id})
+    env.company.partner_id.tz = "Asia/Shanghai"
+    admin = env.ref("base.user_admin")
+    admin.write({"name": "周敏", "email": "zhoumin@mingshan.example.com", "lang": "zh_CN", "tz": "Asia/Shanghai"})
+    parameters = env["ir.config_parameter"]
+    parameters.set_param("web.base.url", url)
+    parameters.set_param("web.base.url.freeze", "True")
+    parameters.set_param("wechat_merchant_bind.allow_insecure_api", "True")
+    return admin
+
+
+def create_colleague(env):
+    """Create an internal user who may generate codes but manages nothing."""
+    return (
+        env["res.users"]
+        .with_context(no_reset_password=True)
+        .create(
+            {
+                "name": "王小云",
+                "login": COLLEAGUE_LOGIN,
+                "password": COLLEAGUE_PASSWORD,
+                "email": "wangxiaoyun@mingshan.example.com",
+                "lang": "zh_CN",
+                "tz": "Asia/Shanghai",
+                "group_ids": [
+                    Command.link(env.ref(group).id)
+                    for group in (
+                        "base.group_user",
+                        "base.group_partner_manager",
+                        "wechat_merchant_bind.group_user",
+                    )
+                ],
+            }
+        )
+    )
+
+
+def connect_account(env, sandbox_url):
+    """Create the Official Account and enter its webhook into the sandbox, as one does in WeChat's console.
+
+    :raise requests.RequestException: the sandbox does not answer or refuses
+    """
+    with requests.Session() as session:
+        platform = session.get(f"{sandbox_url}/sandbox/state", timeout=30)
+        platform.raise_for_status()
+        known = platform.json()["accounts"][0]
+        account = env["wechat.account"].create(
+            {
+                "name": known["name"],
+                "company_id": env.company.id,
+                "app_id": known["app_id"],
+                "app_secret": known["secret"],
+                "original_id": known["original_id"],
+                "encryption_mode": "safe",
+                "api_base_url": sandbox_url,
+            }
+        )
+        settings = {
+            "app_id": account.app_id,
+            "token": account.webhook_token,
+            "encoding_aes_key": account.encoding_aes_key,
+            "mode": account.encryption_mode,
+            "webhook_url": account.webhook_url,
+        }
+        session.post(f"{sandbox_url}/sandbox/accounts", json=settings, timeout=30).raise_for_status()
+
+
+def create_merchants(env):
+    """Create the merchants with their contacts and portal logins; return them by name."""
+    china = env.ref("base.cn")
+    partners = env["res.partner"].create(
+        [
+            {
+                "name": name,
+                "is_company": True,
+                "city": city,
+                "street": street,
+                "country_id": china.id,
+                "phone": f"+86 {phone}",
+                "email": f"{mailbox}@example.com",
+                "lang": "zh_CN",
+                "tz": "Asia/Shanghai",
+            }
+            for name, city, street, phone, mailbox, _fate, _scanner in MERCHANTS
+        ]
+    )
+    merchants = {partner.name: partner for partner in partners}
+    env["res.partner"].create(
+        [
+            {"name": name, "parent_id": merchants[merchant].id, "function": function, "lang": "zh_CN"}
+            for merchant, name, function in CONTACTS
+        ]
+    )
+    env["res.users"].with_context(no_reset_password=True).create(
+        [
+            {
+                "partner_id": merchants[name].id,
+                "login": merchants[name].email,
+                "password": PORTAL_PASSWORD,
+                "group_ids": [Command.set(env.ref("base.group_portal").ids)],
+            }
+            for name in PORTAL_MERCHANTS
+        ]
+    )
+    return merchants
+
+
+def plan_scans(env, merchants, admins):
+    """Generate the codes, in turn by each of `admins`, and disable whom it is to be; return what the phones are to do.
+
+    :return: {"scans": [{"user", "content"}], "unfollow": [user]}
+    """
+    plan = {"scans": [], "unfollow": []}
+    for index, (name, *_address, fate, scanner) in enumerate(MERCHANTS):
+        if fate == DISABLED:
+            merchants[name].active = False
+        if fate not in (BOUND, UNFOLLOWED, CODE):
+            continue
+        admin_env = env(user=admins[index % len(admins)], su=False, context={"lang": "zh_CN", "tz": "Asia/Shanghai"})
+        code = merchants[name].with_env(admin_env)._wechat_get_bind_code()
+        if scanner:
+            plan["scans"].append({"user": scanner, "content": code.qr_content})
+        if fate == UNFOLLOWED:
+            plan["unfollow"].append(scanner)
+    return plan
+
+
+def main(env):
+    """Fill the database, and write the file of scans."""
+    admin = set_up_company(env, os.environ["WECHAT_DEMO_URL"])
+    colleague = create_colleague(env)
+    connect_account(env, os.environ["WECHAT_SANDBOX_URL"])
+    merchants = create_merchants(env)
+    # The access token is stored by a cursor of its own, which must find the account.
+    env.cr.commit()
+    plan = plan_scans(env, merchants, [admin.id, colleague.id])
+    env.cr.commit()
+    Path(os.environ["WECHAT_DEMO_SCANS"]).write_text(json.dumps(plan, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+main(env)  # noqa: F821  # the shell's
