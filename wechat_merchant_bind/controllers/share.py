@@ -35,6 +35,7 @@ class WechatShare(http.Controller):
         response = request.render(
             "wechat_merchant_bind.share_page",
             {
+                "title": request.env._("WeChat Binding"),
                 "code": code_sudo.with_context(lang=request.env.lang),
                 "state": code_sudo._get_share_state(),
                 "merchant": code_sudo.partner_id._wechat_mask_name() if code_sudo else "",
