@@ -2,6 +2,8 @@ import contextlib
 import json
 import os
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,8 +22,10 @@ from .test_tools_common import (
     gibberish,
     hang,
     hang_up,
+    open_tunnel_and_hang_up,
     reset,
     stop_halfway,
+    wrong_chunks,
 )
 
 
@@ -131,6 +135,20 @@ class TestCalls(ClientCase):
             WechatClient(server.url).call("GET", PATH)
         self.assertEqual(server.connections, 2)
 
+    def test_threads_share_connections(self):
+        barrier = threading.Barrier(32)
+
+        def answer_together(handler):
+            barrier.wait(10)
+            answer({})(handler)
+
+        server = self.serve(answer_together)
+        client = WechatClient(server.url)
+        with ThreadPoolExecutor(32) as pool:
+            for _i in range(2):
+                self.assertEqual(list(pool.map(lambda _n: client.call("GET", PATH), range(32))), [{}] * 32)
+        self.assertEqual(server.connections, 32)
+
     def test_closed_idle_connection_is_replaced(self):
         def answer_and_close(handler):
             answer({})(handler)
@@ -177,6 +195,9 @@ class TestFailures(ClientCase):
             "not UTF-8": answer(b'{"errmsg":"\xff"}'),
             "endless number": answer(b'{"errcode":' + b"9" * 10_000 + b"}"),
             "redirect": answer({"errcode": 0}, 302, Location="http://127.0.0.1:9/"),
+            "redirect to nowhere": answer({"errcode": 0}, 307, Location="http://"),
+            "redirect to half an address": answer({"errcode": 0}, 307, Location="http://["),
+            "redirect to another scheme": answer({"errcode": 0}, 301, Location="ftp://127.0.0.1/"),
             "404": answer({"errcode": 0}, 404),
             "500": answer({"errcode": 0}, 500),
             "502": answer(b"<html>Bad Gateway</html>", 502),
@@ -187,6 +208,8 @@ class TestFailures(ClientCase):
             "hung up": hang_up,
             "reset": reset,
             "half": stop_halfway,
+            "wrong chunks": wrong_chunks,
+            "too many headers": answer({}, **{f"X_{number}": "a" for number in range(200)}),
             "gibberish": gibberish,
         }.items():
             with self.subTest(name):
@@ -195,11 +218,23 @@ class TestFailures(ClientCase):
                 self.assertFails(client, wechat_errors.WechatAmbiguous)
                 self.assertEqual((len(server.calls), len(backup.calls)), (1, 0))
 
+    def test_redirect_with_a_session_of_the_caller(self):
+        target = self.serve(answer({}))
+        server = self.serve(answer({}, 302, Location=target.url))
+        self.assertFails(WechatClient(server.url, session=requests.Session()), wechat_errors.WechatAmbiguous)
+        self.assertEqual(target.calls, [])
+
     def test_endless_answer_is_not_read(self):
+        for status in (200, 302, 502):
+            with self.subTest(status):
+                self._test_endless_answer(status)
+
+    def _test_endless_answer(self, status):
         sent = []
 
         def endless(handler):
-            handler.send_response(200)
+            handler.send_response(status)
+            handler.send_header("Location", "/")
             handler.end_headers()
             handler.close_connection = True
             with contextlib.suppress(OSError):
@@ -258,7 +293,13 @@ class TestFailures(ClientCase):
     def test_proxy(self):
         refused = f"http://127.0.0.1:{free_port()}"
         gateway = self.serve(answer(b"<html>Forbidden</html>", 403))
-        for name, proxy in {"refused": refused, "malformed": "http://", "forbidden": gateway.url}.items():
+        tunnel = self.serve(open_tunnel_and_hang_up)
+        for name, proxy in {
+            "refused": refused,
+            "malformed": "http://",
+            "forbidden": gateway.url,
+            "no host behind it": tunnel.url,
+        }.items():
             with self.subTest(name), patch.dict(os.environ, {"no_proxy": "example.com", "https_proxy": proxy}):
                 self.assertFails(WechatClient("https://127.0.0.1:9"), wechat_errors.WechatNotSent)
         with patch.dict(os.environ, {"no_proxy": "example.com", "http_proxy": gateway.url}):

@@ -42,7 +42,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         answer = self.server.answers.pop(0) if len(self.server.answers) > 1 else self.server.answers[0]
         answer(self)
 
-    do_GET = do_POST = _answer
+    do_GET = do_POST = do_CONNECT = _answer
 
     def log_message(self, *args):
         """Keep the test's output clean."""
@@ -55,6 +55,7 @@ class Server(http.server.ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 64
 
     def __init__(self, *answers, context=None):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -123,6 +124,18 @@ def reset(handler):
 def stop_halfway(handler):
     """The server closes the connection in the middle of the answer."""
     handler.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"errcode"')
+    handler.close_connection = True
+
+
+def open_tunnel_and_hang_up(handler):
+    """The server is a proxy that cannot reach what it has promised to."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    handler.close_connection = True
+
+
+def wrong_chunks(handler):
+    """The server announces chunks and sends none."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")
     handler.close_connection = True
 
 

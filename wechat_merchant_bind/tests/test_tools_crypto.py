@@ -28,7 +28,10 @@ def envelope(message, key=KEY, pad=None):
         pad = bytes([size]) * size
     aes_key = base64.b64decode(key + "=")
     encryptor = Cipher(algorithms.AES(aes_key), modes.CBC(aes_key[:16])).encryptor()
-    encrypted = base64.b64encode(encryptor.update(plain + pad) + encryptor.finalize()).decode()
+    return signed(base64.b64encode(encryptor.update(plain + pad) + encryptor.finalize()).decode())
+
+
+def signed(encrypted):
     return encrypted, wechat_crypto.sign(TOKEN, TIMESTAMP, NONCE, encrypted), TIMESTAMP, NONCE
 
 
@@ -86,6 +89,10 @@ class TestKeys(BaseCase):
     def test_malformed_keys(self):
         for end in ("", "AA", "=", "\n", "!", "-", "_", "密"):
             key = "A" * 42 + end
+            with self.subTest(key), self.assertRaises(WechatCryptoError):
+                wechat_crypto.check_encoding_aes_key(key)
+        # without its foreign characters it would be the base64 of 29 bytes
+        for key in ("A" * 39 + "!!!!", "!!!!" + "A" * 39):
             with self.subTest(key), self.assertRaises(WechatCryptoError):
                 wechat_crypto.check_encoding_aes_key(key)
         with self.assertRaises(WechatCryptoError):
@@ -164,9 +171,11 @@ class TestEncryption(BaseCase):
         """What the signature's owner got wrong is refused too, and differs from a forged signature."""
         whole = message(b"<xml/>")
         for name, push in {
-            "empty text": ("Cg==", wechat_crypto.sign(TOKEN, TIMESTAMP, NONCE, "Cg=="), TIMESTAMP, NONCE),
-            "not base64": ("****", wechat_crypto.sign(TOKEN, TIMESTAMP, NONCE, "****"), TIMESTAMP, NONCE),
-            "not ASCII": ("密文", wechat_crypto.sign(TOKEN, TIMESTAMP, NONCE, "密文"), TIMESTAMP, NONCE),
+            "one byte": signed("Cg=="),
+            "nothing": signed("=="),
+            "not base64": signed("****"),
+            "base64 with a line break": signed(envelope(whole)[0] + "\n"),
+            "not ASCII": signed("密文"),
             "padded to 16": envelope(message(b"x" * 8), pad=bytes([2]) * 2),
             "padding of 0": envelope(whole + b"x" * 18, pad=b"\0" * 2),
             "padding of 33": envelope(message(b"x" * 57), pad=bytes([33]) * 33),

@@ -46,6 +46,8 @@ class TestBaseUrl(BaseCase):
             ("https://api.weixin.qq.com/\na", "invalid"),
             ("https://api.weixin.qq.com\\.evil.example", "invalid"),
             ("https://api.weixin.qq.com\0", "invalid"),
+            ("https://api.weixin.qq.com/a\0", "invalid"),
+            ("https://api.weixin.qq.com/a\\b", "invalid"),
             ("https://-a.example", "invalid"),
             ("https://微信.example", "invalid"),
             ("https://a%2eb", "invalid"),

@@ -1,4 +1,7 @@
+import os
 import random
+import tempfile
+import threading
 import time
 
 from lxml import etree
@@ -55,6 +58,10 @@ class TestParse(BaseCase):
             with self.subTest(xml):
                 self.assertEqual(wechat_xml.parse(f"<xml>{xml}</xml>".encode()), {"A": text})
 
+    def test_declared_encoding_does_not_count(self):
+        body = '<?xml version="1.0" encoding="gbk"?><xml><A>商家</A></xml>'.encode()
+        self.assertEqual(wechat_xml.parse(body), {"A": "商家"})
+
     def test_nested_fields_are_serialised(self):
         inner = "<ScanType>qrcode</ScanType>\n<ScanResult>a&amp;b</ScanResult>"
         body = f"<xml><ScanCodeInfo>{inner}</ScanCodeInfo><B>1</B></xml>".encode()
@@ -92,6 +99,26 @@ class TestParse(BaseCase):
         }.items():
             with self.subTest(name), self.assertRaises(WechatXmlError):
                 wechat_xml.parse(body)
+
+    def test_no_file_is_opened(self):
+        """Refusing a document type comes too late if the parser has already followed it: a pipe would stop it."""
+        with tempfile.TemporaryDirectory() as folder:
+            pipe = os.path.join(folder, "pipe")
+            os.mkfifo(pipe)
+            for doctype in (
+                f'<!DOCTYPE xml SYSTEM "{pipe}">',
+                f'<!DOCTYPE xml [<!ENTITY a SYSTEM "{pipe}">]>',
+                f'<!DOCTYPE xml [<!ENTITY % a SYSTEM "{pipe}"> %a;]>',
+            ):
+                body = f"{doctype}<xml><A>&a;</A></xml>".encode()
+                thread = threading.Thread(target=self.assertRaises, args=(WechatXmlError, wechat_xml.parse, body))
+                thread.start()
+                thread.join(5)
+                opened = thread.is_alive()
+                while thread.is_alive():
+                    os.close(os.open(pipe, os.O_RDWR))
+                    thread.join(0.1)
+                self.assertFalse(opened, doctype)
 
     def test_bombs_cost_nothing(self):
         for name, body in {
@@ -160,7 +187,7 @@ class TestReplies(BaseCase):
             ("", ""),
         ):
             with self.subTest(repr(content)):
-                body = wechat_xml.text_reply("o]]>", "gh_1", content, 1)
+                body = wechat_xml.text_reply("o\x00]]>", "gh_1", content, 1)
                 fields = {element.tag: element.text or "" for element in etree.fromstring(body)}
                 self.assertEqual(
                     fields,

@@ -10,7 +10,6 @@ import ipaddress
 import json
 import os
 import re
-import ssl
 import threading
 from urllib.parse import urlsplit
 
@@ -18,7 +17,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import NewConnectionError
 
 from .wechat_errors import WechatAmbiguous, WechatNotSent, from_response
 
@@ -198,7 +197,7 @@ class WechatClient:
                     url=url + path, timeout=self._timeout, allow_redirects=False, stream=True, **request
                 ) as response:
                     return response.status_code, _read(response)
-            except (OSError, HTTPError) as exc:
+            except OSError as exc:  # the base of all exceptions of requests
                 failure = _describe(path, exc)
             if not isinstance(failure, WechatNotSent):
                 break
@@ -219,6 +218,17 @@ class WechatClient:
         if not isinstance(answer, dict):
             raise WechatAmbiguous(path, errmsg="the answer is not a JSON object")
         return answer
+
+
+class _Session(requests.Session):
+    """Knows no redirects.
+
+    Even if told not to follow one, ``requests`` reads its body to the end and prepares the next request, and what is
+    wrong with that one looks as if nothing had been sent.
+    """
+
+    def get_redirect_target(self, resp):
+        return None
 
 
 class _Connection(HTTPSConnection):
@@ -258,7 +268,7 @@ def _get_session(base_url):
     key = os.getpid(), base_url
     with _sessions_lock:
         if key not in _sessions:
-            session = requests.Session()
+            session = _Session()
             session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
             for scheme in ("http://", "https://"):
                 session.mount(scheme, _Adapter(pool_maxsize=POOL_SIZE))
@@ -280,9 +290,8 @@ def _describe(path, exc):
     words = type(exc).__name__
     cause = exc
     while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            words += f", {cause.verify_message}"
-        elif isinstance(cause, OSError) and cause.strerror:
+        # str() of what requests raises holds the URL; what the operating system and OpenSSL say does not
+        if isinstance(cause, OSError) and cause.strerror:
             words += f", {cause.strerror}"
         cause = cause.__cause__ or cause.__context__
     return (WechatNotSent if _is_unwritten(exc) else WechatAmbiguous)(path, errmsg=words)

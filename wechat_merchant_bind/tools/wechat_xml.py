@@ -29,7 +29,7 @@ def parse(body, max_depth=8, max_fields=200):
     :raise WechatXmlError: for whatever else the body is
     """
     try:
-        body.decode("utf-8")
+        body.decode("utf-8")  # versions of libxml2 differ in what they take for UTF-8
         parser = etree.XMLParser(
             encoding="utf-8",
             resolve_entities=False,
