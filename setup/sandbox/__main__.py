@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 from aiohttp import web
+
 from api import Api
 from control import Control
 from faults import Faults
@@ -12,6 +13,8 @@ from phone import Phone
 from push import Pusher
 from state import State
 from storage import Storage
+
+_logger = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 BODY_LIMIT = 1 << 20
@@ -21,8 +24,10 @@ def build(state_file: Path | None = None) -> web.Application:
     """Put the platform together.
 
     :param state_file: where the state outlives a restart; None keeps it in memory
+    :raises ValueError, KeyError, TypeError: when that file is not one of ours
     """
-    state, faults = State(), Faults()
+    state = State()
+    faults = Faults(state.changed)
     pusher = Pusher(state)
     api = Api(state, pusher, faults)
     control = Control(state, api, pusher, Phone(state, pusher), faults)
@@ -32,10 +37,12 @@ def build(state_file: Path | None = None) -> web.Application:
     app.router.add_get("/", page)
     app.router.add_static("/static", STATIC)
 
+    storage = Storage(state, state_file) if state_file else None
+    if storage:
+        storage.load()
+
     async def lifetime(_app):
-        storage = Storage(state, state_file) if state_file else None
         if storage:
-            storage.load()
             storage.start()
         await pusher.start()
         yield
@@ -60,13 +67,17 @@ def main():
     parser.add_argument("--state", type=Path, help="file that keeps the state across restarts")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s sandbox: %(message)s")
+    try:
+        app = build(options.state)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        parser.error(f"cannot read the state in {options.state}: {error!r}")
     web.run_app(
-        build(options.state),
+        app,
         host=options.host,
         port=options.port,
         access_log=None,
         shutdown_timeout=1,
-        print=lambda _text: logging.info("listening on http://%s:%s", options.host, options.port),
+        print=lambda _text: _logger.info("listening on http://%s:%s", options.host, options.port),
     )
 
 

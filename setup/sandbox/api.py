@@ -6,16 +6,17 @@ import re
 import time
 from collections import Counter, OrderedDict, deque
 
+from aiohttp import web
+
 import qrcodes
 import quotas
 import templates
 import tokens
 import users
-from aiohttp import web
 from errors import ApiError, new_rid
 from faults import Faults
 from push import Pusher
-from state import Account, Follower, OPENID, State
+from state import OPENID, Account, Follower, State
 
 CALLS_KEPT = 5000
 FAILED_KEPT = 2000

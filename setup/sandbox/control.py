@@ -6,8 +6,9 @@ import json
 import time
 from dataclasses import asdict
 
-import tokens
 from aiohttp import web
+
+import tokens
 from api import TABLE, Api
 from envelope import render
 from faults import Faults
@@ -23,7 +24,7 @@ WAIT_AT_MOST = 30
 
 
 class Control:
-    """Handlers of the sandbox's own paths. All bodies and answers are JSON; a mistake is {"ok": false, "error": ...}."""
+    """Handlers of the sandbox's own paths. Bodies and answers are JSON; a mistake is {"ok": false, "error": ...}."""
 
     def __init__(self, state: State, api: Api, pusher: Pusher, phone: Phone, faults: Faults):
         self.state = state
@@ -36,19 +37,31 @@ class Control:
 
     def routes(self) -> list[web.RouteDef]:
         posts = {
-            name: getattr(self, name)
-            for name in (
-                "accounts followers templates scan follow unfollow say push check faults_add faults_release expire_token reset"
-            ).split()
+            "accounts": self.accounts,
+            "templates": self.templates,
+            "followers": self.followers,
+            "scan": self.scan,
+            "follow": self.follow,
+            "unfollow": self.unfollow,
+            "say": self.say,
+            "push": self.push,
+            "check": self.check,
+            "faults": self.plan_fault,
+            "faults/release": self.release_faults,
+            "expire_token": self.expire_token,
+            "reset": self.reset,
         }
-        posts["faults"] = posts.pop("faults_add")
-        posts["faults/release"] = posts.pop("faults_release")
-        gets = ("health", "messages", "calls", "codes")
+        gets = {
+            "health": self.health,
+            "messages": self.messages,
+            "calls": self.calls,
+            "codes": self.codes,
+            "faults": self.planned_faults,
+            "state": self.platform,
+        }
         return [
             *(web.post(f"/sandbox/{path}", _json_handler(handler)) for path, handler in posts.items()),
-            *(web.get(f"/sandbox/{name}", _query_handler(getattr(self, name))) for name in gets),
-            web.get("/sandbox/faults", _query_handler(self.faults_list)),
-            web.get("/sandbox/state", _query_handler(self.platform)),
+            *(web.get(f"/sandbox/{path}", _query_handler(handler)) for path, handler in gets.items()),
         ]
 
     async def health(self, _query) -> dict:
@@ -93,8 +106,8 @@ class Control:
 
     async def push(self, data: dict) -> dict:
         """Push anything, rightly signed: {app_id?, fields: {name: value, in order} or xml: raw text, openid?, mode?,
-        timestamp? (of the URL), copies? (sent at once), retry?}. ToUserName and CreateTime are filled in when missing from
-        `fields`. With `copies` the answer is {"results": [...]}."""
+        timestamp? (of the URL), copies? (sent at once), retry?}. ToUserName and CreateTime are filled in when missing
+        from `fields`. With `copies` the answer is {"results": [...]}."""
         account = self.state.account(data.get("app_id"))
         fields, xml = data.get("fields"), data.get("xml")
         if isinstance(fields, dict) == isinstance(xml, str):
@@ -132,16 +145,16 @@ class Control:
         """The console's check of the server URL: {app_id?}."""
         return await self.pusher.check(self.state.account(data.get("app_id")))
 
-    async def faults_add(self, data: dict) -> dict:
+    async def plan_fault(self, data: dict) -> dict:
         """Plan a failure; see `faults.Fault` for the fields."""
         return self.faults.add(data, TABLE)
 
-    async def faults_release(self, data: dict) -> dict:
+    async def release_faults(self, data: dict) -> dict:
         """Let held calls go on and forget the planned failures, of one {path} or of all."""
         self.faults.release(data.get("path"))
         return {"ok": True}
 
-    async def faults_list(self, _query) -> dict:
+    async def planned_faults(self, _query) -> dict:
         return {"faults": self.faults.listing()}
 
     async def expire_token(self, data: dict) -> dict:
@@ -170,7 +183,7 @@ class Control:
         return {**follower.summary(), "app_id": account.app_id, "messages": list(follower.messages)}
 
     async def calls(self, query) -> dict:
-        """Every API call, newest last: ?path=…&app_id=…&limit=…; `total` counts all of that path, also those no longer kept."""
+        """API calls, newest last: ?path=…&app_id=…&limit=…; `total` counts all of that path, also those not kept."""
         path, app_id = query.get("path"), query.get("app_id")
         limit = int(query.get("limit", CALLS_SHOWN))
         log = self.api.log
@@ -186,9 +199,7 @@ class Control:
         """The codes that can be scanned now, newest first: ?app_id=…"""
         app_id = query.get("app_id")
         wanted = (
-            code
-            for code in reversed(self.state.codes.values())
-            if app_id in (None, code.app_id) and not code.expired()
+            code for code in reversed(self.state.codes.values()) if app_id in (None, code.app_id) and not code.expired()
         )
         return {"codes": [asdict(code) for code in itertools.islice(wanted, RECENT_SHOWN)]}
 
@@ -209,7 +220,9 @@ class Control:
             "accounts": [self._account(account) for account in self.state.accounts.values()],
             "codes": len(self.state.codes),
             "pending_pushes": len(self.pusher.tasks),
+            "held_calls": self.faults.held,
             "calls": self.api.log.total,
+            "paths": sorted(TABLE),
         }
 
     def _account(self, account: Account) -> dict:

@@ -23,7 +23,7 @@ class CryptoError(Exception):
 def signature(*parts: str) -> str:
     """Return the hex SHA-1 of the sorted, joined parts.
 
-    With (token, timestamp, nonce) it is the `signature` of a URL, with the Encrypt text as the fourth the `msg_signature`.
+    With (token, timestamp, nonce) it is the `signature` of a URL; with the Encrypt text too, the `msg_signature`.
     """
     return hashlib.sha1("".join(sorted(parts)).encode()).hexdigest()
 

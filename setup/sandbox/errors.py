@@ -1,7 +1,7 @@
 """WeChat's error codes with the platform's own English wording.
 
-Wording as WeChat's global return code page and answers seen in production have it; where no English wording is published the
-Chinese meaning is kept. Every errmsg of a failed call ends with a request id (`rid: ...`), as WeChat's do.
+Wording as WeChat's global return code page and answers seen in production have it. Every errmsg of a failed call ends
+with a request id (`rid: ...`), as WeChat's do.
 """
 
 import secrets

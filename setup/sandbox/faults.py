@@ -2,10 +2,10 @@
 
 import asyncio
 import itertools
-import json
 from dataclasses import asdict, dataclass, fields
 
 from aiohttp import web
+
 from errors import ApiError
 from state import SandboxError
 
@@ -17,11 +17,11 @@ HELD_AT_MOST = 600
 class Fault:
     """One planned failure of an API path.
 
-    `times`: calls it strikes, None without end. Exactly what happens is the first that is set of `errcode` (with `errmsg`),
-    `http` (a status with an HTML body), `timeout` (seconds of silence, then the connection is cut), `reset` (cut at once),
-    `html` (status 200 with an HTML page), `empty` (status 200 without a body); none of them: only late. `latency_ms` comes
-    first. With `after` the call has its effect before it fails, so that the caller does not know whether it worked. With
-    `hold` the answer waits until the fault is released.
+    `times`: calls it strikes, None without end. What happens is the first that is set of `errcode` (with `errmsg`),
+    `http` (a status with an HTML body), `timeout` (seconds of silence, then the connection is cut), `reset` (cut at
+    once), `html` (status 200 with an HTML page), `empty` (status 200 without a body); none of them: only late.
+    `latency_ms` comes first. With `after` the call has its effect before it fails, so that the caller does not know
+    whether it worked. With `hold` the answer waits until the fault is released.
     """
 
     path: str
@@ -38,7 +38,6 @@ class Fault:
     empty: bool = False
     after: bool = False
     hold: bool = False
-    held: int = 0
 
     async def strike(self, request: web.Request) -> web.Response | None:
         """Fail the call in the planned way; None when only its speed was planned.
@@ -63,9 +62,14 @@ class Fault:
 
 
 class Faults:
-    """The planned failures, oldest first for each path."""
+    """The planned failures, oldest first for each path.
 
-    def __init__(self):
+    :param changed: called when a call is held or goes on
+    """
+
+    def __init__(self, changed):
+        self.changed = changed
+        self.held = 0
         self.plan: dict[str, list[Fault]] = {}
         self.gates: dict[int, asyncio.Event] = {}
         self.ids = itertools.count(1)
@@ -75,7 +79,7 @@ class Faults:
 
         :raises SandboxError: an unknown path or field
         """
-        known = {item.name for item in fields(Fault)} - {"id", "held"}
+        known = {item.name for item in fields(Fault)} - {"id"}
         unknown = set(data) - known
         if unknown:
             raise SandboxError(f"unknown fields: {', '.join(sorted(unknown))}")
@@ -107,11 +111,13 @@ class Faults:
             await asyncio.sleep(fault.latency_ms / 1000)
         gate = self.gates.get(fault.id)
         if gate and not gate.is_set():
-            fault.held += 1
+            self.held += 1
+            self.changed()
             try:
                 await asyncio.wait_for(gate.wait(), HELD_AT_MOST)
             finally:
-                fault.held -= 1
+                self.held -= 1
+                self.changed()
 
     def release(self, path: str | None = None):
         """Let held calls go on and forget the plan, of one path or of all."""
@@ -122,4 +128,4 @@ class Faults:
         self.gates = {}
 
     def listing(self) -> list[dict]:
-        return [json.loads(json.dumps(asdict(fault))) for planned in self.plan.values() for fault in planned]
+        return [asdict(fault) for planned in self.plan.values() for fault in planned]

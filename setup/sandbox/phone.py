@@ -4,7 +4,7 @@ import time
 
 from push import Pusher
 from qrcodes import find
-from state import Account, Follower, SandboxError, State, TEST_ACCOUNT_FOLLOWERS
+from state import TEST_ACCOUNT_FOLLOWERS, Account, Follower, SandboxError, State
 
 # Chances to write to a follower as customer service: seconds and messages (客服消息下发条件).
 AFTER_MESSAGE = (48 * 3600, 5)

@@ -7,6 +7,7 @@ import time
 from urllib.parse import urlsplit
 
 import aiohttp
+
 from envelope import BadReply, read_reply, render, seal, url_signature, with_query
 from state import Account, SandboxError, State
 
@@ -60,8 +61,9 @@ class Pusher:
         :param fields: the XML fields in order, [(name, value)]; or None and `xml`, the raw text
         :param mode: send in another mode than the account's
         :param timestamp: sign this URL timestamp instead of now
-        :return: {ok, status, attempts, elapsed, body, reply, reply_type, error, event, tries}; `status` is that of the last
-            try (None without answer), `body` its text as received, `reply` the decoded text of the passive reply
+        :return: {ok, status, attempts, elapsed, body, reply, reply_type, error, event, openid, tries}; `status` and
+            `elapsed` (seconds) are those of the last try (status None without answer), `body` its text as received,
+            `reply` the decoded text of the passive reply
         """
         mode = mode or account.mode
         xml = render(fields) if xml is None else xml

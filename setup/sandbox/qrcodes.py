@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import qrcode
 from aiohttp import web
+
 from errors import ApiError
 from state import Code, SandboxError, State
 

@@ -1,6 +1,7 @@
 """Daily and minute limits of the API, and the calls that show and clear them.
 
-Limits as the page 接口调用额度 lists them; a test account has the second figure. Calls without a known limit are not limited.
+Limits as the page 接口调用额度 lists them; a test account has the second figure. Calls without a known limit are not
+limited.
 """
 
 import time

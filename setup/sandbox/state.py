@@ -9,12 +9,13 @@ import re
 import secrets
 import time
 from collections import Counter, OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from crypto import CryptoError, aes_key
 from templates import default_templates
 
-# The account that exists at start, so that a demo works without any configuration. Public on purpose: it opens nothing but this stand-in.
+# The account that exists at start, so that a demo works without any configuration. Public on purpose: it opens nothing
+# but this stand-in.
 DEFAULT_ACCOUNT = {
     "app_id": "wx5a9db0c0ffee0001",
     "secret": "5a9db0c0ffee00015a9db0c0ffee0001",
@@ -63,7 +64,10 @@ class Code:
 
 @dataclass
 class Follower:
-    """One WeChat user as one account sees him, with his chat. `windows` are the chances to write to him as customer service."""
+    """One WeChat user as one account sees him, with his chat.
+
+    `windows` are the chances to write to him as customer service: [[until, messages left]].
+    """
 
     openid: str
     name: str
@@ -103,8 +107,8 @@ class TokenSlot:
 
 
 @dataclass
-class Account:
-    """An Official Account. The fields down to `duplicate_answer` are its settings (`POST /sandbox/accounts`), the rest is its state."""
+class Settings:
+    """What the console of an Official Account sets (`POST /sandbox/accounts`), and how the platform treats it."""
 
     app_id: str
     secret: str = ""
@@ -133,8 +137,14 @@ class Account:
     receipts: str = "after"
     receipt_delay: float = 0.0
     receipt_status: str | None = None
-    # What a repeated client_msg_id is answered with: 0 for "ok" and the first msgid, else an errcode. WeChat does not document it.
+    # What a repeated client_msg_id is answered with: 0 for "ok" and the first msgid, else an errcode. WeChat does not
+    # document it.
     duplicate_answer: int = 0
+
+
+@dataclass
+class Account(Settings):
+    """An Official Account: its settings, and its state."""
 
     templates: dict = field(default_factory=dict)
     followers: dict = field(default_factory=dict)
@@ -150,21 +160,15 @@ class Account:
     failures_since: float = 0.0
     suspended_until: float = 0.0
 
-    SETTINGS = (
-        "app_id secret original_id name kind token encoding_aes_key mode webhook_url ip_allow verified quotas token_ttl "
-        "redelivery push_timeout push_retries retry_delay mark_fail_threshold mark_fail_seconds receipts receipt_delay "
-        "receipt_status duplicate_answer"
-    ).split()
-
     def settings(self) -> dict:
-        return {name: getattr(self, name) for name in self.SETTINGS}
+        return {item.name: getattr(self, item.name) for item in fields(Settings)}
 
     def configure(self, data: dict):
         """Take over settings, or none of them.
 
         :raises SandboxError: an unknown setting or a value that the real console would refuse
         """
-        unknown = set(data) - set(self.SETTINGS)
+        unknown = set(data) - set(self.settings())
         if unknown:
             raise SandboxError(f"unknown settings: {', '.join(sorted(unknown))}")
         new = {**self.settings(), **data}
@@ -217,7 +221,7 @@ class Account:
         return follower
 
     def chat(self, follower: Follower, sender: str, kind: str, text: str, **more) -> dict:
-        """Append to a follower's chat. `sender` is "user", "account" or "system"; `kind` text, template, event or notice."""
+        """Append to a follower's chat. `sender`: "user", "account", "system"; `kind`: text, template, event, notice."""
         message = {"time": round(time.time(), 3), "from": sender, "type": kind, "text": text, **more}
         follower.messages.append(message)
         self.recent[follower.openid] = None
@@ -239,7 +243,7 @@ class Account:
 
 
 class State:
-    """The whole platform. `version` grows with every change that a page could show; `changed` wakes who waits for it."""
+    """The whole platform. `version` grows with every change that a page could show; `changed` tells the listeners."""
 
     def __init__(self):
         self.accounts: dict[str, Account] = {}
@@ -262,7 +266,7 @@ class State:
             listener()
 
     def configure_account(self, data: dict) -> Account:
-        """Create or update the account with `data["app_id"]`. What a new account lacks (secret, ids, keys) is made up."""
+        """Create or update the account `data["app_id"]`. What a new account lacks (secret, ids, keys) is made up."""
         app_id = data.get("app_id")
         account = self.accounts.get(app_id)
         if account is None:
@@ -334,5 +338,3 @@ class State:
             self.codes_by_url.clear()
             self.permanent_codes.clear()
         self.changed()
-
-

@@ -5,10 +5,10 @@ import json
 import logging
 import os
 from collections import OrderedDict, deque
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
-from state import CHAT_LENGTH, Account, Code, Follower, State, TokenSlot
+from state import CHAT_LENGTH, Account, Code, Follower, Settings, State, TokenSlot
 
 _logger = logging.getLogger(__name__)
 
@@ -43,7 +43,9 @@ def restore(state: State, data: dict):
     """Fill a new state from what `dump` made."""
     state.accounts.clear()
     for item in data["accounts"]:
-        account = Account(**{name: item[name] for name in Account.SETTINGS}, templates=item["templates"])
+        account = Account(
+            **{setting.name: item[setting.name] for setting in fields(Settings)}, templates=item["templates"]
+        )
         for values in item["followers"]:
             account.add_follower(Follower(**{**values, "messages": deque(values["messages"], maxlen=CHAT_LENGTH)}))
         account.recent = OrderedDict.fromkeys(item["recent"])
@@ -72,6 +74,7 @@ class Storage:
 
     def start(self):
         self.state.listeners.append(self.dirty.set)
+        self.dirty.set()
         self.task = asyncio.create_task(self._write_changes())
 
     async def stop(self):

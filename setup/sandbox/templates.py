@@ -12,7 +12,7 @@ TEMPLATES_AN_ACCOUNT = 25
 CLIENT_MSG_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 CLIENT_APP_ID = re.compile(r"wx[0-9a-f]{16}")
 
-# The library: number -> title, category, the words that may be picked with their keys, approved values of enumerated keys.
+# The library: number -> title, the words that may be picked with their keys, approved values of enumerated keys.
 LIBRARY = {
     "43216": ("新订单通知", "订单号=character_string1 金额=amount2 商家=thing3 下单时间=time4 订单状态=phrase5", {}),
     "43217": ("订单发货通知", "订单号=character_string1 物流公司=thing2 物流单号=character_string3 发货时间=time4", {}),
@@ -138,7 +138,8 @@ async def send(call) -> dict:
     call.require_rights()
     account, message = call.account, call.json
     follower = call.recipient(message.get("touser"))
-    template = account.templates.get(message.get("template_id")) if isinstance(message.get("template_id"), str) else None
+    template_id = message.get("template_id")
+    template = account.templates.get(template_id) if isinstance(template_id, str) else None
     if template is None:
         raise ApiError(40037)
     if not follower.subscribed:

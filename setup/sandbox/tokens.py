@@ -1,8 +1,8 @@
 """Access tokens: the two kinds (token, stable_token), their rotation, and the check of a call's token.
 
-Rules from 获取 Access token and 获取稳定版接口调用凭据: the two kinds are fully independent; a plain token is replaced by every
-call, a stable one only in its last 5 minutes; at a change both live for 5 minutes; a forced refresh kills the former at once, works
-20 times a day and does nothing within 30 seconds of the last.
+Rules from 获取 Access token and 获取稳定版接口调用凭据: the two kinds are independent; a plain token is replaced by
+every call, a stable one only in its last 5 minutes; at a change both live for 5 minutes; a forced refresh kills the
+former at once, works 20 times a day and does nothing within 30 seconds of the last.
 """
 
 import secrets
@@ -78,9 +78,6 @@ def check_client(state: State, app_id, secret, grant_type, client_ip: str) -> Ac
     if not secret:
         raise ApiError(41004)
     if secret != account.secret:
-        # A well-formed but wrong secret is 40125; the same text with stray characters (a copied blank) is 40001 at WeChat.
-        if isinstance(secret, str) and secret.strip() == account.secret:
-            raise ApiError(40001, "invalid credential, access_token is invalid or not latest")
         raise ApiError(40125)
     if account.ip_allow is not None and client_ip not in account.ip_allow:
         raise ApiError(40164, f"invalid ip {client_ip} ipv6 ::ffff:{client_ip}, not in whitelist")
