@@ -36,6 +36,7 @@ enter_environment() {
     prepare_folders
     forget_outer_environment
     ensure_packages missing_python_packages missing_postgres_packages "$@"
+    require_cluster_folder
     ensure_odoo_source
     ensure_venv
     ensure_cluster

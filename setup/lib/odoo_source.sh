@@ -71,7 +71,7 @@ make_cached_tree() {
     rm -rf -- "$CACHE_DIR"/odoo-download.*
     work=$(mktemp -d -- "$CACHE_DIR/odoo-download.XXXXXX")
     download_packages "$work" >"$CACHE_DIR/log/odoo-download.log" 2>&1 \
-        || die "could not download Odoo 19.0 (read $CACHE_DIR/log/odoo-download.log): set ODOO_PATH to an Odoo 19.0 source tree"
+        || die "could not download Odoo 19.0 (no network? read $CACHE_DIR/log/odoo-download.log); or set ODOO_PATH to its source tree"
     say "Unpacking Odoo 19.0"
     unpack_tree "$work"
     chmod -R a+rX "$work/tree"
@@ -81,22 +81,21 @@ make_cached_tree() {
     rm -rf -- "$work"
 }
 
-# Sets ODOO_TREE: the folder that holds the Python package `odoo`.
+# Sets ODOO_TREE, the folder that holds the Python package `odoo`, and IMPORTING_PYTHON if a Python brought it along.
 ensure_odoo_source() {
+    IMPORTING_PYTHON=
     if [ -n "${ODOO_PATH:-}" ]; then
         is_odoo_19 "$ODOO_PATH" || die "ODOO_PATH=$ODOO_PATH holds no Odoo 19.0 (no odoo/release.py of that version)"
         ODOO_TREE=$(cd -- "$ODOO_PATH" && pwd -P)
-        return
-    fi
-    if is_odoo_19 "$(cached_tree)"; then
+    elif ODOO_TREE=$(importable_tree) && is_odoo_19 "$ODOO_TREE"; then
+        # shellcheck disable=SC2034  # read by python.sh
+        IMPORTING_PYTHON=$(command -v python3)
+    else
         ODOO_TREE=$(cached_tree)
-        return
-    fi
-    ODOO_TREE=$(importable_tree || true)
-    if [ -z "$ODOO_TREE" ] || ! is_odoo_19 "$ODOO_TREE"; then
-        command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null \
-            || die "no Odoo 19.0 found: set ODOO_PATH to an Odoo 19.0 source tree"
-        with_lock odoo-source make_cached_tree
-        ODOO_TREE=$(cached_tree)
+        if ! is_odoo_19 "$ODOO_TREE"; then
+            command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null \
+                || die "no Odoo 19.0 found: set ODOO_PATH to an Odoo 19.0 source tree"
+            with_lock odoo-source make_cached_tree
+        fi
     fi
 }

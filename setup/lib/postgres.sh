@@ -63,6 +63,14 @@ start_cluster() {
 -c full_page_writes=off"
 }
 
+# Asked before the downloads: below root's home, for example, the answer is no.
+require_cluster_folder() {
+    if is_root; then
+        (cd / && setpriv --reuid=postgres --regid=postgres --clear-groups test -x "$CACHE_DIR") \
+            || die "PostgreSQL does not run as root and its user postgres may not enter $CACHE_DIR: set WECHAT_BIND_CACHE"
+    fi
+}
+
 # Where the cluster is, for ensure_cluster and for a script that only stops.
 locate_cluster() {
     PG_BIN=$(find_postgres)
@@ -75,10 +83,6 @@ locate_cluster() {
 # Starts the cluster if nobody has, and sets the variables that libpq and Odoo read.
 ensure_cluster() {
     locate_cluster
-    if is_root; then
-        (cd / && setpriv --reuid=postgres --regid=postgres --clear-groups test -x "$CACHE_DIR") \
-            || die "PostgreSQL does not run as root and its user postgres may not enter $CACHE_DIR: set WECHAT_BIND_CACHE"
-    fi
     unset PGDATABASE PGPASSWORD PGSERVICE PGSSLMODE PGOPTIONS PGPASSFILE
     export PGHOST PGPORT=5432 PGUSER=odoo
     PGHOST=$(socket_dir)

@@ -8,7 +8,7 @@ missing_python_packages() { find_python >/dev/null || printf '%s\n' python3 pyth
 # Debian's own comes first: the pins were resolved for it. The one that imports Odoo (the official image) wins over it.
 find_python() {
     local candidate
-    for candidate in ${IMPORTING_PYTHON:+"$IMPORTING_PYTHON"} /usr/bin/python3 python3 python3.12 python3.11 python3.13 python3.10; do
+    for candidate in ${IMPORTING_PYTHON:-} /usr/bin/python3 python3 python3.12 python3.11 python3.13 python3.10; do
         if command -v "$candidate" >/dev/null && "$candidate" -c \
             'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then
             command -v "$candidate"
