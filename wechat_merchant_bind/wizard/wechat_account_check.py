@@ -115,7 +115,7 @@ class WechatAccountCheck(models.TransientModel):
         """Check what takes a call to WeChat; what depends on a failed check is not tried."""
         lines = []
         for subject, method, args in (
-            (self.env._("App ID, App Secret and IP allow-list"), "get_callback_ips", ()),
+            (self.env._("App Secret and IP allow-list"), "get_callback_ips", ()),
             (self.env._("Right to make QR codes"), "create_qr_code", (CHECK_SCENE, CHECK_CODE_SECONDS)),
             (self.env._("Template messages"), "get_all_private_template", ()),
         ):

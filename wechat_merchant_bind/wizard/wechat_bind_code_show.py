@@ -115,6 +115,7 @@ class WechatBindCodeShow(models.TransientModel):
             "view_mode": "form",
             "views": [(False, "form")],
             "target": "new",
+            "context": {"dialog_size": "medium"},
         }
 
     def _get_file_name(self):
