@@ -13,7 +13,7 @@ import requests
 
 from odoo.tests import BaseCase, tagged
 
-from ..tools import wechat_errors
+from ..tools import wechat_api, wechat_errors
 
 # Kept before Odoo's tests put their own filter in front of it
 _send = requests.Session.send
@@ -159,6 +159,17 @@ class ClientCase(BaseCase):
         environ = patch.dict(os.environ, {"no_proxy": "127.0.0.1"})
         environ.start()
         cls.addClassCleanup(environ.stop)
+
+    def setUp(self):
+        super().setUp()
+        sessions = patch.dict(wechat_api._sessions, clear=True)
+        sessions.start()
+        self.addCleanup(sessions.stop)
+        self.addCleanup(self._close_sessions)
+
+    def _close_sessions(self):
+        for session in wechat_api._sessions.values():
+            session.close()
 
     @classmethod
     def _request_handler(cls, s, r, /, **kw):
