@@ -129,10 +129,7 @@ class WechatWebhook(http.Controller):
         except PushRefusedError as error:
             return self._refuse(account_sudo, query, error)
         except psycopg2.Error as error:
-            # Not ours to answer: WeChat sends the push again.
-            request.env.cr.rollback()
-            _logger.error("The WeChat inbox can't be written: %s", error)
-            raise ServiceUnavailable from None
+            raise self._make_unavailable(error) from None
         if event_id:
             reply = self._handle_in_time(event_id)
         return self._make_reply(account_sudo, push, query, reply)
@@ -237,8 +234,20 @@ class WechatWebhook(http.Controller):
         """
         _logger.warning("WeChat push to account %s refused: %s", account_sudo.id, error.refusal)
         signed = ":".join(query.get(name, "") for name in ("signature", "msg_signature", "timestamp", "nonce"))
-        account_sudo.env["wechat.event"]._receive_refused(account_sudo, error.refusal, error.skew, signed)
+        try:
+            account_sudo.env["wechat.event"]._receive_refused(account_sudo, error.refusal, error.skew, signed)
+        except psycopg2.Error as database_error:
+            raise self._make_unavailable(database_error) from None
         return SUCCESS if error.refusal == "malformed" else Forbidden().get_response()
+
+    def _make_unavailable(self, error):
+        """Return the answer after which WeChat sends the push again.
+
+        :param psycopg2.Error error: why the inbox can't be written.
+        """
+        request.env.cr.rollback()
+        _logger.error("The WeChat inbox can't be written: %s", error)
+        return ServiceUnavailable()
 
     # === HANDLING === #
 
