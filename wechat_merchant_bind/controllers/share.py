@@ -69,4 +69,6 @@ class WechatShare(http.Controller):
 
     def _find_code(self, share_token):
         # sudo: wechat.bind.code - the token of the link is the secret that grants the access
-        return request.env["wechat.bind.code"].sudo().search([("share_token", "=", share_token)])
+        codes_sudo = request.env["wechat.bind.code"].sudo()
+        # PostgreSQL can't even be asked for a text with a NUL.
+        return codes_sudo.browse() if "\x00" in share_token else codes_sudo.search([("share_token", "=", share_token)])
