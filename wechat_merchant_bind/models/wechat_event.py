@@ -169,7 +169,40 @@ class WechatEvent(models.Model):
         row = self.env.cr.fetchone()
         if row is None:
             raise SignatureReusedError
+        if signature:
+            self._spend_signature(values)
         return None, row[0]
+
+    @api.model
+    def _spend_signature(self, values):
+        """Remember the signature of a redelivery, which WeChat signs anew, as that of the first delivery is remembered.
+
+        :param dict values: the columns of the redelivered event.
+        :raise SignatureReusedError: if the signature came before with another body.
+        """
+        account_id, signature = values["account_id"], values["signature"]
+        self.env.cr.execute(
+            "SELECT dedupe_key FROM wechat_event WHERE account_id = %s AND signature = %s", [account_id, signature]
+        )
+        row = self.env.cr.fetchone()
+        dedupe_key = f"redelivery:{signature}:{values['dedupe_key']}"
+        if row:
+            if row[0] not in (dedupe_key, values["dedupe_key"]):
+                raise SignatureReusedError
+            return
+        try:
+            self._insert(
+                {
+                    "account_id": account_id,
+                    "company_id": values["company_id"],
+                    "dedupe_key": dedupe_key,
+                    "signature": signature,
+                    "state": "ignored",
+                }
+            )
+        except UniqueViolation:
+            # The same redelivery, at the same moment: whoever comes first remembers it.
+            self.env.cr.rollback()
 
     @api.model
     def _receive_refused(self, account_sudo, refusal, skew, signed):
