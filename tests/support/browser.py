@@ -1,0 +1,75 @@
+"""The browser of the tests, and the camera that reads a code from a picture."""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import zxingcpp
+from PIL import Image
+from playwright.sync_api import Browser, Error, Page, Playwright, expect
+
+CHROMIUM = "/usr/bin/chromium"
+# Chromium's own calls home would only wait for a network that may not be there.
+FLAGS = ["--disable-quic", "--disable-component-update", "--disable-sync", "--disable-background-networking"]
+# Odoo compiles the assets of a fresh database when the first page asks for them.
+COLD_MS = 120_000
+PHONE = "iPhone 13"
+# Odoo takes a user's time zone from the browser of the first login.
+CHINA = {"locale": "zh-CN", "timezone_id": "Asia/Shanghai"}
+
+
+@contextmanager
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    """Start Debian's Chromium without a window."""
+    flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    try:
+        yield browser
+    finally:
+        browser.close()
+
+
+def log_in(browser: Browser, url: str, login: str, password: str) -> Page:
+    """Log in as a person would; return the page with the web client ready, able to read the clipboard."""
+    context = browser.new_context(base_url=url, viewport={"width": 1440, "height": 900}, **CHINA)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    context.set_default_timeout(COLD_MS)
+    page = context.new_page()
+    page.goto("/web/login")
+    page.fill("input[name=login]", login)
+    page.fill("input[name=password]", password)
+    page.click("form.oe_login_form button[type=submit]")
+    expect(page.locator(".o_main_navbar")).to_be_visible(timeout=COLD_MS)
+    return page
+
+
+def phone_page(playwright: Playwright, browser: Browser, url: str) -> Page:
+    """Open an address on a Chinese phone."""
+    page = browser.new_context(**playwright.devices[PHONE], **CHINA).new_page()
+    page.goto(url)
+    return page
+
+
+def read_code(picture: bytes) -> str:
+    """Return the text of the one QR code in a picture.
+
+    :raise ValueError: none or several can be read
+    """
+    codes = zxingcpp.read_barcodes(Image.open(io.BytesIO(picture)).convert("RGB"))
+    if len(codes) != 1:
+        raise ValueError(f"{len(codes)} codes in the picture")
+    return codes[0].text
+
+
+def mark(page: Page) -> None:
+    """Leave a mark that a reload of the page would wipe off."""
+    page.evaluate("window.notReloaded = true")
+
+
+def is_marked(page: Page) -> bool:
+    """Tell whether the page is still the one that was marked."""
+    try:
+        return bool(page.evaluate("window.notReloaded"))
+    except Error:
+        return False

@@ -1,0 +1,181 @@
+"""Plays the whole story against a running demo, with only what a browser or WeChat could send.
+
+`./setup/demo --walkthrough` runs it; .run/demo.json says where the demo is. Each step is printed with its outcome. Exits
+with status 0 if all went well, else with 1.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
+from support.browser import COLD_MS, chromium, is_marked, log_in, mark, phone_page, read_code
+from support.sandbox import Sandbox
+
+DEMO = Path(__file__).resolve().parent.parent / ".run" / "demo.json"
+REPLY = "您好！{merchant}，公众号绑定成功！今后将通过此公众号为您推送重要通知。"
+BUTTON = "button[name=action_wechat_bind_code]"
+# The live update may come by a long poll or by the share page's own question every 3 seconds.
+LIVE_MS = 15_000
+
+
+class StepError(Exception):
+    """A step had another outcome than the story asks for."""
+
+
+def check(condition: bool, problem: str) -> None:
+    """Raise StepError unless the condition holds."""
+    if not condition:
+        raise StepError(problem)
+
+
+class Walkthrough:
+    """The admin 周敏 at her desk, the merchant with his phone."""
+
+    def __init__(self, playwright: Playwright, browser: Browser, demo: dict):
+        self.playwright = playwright
+        self.browser = browser
+        self.demo = demo
+        self.sandbox = Sandbox(demo["sandbox_url"])
+        self.page: Page
+        self.share: Page
+        self.merchant = ""
+        self.content = ""
+
+    def steps(self) -> list[tuple[str, Callable[[], str]]]:
+        """Return the story: what is done, and the method that does it and returns what was seen."""
+        return [
+            ("登录 Odoo", self.log_in),
+            ("打开 微信 › 商家", self.open_merchants),
+            ("在一个未绑定的商家上点击「生成绑定码」", self.generate),
+            ("识别对话框里的二维码", self.read_dialog),
+            ("下载图片并识别", self.download),
+            ("复制链接，在手机上打开分享页并识别", self.open_share_page),
+            ("商家用微信扫码（沙箱推送），读取公众号的回复", self.scan),
+            ("对话框自动变为「已绑定」，没有刷新", self.watch_dialog),
+            ("分享页自动变为「已绑定」", self.watch_share_page),
+            ("商家列表显示「已绑定」", self.watch_list),
+            ("商家的沟通记录写明谁生成、谁绑定", self.read_chatter),
+        ]
+
+    @property
+    def dialog(self) -> Locator:
+        return self.page.locator(".modal .o_wechat_bind_dialog")
+
+    @property
+    def row(self) -> Locator:
+        return self.page.locator("tr.o_data_row").filter(has_text=self.merchant)
+
+    def log_in(self) -> str:
+        self.page = log_in(self.browser, self.demo["url"], self.demo["login"], self.demo["password"])
+        return self.demo["url"]
+
+    def open_merchants(self) -> str:
+        self.page.goto("/odoo")
+        apps = self.page.locator("[data-menu-xmlid='wechat_merchant_bind.wechat_menu_root']")
+        if not apps.first.is_visible():
+            self.page.locator(".o_navbar_apps_menu button").click()
+        apps.first.click()
+        expect(self.page.locator("tr.o_data_row").first).to_be_visible()
+        heading = self.page.locator(".o_last_breadcrumb_item, .o_breadcrumb .active").first.inner_text()
+        check(heading.strip() == "商家", f"标题是 {heading!r}")
+        return f"{self.page.locator('tr.o_data_row').count()} 个商家"
+
+    def generate(self) -> str:
+        row = self.page.locator("tr.o_data_row", has=self.page.locator(BUTTON)).first
+        button = row.locator(BUTTON)
+        if not button.is_visible():
+            self.create_merchant()
+        self.merchant = row.locator("td[name=complete_name]").inner_text().strip()
+        label = button.inner_text().strip()
+        mark(self.page)
+        button.click()
+        expect(self.dialog).to_be_visible()
+        check(label == "生成绑定码", f"按钮写着 {label!r}")
+        state = self.dialog.locator("[name=state]").inner_text().strip()
+        check(state == "等待扫码", f"状态是 {state!r}")
+        return f"{self.merchant}：{state}"
+
+    def create_merchant(self) -> None:
+        """Add a merchant, when an earlier walkthrough has bound the last one."""
+        self.page.locator(".o_list_button_add").first.click()
+        self.page.locator("[name=name] input, [name=name] textarea").first.fill("嘉兴南湖粽子铺")
+        self.page.locator(".o_form_button_save").click()
+        self.page.locator(".o_breadcrumb a, .breadcrumb-item a").first.click()
+
+    def read_dialog(self) -> str:
+        self.content = read_code(self.dialog.locator("[name=qr_image] img").screenshot())
+        return self.content
+
+    def download(self) -> str:
+        with self.page.expect_download() as download:
+            self.page.locator(".modal button[name=action_download]").click()
+        name = download.value.suggested_filename
+        check(self.merchant in name and name.endswith(".png"), f"文件名是 {name!r}")
+        check(read_code(Path(download.value.path()).read_bytes()) == self.content, "图片里是另一个码")
+        return name
+
+    def open_share_page(self) -> str:
+        self.page.locator(".modal .o_clipboard_button").click()
+        link = self.page.evaluate("navigator.clipboard.readText()")
+        check(urlsplit(link).path.startswith("/wechat/bind/"), f"剪贴板里是 {link!r}")
+        self.share = phone_page(self.playwright, self.browser, link)
+        self.share.get_by_text("长按识别二维码").wait_for()
+        check(self.merchant not in self.share.content(), "商家名称没有打码")
+        check(read_code(self.share.locator("img.code").screenshot()) == self.content, "分享页上是另一个码")
+        return self.share.locator("h1").inner_text()
+
+    def scan(self) -> str:
+        result = self.sandbox.scan(f"{self.merchant} 店主", self.content)
+        wanted = REPLY.replace("{merchant}", self.merchant)
+        check(result["ok"], f"推送失败：{result['error']}")
+        check(result["reply"] == wanted, f"回复是 {result['reply']!r}")
+        return f"{result['reply']}（{result['elapsed']:.2f} 秒）"
+
+    def watch_dialog(self) -> str:
+        expect(self.dialog.locator("[name=state]")).to_have_text("已绑定", timeout=LIVE_MS)
+        check(is_marked(self.page), "页面被刷新了")
+        return self.dialog.locator("[name=bound_on]").inner_text()
+
+    def watch_share_page(self) -> str:
+        self.share.get_by_text("已绑定").wait_for(timeout=LIVE_MS)
+        check(self.share.locator("img.code").count() == 0, "二维码还在")
+        return "已绑定"
+
+    def watch_list(self) -> str:
+        self.page.locator(".modal button.btn-close").click()
+        expect(self.row.locator("td[name=wechat_state]")).to_have_text("已绑定")
+        return self.merchant
+
+    def read_chatter(self) -> str:
+        self.row.locator("td[name=complete_name]").click()
+        messages = self.page.locator(".o-mail-Message-body")
+        generated = messages.filter(has_text="生成").first
+        bound = messages.filter(has_text="绑定到").first
+        for message in (generated, bound):
+            expect(message).to_be_visible()
+        return bound.inner_text()
+
+
+def main() -> int:
+    """Play the story; return the exit status."""
+    demo = json.loads(DEMO.read_text(encoding="utf-8"))
+    with sync_playwright() as playwright, chromium(playwright) as browser:
+        expect.set_options(timeout=COLD_MS)
+        story = Walkthrough(playwright, browser, demo)
+        for number, (title, step) in enumerate(story.steps(), 1):
+            sys.stdout.write(f"{number:2}. {title} … ")
+            sys.stdout.flush()
+            try:
+                sys.stdout.write(f"成功：{step()}\n")
+            except Exception as error:  # noqa: BLE001  # whatever goes wrong is this step's outcome
+                sys.stdout.write(f"失败：{error}\n")
+                return 1
+    sys.stdout.write("全部成功\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
