@@ -71,14 +71,17 @@ def main():
         app = build(options.state)
     except (ValueError, KeyError, TypeError, OSError) as error:
         parser.error(f"cannot read the state in {options.state}: {error!r}")
-    web.run_app(
-        app,
-        host=options.host,
-        port=options.port,
-        access_log=None,
-        shutdown_timeout=1,
-        print=lambda _text: _logger.info("listening on http://%s:%s", options.host, options.port),
-    )
+    try:
+        web.run_app(
+            app,
+            host=options.host,
+            port=options.port,
+            access_log=None,
+            shutdown_timeout=1,
+            print=lambda _text: _logger.info("listening on http://%s:%s", options.host, options.port),
+        )
+    except OSError as error:
+        parser.exit(1, f"sandbox: cannot listen on {options.host}:{options.port}: {error.strerror}\n")
 
 
 if __name__ == "__main__":

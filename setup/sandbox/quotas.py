@@ -67,7 +67,7 @@ def known_path(call) -> str:
     :raises ApiError: 76003 when it is none of ours, or does not begin with "/"
     """
     path = call.json.get("cgi_path")
-    if path not in call.paths:
+    if not isinstance(path, str) or path not in call.paths:
         raise ApiError(76003)
     return path
 

@@ -30,6 +30,16 @@ DEFAULT_ACCOUNT = {
 OPENID = re.compile(r"o[A-Za-z0-9_-]{27}")
 APP_ID = re.compile(r"wx[0-9a-f]{16}")
 ORIGINAL_ID = re.compile(r"gh_[0-9a-z]{6,20}")
+# Settings that are numbers, none of them below zero.
+NUMBERS = [
+    "token_ttl",
+    "push_timeout",
+    "push_retries",
+    "retry_delay",
+    "mark_fail_threshold",
+    "mark_fail_seconds",
+    "receipt_delay",
+]
 CHAT_LENGTH = 100
 TEST_ACCOUNT_FOLLOWERS = 100
 # WeChat counts a message with the same client_msg_id to the same follower once within 10 minutes.
@@ -180,6 +190,10 @@ class Account(Settings):
             "token": re.fullmatch(r"[A-Za-z0-9]{3,32}", new["token"]),
             "mode": new["mode"] in ("plain", "compatible", "safe"),
             "receipts": new["receipts"] in ("after", "before", "off"),
+            "webhook_url": new["webhook_url"] is None or re.match(r"https?://[^/]", new["webhook_url"]),
+            "ip_allow": new["ip_allow"] is None or isinstance(new["ip_allow"], list),
+            "quotas": isinstance(new["quotas"], dict) and all(isinstance(n, int) for n in new["quotas"].values()),
+            **{name: isinstance(new[name], (int, float)) and new[name] >= 0 for name in NUMBERS},
         }
         for name, valid in checks.items():
             if not valid:

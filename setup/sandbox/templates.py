@@ -87,7 +87,11 @@ async def add(call) -> dict:
     if short_id not in LIBRARY:
         raise ApiError(40037)
     known = words(short_id)
-    if not isinstance(picked, list) or not picked or any(word not in known for word in picked):
+    if (
+        not isinstance(picked, list)
+        or not picked
+        or not all(isinstance(word, str) and word in known for word in picked)
+    ):
         raise ApiError(40246)
     template = build(call.account.app_id, short_id, picked)
     if template["template_id"] not in call.account.templates:

@@ -2,7 +2,7 @@
 
 import pytest
 import requests
-from test_sandbox_tokens import errcode, stable
+from sandbox_harness import errcode, stable
 
 
 @pytest.fixture
@@ -141,3 +141,36 @@ def test_test_account_has_at_most_100_followers(sandbox):
     for number in range(100):
         sandbox.post("followers", app_id=app_id, user=f"用户{number}", subscribed=True)
     assert "100" in sandbox.post("follow", expect=400, app_id=app_id, user="来晚了")["error"]
+
+
+@pytest.mark.parametrize("nasty", [None, [], {}, [[]], {"value": {}}, "\x00", -1, 1e308, True], ids=repr)
+def test_odd_values_are_refused_in_wechats_way(sandbox, client, follower, nasty):
+    names = [
+        "action_name",
+        "action_info",
+        "expire_seconds",
+        "touser",
+        "template_id",
+        "data",
+        "client_msg_id",
+        "miniprogram",
+        "msgtype",
+        "text",
+        "user_list",
+        "template_id_short",
+        "keyword_name_list",
+        "cgi_path",
+        "rid",
+        "appid",
+        "secret",
+        "grant_type",
+        "action",
+        "check_operator",
+    ]
+    good = {"touser": follower, "action_name": "QR_STR_SCENE", "template_id_short": "43216"}
+    token = client.access_token
+    for path in sandbox.get("state")["paths"]:
+        for body in (dict.fromkeys(names, nasty), {**dict.fromkeys(names, nasty), **good}):
+            answer = requests.post(f"{sandbox.url}{path}?access_token={token}", json=body, timeout=10)
+            assert answer.status_code == 200, path
+            assert "errcode" in answer.json(), path

@@ -7,8 +7,7 @@ import time
 
 import pytest
 import requests
-from conftest import SANDBOX, Sandbox
-from test_sandbox_tokens import errcode
+from sandbox_harness import SANDBOX, Sandbox, errcode
 from wechatpy.exceptions import WeChatClientException
 
 IPS = "/cgi-bin/getcallbackip"
@@ -110,6 +109,10 @@ def test_calls_are_counted_and_shown_without_secrets(sandbox, client):
         {"app_id": "wx00000000000000aa", "kind": "test", "mode": "safe"},
         {"app_id": "wx00000000000000aa", "mode": "secret"},
         {"app_id": "wx00000000000000aa", "surprise": 1},
+        {"app_id": "wx00000000000000aa", "webhook_url": "nowhere"},
+        {"app_id": "wx00000000000000aa", "push_timeout": -1},
+        {"app_id": "wx00000000000000aa", "quotas": {"/cgi-bin/token": "many"}},
+        {"app_id": ["wx00000000000000aa"]},
     ],
 )
 def test_impossible_accounts_are_refused(sandbox, settings):

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import SANDBOX
+from sandbox_harness import SANDBOX
 from wechatpy.crypto import PrpCrypto
 
 VECTORS = json.loads((Path(__file__).parent / "wechat_vectors.json").read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 import requests
 from PIL import Image
-from test_sandbox_tokens import errcode
+from sandbox_harness import errcode
 from wechatpy.client.api import qrcode as sdk_qrcode
 
 

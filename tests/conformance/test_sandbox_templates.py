@@ -3,7 +3,7 @@
 import concurrent.futures
 
 import pytest
-from test_sandbox_tokens import errcode
+from sandbox_harness import errcode
 from wechatpy.exceptions import WeChatClientException
 
 GOOD = {

@@ -4,21 +4,8 @@ import time
 
 import pytest
 import requests
+from sandbox_harness import errcode, stable
 from wechatpy.exceptions import WeChatClientException
-
-
-def stable(client, **more):
-    """Fetch a stable token. The SDK is older than that call, so its generic post is used."""
-    body = {"grant_type": "client_credential", "appid": client.appid, "secret": client.secret, **more}
-    return client.post("stable_token", data=body, params={"access_token": ""})
-
-
-def errcode(call, *args, **options):
-    """Return the errcode that a call is refused with; its text must carry a rid."""
-    with pytest.raises(WeChatClientException) as caught:
-        call(*args, **options)
-    assert " rid: " in caught.value.errmsg
-    return caught.value.errcode
 
 
 def works(client, token):

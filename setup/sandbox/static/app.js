@@ -46,7 +46,7 @@ function clock(seconds) {
 }
 
 function avatar(name, colour) {
-  const sum = [...name].reduce((total, letter) => total + letter.codePointAt(0), 0);
+  const sum = [...name].reduce((total, letter) => (total * 31 + letter.codePointAt(0)) % 99991, 0);
   const node = element("span", "avatar", [...name][0] || "?", { "aria-hidden": "true" });
   node.style.background = colour || COLOURS[sum % COLOURS.length];
   return node;
