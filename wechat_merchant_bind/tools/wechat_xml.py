@@ -16,7 +16,7 @@ class WechatXmlError(ValueError):
     """The body is not the XML of a push."""
 
 
-def parse(body, max_depth=8, max_fields=200):
+def parse(body, max_depth=8, max_fields=200, max_bytes=64 * 1024):
     """Return the fields of a push.
 
     A field that holds elements (``ScanCodeInfo``) has their serialised XML as its value, so that nothing is lost.
@@ -25,9 +25,12 @@ def parse(body, max_depth=8, max_fields=200):
     :param bytes body: UTF-8
     :param int max_depth: levels of elements, the root included
     :param int max_fields: elements below the root, at all levels
+    :param int max_bytes: length of the body; libxml2 before 2.12 takes minutes for a megabyte of attributes
     :rtype: dict[str, str]
     :raise WechatXmlError: for whatever else the body is
     """
+    if len(body) > max_bytes:
+        raise WechatXmlError("The body is too long")
     try:
         body.decode("utf-8")  # versions of libxml2 differ in what they take for UTF-8
         parser = etree.XMLParser(
