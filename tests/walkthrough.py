@@ -7,6 +7,7 @@ with status 0 if all went well, else with 1.
 import json
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -101,7 +102,9 @@ class Walkthrough:
     def create_merchant(self) -> None:
         """Add a merchant, when an earlier walkthrough has bound the last one."""
         self.page.locator(".o_list_button_add").first.click()
-        self.page.locator("[name=name] input, [name=name] textarea").first.fill("嘉兴南湖粽子铺")
+        self.page.locator("[name=name] input, [name=name] textarea").first.fill(
+            f"嘉兴南湖粽子铺 {datetime.now():%m%d%H%M%S}"
+        )
         self.page.locator(".o_form_button_save").click()
         self.page.locator(".o_breadcrumb a, .breadcrumb-item a").first.click()
 
@@ -151,12 +154,15 @@ class Walkthrough:
 
     def read_chatter(self) -> str:
         self.row.locator("td[name=complete_name]").click()
-        messages = self.page.locator(".o-mail-Message-body")
-        generated = messages.filter(has_text="生成").first
-        bound = messages.filter(has_text="绑定到").first
+        messages = self.page.locator(".o-mail-Message")
+        generated = messages.filter(has_text="已生成微信绑定码").first
+        bound = messages.filter(has_text="已绑定微信").first
         for message in (generated, bound):
             expect(message).to_be_visible()
-        return bound.inner_text()
+        author = generated.locator(".o-mail-Message-author").inner_text()
+        text = bound.locator(".o-mail-Message-body").inner_text()
+        check(author in text, f"{author!r} 生成，但记录写着 {text!r}")
+        return f"{author} 生成；{text}"
 
 
 def main() -> int:
