@@ -203,7 +203,7 @@ class WechatBinding(models.Model):
                 continue
             changed = binding.is_subscribed != subscribed
             binding.write({"is_subscribed": subscribed, "last_event_at": at})
-            if changed:
+            if changed and binding.state == "bound":
                 binding._log_subscription()
 
     def _log_subscription(self):
@@ -248,6 +248,9 @@ class WechatBinding(models.Model):
                 limit=ERASE_BATCH,
             )
             for leaver in leavers:
+                if not leaver.openid:
+                    # Erased with an earlier binding of the same person.
+                    continue
                 try:
                     subscribed = bool(account._call_api("user_info", leaver.openid).get("subscribe"))
                 except WechatError as error:
@@ -259,13 +262,14 @@ class WechatBinding(models.Model):
                 self.env["ir.cron"]._commit_progress(1)
 
     def _erase(self):
-        """Erase a leaver's OpenID from the binding, the inbox and the stored replies."""
+        """Erase a leaver's OpenID from all bindings, the inbox and the stored replies."""
         self.ensure_one()
-        binding = self.with_context(lang=self.env["wechat.account"]._get_lang(self.code_id.user_id.lang))
-        binding._unbind(binding.env._("The merchant no longer follows the account."))
-        note = binding.env._("The WeChat data of this merchant was erased.")
-        binding.env["wechat.operation"]._log("erase", binding, {binding.id: note})
-        self.env["wechat.event"].search(
-            [("account_id", "=", binding.account_id.id), ("openid", "=", binding.openid)]
-        ).unlink()
-        binding.openid = False
+        person = [("account_id", "=", self.account_id.id), ("openid", "=", self.openid)]
+        bindings = self.search(person)
+        for binding in bindings:
+            binding = binding.with_context(lang=self.env["wechat.account"]._get_lang(binding.code_id.user_id.lang))
+            binding._unbind(binding.env._("The merchant no longer follows the account."))
+            note = binding.env._("The WeChat data of this merchant was erased.")
+            binding.env["wechat.operation"]._log("erase", binding, {binding.id: note})
+        self.env["wechat.event"].search(person).unlink()
+        bindings.openid = False

@@ -125,8 +125,24 @@ class WechatEvent(models.Model):
 
     @api.depends("event", "msg_type")
     def _compute_display_name(self):
+        names = {
+            "subscribe": self.env._("Follow"),
+            "unsubscribe": self.env._("Unfollow"),
+            "scan": self.env._("Scan"),
+            "click": self.env._("Menu click"),
+            "view": self.env._("Menu link"),
+            "location": self.env._("Location"),
+            "templatesendjobfinish": self.env._("Receipt of a template message"),
+            "text": self.env._("Text message"),
+            "image": self.env._("Picture message"),
+            "voice": self.env._("Voice message"),
+            "video": self.env._("Video message"),
+            "shortvideo": self.env._("Video message"),
+            "link": self.env._("Link message"),
+        }
         for event in self:
-            event.display_name = event.event or event.msg_type or str(event.id)
+            name = event.event or event.msg_type
+            event.display_name = names.get(name, name) or self.env._("Refused push")
 
     # === ACTION METHODS === #
 
@@ -378,7 +394,7 @@ class WechatEvent(models.Model):
         return handler() if handler else ("ignored", None)
 
     def _handle_subscribe(self):
-        self._find_binding()._set_subscribed(True, self.create_time)
+        self._find_bindings()._set_subscribed(True, self.create_time)
         if self._get_scene() is not None:
             return self._handle_scan()
         content = self.account_id.with_context(lang=self.env["wechat.account"]._get_lang()).follow_reply
@@ -393,9 +409,9 @@ class WechatEvent(models.Model):
         return "done", self._get_text_reply(content)
 
     def _handle_unsubscribe(self):
-        binding = self._find_binding()
-        binding._set_subscribed(False, self.create_time)
-        return "done" if binding else "ignored", None
+        bindings = self._find_bindings()
+        bindings._set_subscribed(False, self.create_time)
+        return "done" if bindings else "ignored", None
 
     def _handle_message(self):
         if not self.account_id.transfer_customer_service:
@@ -403,9 +419,10 @@ class WechatEvent(models.Model):
         reply = wechat_xml.transfer_customer_service(self.openid, self._get_original_id(), int(time.time()))
         return "done", reply.decode()
 
-    def _find_binding(self):
+    def _find_bindings(self):
+        """Return what binds or once bound the sender: also the OpenID of an ended binding is a leaver's data."""
         return self.env["wechat.binding"].search(
-            [("account_id", "=", self.account_id.id), ("openid", "=", self.openid), ("state", "=", "bound")]
+            [("account_id", "=", self.account_id.id), ("openid", "=", self.openid)]
         )
 
     def _learn_original_id(self):
