@@ -265,7 +265,9 @@ class WechatWebhook(http.Controller):
             return _get_executor().submit(process_event, registry, event_id).result(HANDLING_SECONDS)
         except FutureTimeoutError:
             _logger.warning("WeChat event %s takes longer than WeChat waits; it goes on without a reply", event_id)
-            return None
+        except psycopg2.Error as error:
+            _logger.error("WeChat event %s is left to the cron: %s", event_id, error)
+        return None
 
     def _make_reply(self, account_sudo, push, query, reply):
         """Return the response that carries a passive reply, encrypted as the push was."""

@@ -3,6 +3,7 @@ import hashlib
 import json
 import logging
 import re
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 
@@ -51,6 +52,8 @@ def process_event(registry, event_id):
     :return: the passive reply in the clear, or None if there is none (yet).
     :rtype: str | None
     """
+    # What the log lines of this thread name as their database.
+    threading.current_thread().dbname = registry.db_name
     try:
         with registry.cursor() as cr:
             env = api.Environment(cr, SUPERUSER_ID, {})
