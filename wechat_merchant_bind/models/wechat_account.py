@@ -79,6 +79,7 @@ class WechatAccount(models.Model):
         required=True,
         compute="_compute_encryption_mode",
         store=True,
+        precompute=True,
         readonly=False,
         help="Must be the same as in WeChat's console. Only safe mode signs the content of a push.",
     )
