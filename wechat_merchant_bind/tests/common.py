@@ -201,6 +201,7 @@ class WechatCase(TransactionCase):
 
     def _bind(self, partner=None, openid=None, account=None, **values):
         """Bind a merchant without a scan, as an earlier scan has left it."""
+        self.env.flush_all()
         binding = self.env["wechat.binding"].create(
             {
                 "partner_id": (partner or self.merchant).id,

@@ -377,7 +377,7 @@ class TestBodies(WechatPushCase):
             "<xml>",
             "<html/>",
             b"\xff\xfe<xml/>",
-            '<!DOCTYPE xml><xml><MsgType>event</MsgType></xml>',
+            "<!DOCTYPE xml><xml><MsgType>event</MsgType></xml>",
             '<!DOCTYPE xml [<!ENTITY x SYSTEM "file:///etc/passwd">]><xml><MsgType>&x;</MsgType></xml>',
             '<!DOCTYPE xml [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><xml><MsgType>&b;</MsgType></xml>',
             "<xml><MsgType>&undefined;</MsgType></xml>",
