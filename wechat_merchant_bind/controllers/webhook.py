@@ -20,8 +20,8 @@ _logger = logging.getLogger(__name__)
 
 # A push has some hundred bytes; an encrypted one in compatible mode about three times as much.
 MAX_BODY_BYTES = 64 * 1024
-# WeChat cuts the connection after 5 seconds and counts the push as failed. Whatever is not done by then (a slow automation
-# of another addon, say) goes on in its thread while WeChat gets its answer.
+# WeChat cuts the connection after 5 seconds and counts the push as failed. Whatever is not done by then (a slow
+# automation of another addon, say) goes on in its thread while WeChat gets its answer.
 HANDLING_SECONDS = 3.5
 HANDLING_THREADS = 8
 # Failed authentications of one address, within a minute, that are answered one by one.
@@ -80,7 +80,7 @@ _failures = FailureLimiter()
 
 @lru_cache(maxsize=1)
 def _get_executor():
-    """Return the threads that handle pushes, made in the worker that uses them and not in the process it was forked from."""
+    """Return the threads that handle pushes, made in the worker that uses them and not before it was forked."""
     return ThreadPoolExecutor(HANDLING_THREADS, thread_name_prefix="wechat_event")
 
 
@@ -139,14 +139,14 @@ class WechatWebhook(http.Controller):
     def _find_account(self, webhook_key):
         """Return the sudoed account behind the key, empty if there is none.
 
-        The environment is the superuser's, without the request's language: what a push causes must not depend on who sent
-        it.
+        The environment is the superuser's, without the request's language: what a push causes must not depend on who
+        sent it.
         """
         env = request.env(user=SUPERUSER_ID, context={}, su=True)
         return env["wechat.account"]._find_by_webhook_key(webhook_key)
 
     def _verify(self, account_sudo, query):
-        """Tell whether the plain signature is right. An unknown account is checked as well, so that it takes as long."""
+        """Tell whether the plain signature is right. An unknown account is checked too, so that it takes as long."""
         token = account_sudo.webhook_token or wechat_crypto.generate_token()
         parts = (token, query.get("timestamp"), query.get("nonce"))
         return wechat_crypto.verify(query.get("signature"), *parts) and bool(account_sudo)
@@ -195,9 +195,7 @@ class WechatWebhook(http.Controller):
             account_sudo.previous_encoding_aes_key,
         )
         try:
-            decrypted = crypto.decrypt(
-                encrypt, query.get("msg_signature"), query.get("timestamp"), query.get("nonce")
-            )
+            decrypted = crypto.decrypt(encrypt, query.get("msg_signature"), query.get("timestamp"), query.get("nonce"))
         except wechat_crypto.WechatSignatureError:
             raise PushForbiddenError from None
         except wechat_crypto.WechatCryptoError:

@@ -1,5 +1,6 @@
 from odoo import api, fields, models
 from odoo.exceptions import AccessError, UserError
+from odoo.tools import SQL
 from odoo.tools.sql import column_exists
 
 # Written by the computes of the live binding alone: whoever could write them would forge a binding.
@@ -37,21 +38,20 @@ class ResPartner(models.Model):
 
     # Odoo asks for "IS NOT TRUE", and for active partners in the order of the list: only an index with these very
     # predicates answers the first page of the unbound ones among a million.
-    _wechat_unbound_idx = models.Index(
-        "(complete_name, id DESC) WHERE active IS TRUE AND is_wechat_bound IS NOT TRUE"
-    )
+    _wechat_unbound_idx = models.Index("(complete_name, id DESC) WHERE active IS TRUE AND is_wechat_bound IS NOT TRUE")
     _wechat_bound_idx = models.Index("(complete_name, id DESC) WHERE active IS TRUE AND is_wechat_bound IS TRUE")
 
     def _auto_init(self):
-        """Create the columns with their defaults, which costs nothing, instead of computing them for a million partners."""
+        """Create the columns with their defaults, which costs nothing: computing a million partners would."""
         for name, definition in (
             ("wechat_openid", "varchar"),
             ("is_wechat_bound", "boolean DEFAULT false"),
             ("wechat_state", "varchar DEFAULT 'unbound'"),
         ):
             if not column_exists(self.env.cr, "res_partner", name):
-                self.env.cr.execute(f'ALTER TABLE res_partner ADD COLUMN "{name}" {definition}')
-                self.env.cr.execute(f'ALTER TABLE res_partner ALTER COLUMN "{name}" DROP DEFAULT')
+                column = SQL.identifier(name)
+                self.env.cr.execute(SQL("ALTER TABLE res_partner ADD COLUMN %s %s", column, SQL(definition)))
+                self.env.cr.execute(SQL("ALTER TABLE res_partner ALTER COLUMN %s DROP DEFAULT", column))
         return super()._auto_init()
 
     # === COMPUTE METHODS === #
@@ -69,9 +69,7 @@ class ResPartner(models.Model):
             binding = live.get(partner._origin)
             partner.wechat_openid = binding and binding.openid
             partner.is_wechat_bound = bool(binding)
-            partner.wechat_state = (
-                "unbound" if not binding else "bound" if binding.is_subscribed else "unfollowed"
-            )
+            partner.wechat_state = "unbound" if not binding else "bound" if binding.is_subscribed else "unfollowed"
 
     @api.depends("wechat_openid")
     def _compute_wechat_openid_masked(self):
@@ -177,11 +175,15 @@ class ResPartner(models.Model):
     def _wechat_check_bindable(self):
         """Raise UserError, in words, if the partner is disabled or bound."""
         if not self.active:
-            raise UserError(self.env._("%s is disabled. Enable it before you generate a binding code.", self.display_name))
+            raise UserError(
+                self.env._("%s is disabled. Enable it before you generate a binding code.", self.display_name)
+            )
         # sudo: res.partner - whether it is bound is not for everybody to see, but decides for everybody
         if self.sudo().is_wechat_bound:
             raise UserError(
-                self.env._("%s is already bound to WeChat. Unbind it before you generate a new code.", self.display_name)
+                self.env._(
+                    "%s is already bound to WeChat. Unbind it before you generate a new code.", self.display_name
+                )
             )
 
     def _wechat_notify_changed(self):

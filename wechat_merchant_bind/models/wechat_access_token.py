@@ -4,8 +4,8 @@ from odoo import fields, models
 
 from ..tools.wechat_errors import WechatAccountError
 
-# A token is renewed this many seconds before its end. WeChat renews it in its last 5 minutes, during which the old and
-# the new one are both valid, so every reader still holds a good one.
+# A token is renewed this many seconds before its end. WeChat renews it in its last 5 minutes, during which the old
+# and the new one are both valid, so every reader still holds a good one.
 RENEW_BEFORE = 120
 # How long a reader waits for another process that is fetching. stable_token allows parallel callers, so after that it
 # fetches by itself instead of failing.
@@ -18,8 +18,8 @@ LOCK_ATTEMPTS = 5
 class WechatAccessToken(models.Model):
     """The one access token of an account, shared by all workers and nodes.
 
-    It lives apart from the account, and is read and written through short cursors of its own: a request that fails later
-    must not undo a fetched token, and nobody who edits the account may collide with a worker that renews it.
+    It lives apart from the account, and is read and written through short cursors of its own: a request that fails
+    later must not undo a fetched token, and nobody who edits the account may collide with a worker that renews it.
     """
 
     _name = "wechat.access.token"

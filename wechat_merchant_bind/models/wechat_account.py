@@ -7,8 +7,8 @@ from ..tools import wechat_crypto
 from ..tools.wechat_api import WechatClient, WechatUrlError, check_base_url
 from ..tools.wechat_errors import WechatTokenStale, invalid_ip
 
-# What merchants in China read after the binding. It is the content of a field, in their language and not in the admin's;
-# the field is translatable for merchants who speak another.
+# What merchants in China read after the binding. It is the content of a field, in their language and not in the
+# admin's; the field is translatable for merchants who speak another.
 DEFAULT_BIND_REPLY = "您好！{merchant}，公众号绑定成功！今后将通过此公众号为您推送重要通知。"
 # The longest life that WeChat gives a temporary code: 2,592,000 seconds.
 MAX_CODE_VALIDITY_DAYS = 30
@@ -43,13 +43,11 @@ class WechatAccount(models.Model):
         [("service", "Service account"), ("test", "Test account")],
         required=True,
         default="service",
-        help="A test account needs no verification, but knows only plain mode and does not enforce the limits of template "
-        "messages.",
+        help="A test account needs no verification, but knows only plain mode and does not enforce the limits of "
+        "template messages.",
     )
     app_id = fields.Char("App ID", required=True, copy=False)
-    app_secret = fields.Char(
-        "App Secret", copy=False, exportable=False, groups="wechat_merchant_bind.group_manager"
-    )
+    app_secret = fields.Char(copy=False, exportable=False, groups="wechat_merchant_bind.group_manager")
     original_id = fields.Char(
         "Original ID", copy=False, help="The account's own ID (gh_…). If empty, it is learnt from the first push."
     )
@@ -89,7 +87,7 @@ class WechatAccount(models.Model):
         copy=False,
         exportable=False,
         groups="wechat_merchant_bind.group_manager",
-        default=_default_webhook_key,
+        default=lambda self: self._default_webhook_key(),
     )
     webhook_url = fields.Char(
         "Webhook URL", compute="_compute_webhook_url", exportable=False, groups="wechat_merchant_bind.group_manager"
@@ -151,8 +149,8 @@ class WechatAccount(models.Model):
     _leaver_days_positive = models.Constraint(
         "CHECK(leaver_days >= 0)", "The days after which data is erased can't be negative."
     )
-    # A redelivered or replayed push is recognised by its inbox row: WeChat's retries end and the signed timestamp expires
-    # long before three days.
+    # A redelivered or replayed push is recognised by its inbox row: WeChat's retries end and the signed timestamp
+    # expires long before three days.
     _event_retention_range = models.Constraint(
         "CHECK(event_retention_days >= 3)", "Received events are kept for 3 days at least."
     )
@@ -232,7 +230,10 @@ class WechatAccount(models.Model):
     def copy_data(self, default=None):
         default = {"app_id": self.env._("(copy)"), "active": False, **(default or {})}
         vals_list = super().copy_data(default)
-        return [dict(vals, name=self.env._("%s (copy)", account.name)) for account, vals in zip(self, vals_list)]
+        return [
+            dict(vals, name=self.env._("%s (copy)", account.name))
+            for account, vals in zip(self, vals_list, strict=True)
+        ]
 
     def export_data(self, fields_to_export):
         """Refuse to export secrets, which the export dialog doesn't offer but a direct call could ask for.
@@ -364,7 +365,9 @@ class WechatAccount(models.Model):
         if address := invalid_ip(error.errmsg):
             lines.append(self.env._("Address to add to the IP allow-list: %s", address))
         if error.errcode is not None:
-            lines.append(self.env._("WeChat's answer: %(errcode)s %(errmsg)s", errcode=error.errcode, errmsg=error.errmsg))
+            lines.append(
+                self.env._("WeChat's answer: %(errcode)s %(errmsg)s", errcode=error.errcode, errmsg=error.errmsg)
+            )
         elif error.errmsg:
             lines.append(self.env._("Details: %s", error.errmsg))
         return "\n".join(lines)

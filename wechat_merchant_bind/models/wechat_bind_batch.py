@@ -17,7 +17,9 @@ class WechatBindBatch(models.Model):
 
     name = fields.Char(compute="_compute_name")
     company_id = fields.Many2one("res.company", required=True, readonly=True, default=lambda self: self.env.company)
-    user_id = fields.Many2one("res.users", "Started by", required=True, readonly=True, default=lambda self: self.env.user)
+    user_id = fields.Many2one(
+        "res.users", "Started by", required=True, readonly=True, default=lambda self: self.env.user
+    )
     line_ids = fields.One2many("wechat.bind.batch.line", "batch_id", readonly=True)
     total_count = fields.Integer("Merchants", compute="_compute_counts")
     done_count = fields.Integer("Generated", compute="_compute_counts")
@@ -45,9 +47,7 @@ class WechatBindBatch(models.Model):
             batch.skipped_count = counts.get((batch.id, "skipped"), 0)
             batch.failed_count = counts.get((batch.id, "failed"), 0)
             batch.pending_count = counts.get((batch.id, "pending"), 0)
-            batch.total_count = (
-                batch.done_count + batch.skipped_count + batch.failed_count + batch.pending_count
-            )
+            batch.total_count = batch.done_count + batch.skipped_count + batch.failed_count + batch.pending_count
             batch.progress = 100 * (1 - batch.pending_count / batch.total_count) if batch.total_count else 0
 
     # === BUSINESS METHODS === #

@@ -1,5 +1,11 @@
+import logging
+
+from psycopg2 import OperationalError
+
 from odoo import fields, models
-from odoo.exceptions import UserError
+from odoo.exceptions import ConcurrencyError, UserError
+
+_logger = logging.getLogger(__name__)
 
 
 class WechatBindBatchLine(models.Model):
@@ -10,8 +16,10 @@ class WechatBindBatchLine(models.Model):
 
     batch_id = fields.Many2one("wechat.bind.batch", required=True, readonly=True, ondelete="cascade", index=True)
     company_id = fields.Many2one(related="batch_id.company_id", store=True)
-    partner_id = fields.Many2one("res.partner", "Merchant", required=True, readonly=True, ondelete="cascade", index=True)
-    code_id = fields.Many2one("wechat.bind.code", "Code", readonly=True, ondelete="set null", index="btree_not_null")
+    partner_id = fields.Many2one(
+        "res.partner", "Merchant", required=True, readonly=True, ondelete="cascade", index=True
+    )
+    code_id = fields.Many2one("wechat.bind.code", readonly=True, ondelete="set null", index="btree_not_null")
     share_url = fields.Char(related="code_id.share_url")
     state = fields.Selection(
         [("pending", "Waiting"), ("done", "Generated"), ("skipped", "Skipped"), ("failed", "Failed")],
@@ -43,5 +51,12 @@ class WechatBindBatchLine(models.Model):
                     code = partner._wechat_get_bind_code()
             except UserError as error:
                 self.write({"state": "failed", "reason": str(error)})
+            except (OperationalError, ConcurrencyError):
+                # Nothing is wrong with this merchant: the cron's next run tries again.
+                raise
+            except Exception as error:
+                # An automation of another addon must not keep the other merchants waiting.
+                _logger.exception("No WeChat binding code for partner %s", partner.id)
+                self.write({"state": "failed", "reason": f"{type(error).__name__}: {error}"})
             else:
                 self.write({"state": "done", "code_id": code.id})

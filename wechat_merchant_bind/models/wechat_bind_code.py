@@ -203,9 +203,7 @@ class WechatBindCode(models.Model):
         :rtype: bytes
         """
         self.ensure_one()
-        code = qrcode.QRCode(
-            error_correction=qrcode.constants.ERROR_CORRECT_M, box_size=QR_PIXELS_PER_MODULE, border=4
-        )
+        code = qrcode.QRCode(error_correction=qrcode.constants.ERROR_CORRECT_M, box_size=QR_PIXELS_PER_MODULE, border=4)
         code.add_data(self.qr_content)
         picture = io.BytesIO()
         code.make_image().save(picture, format="PNG", optimize=True)

@@ -36,10 +36,8 @@ class WechatBinding(models.Model):
     last_event_at = fields.Datetime("Last Follow or Unfollow", readonly=True, help="By WeChat's clock.")
     bound_at = fields.Datetime("Bound on", readonly=True, default=fields.Datetime.now)
     unbound_at = fields.Datetime("Unbound on", readonly=True)
-    code_id = fields.Many2one("wechat.bind.code", "Code", readonly=True, ondelete="set null", index="btree_not_null")
-    source = fields.Selection(
-        [("scan", "Scan"), ("import", "Import")], required=True, readonly=True, default="scan"
-    )
+    code_id = fields.Many2one("wechat.bind.code", readonly=True, ondelete="set null", index="btree_not_null")
+    source = fields.Selection([("scan", "Scan"), ("import", "Import")], required=True, readonly=True, default="scan")
     reason = fields.Char("Reason for Unbinding", readonly=True)
 
     # === CONSTRAINTS AND INDEXES === #
@@ -212,7 +210,9 @@ class WechatBinding(models.Model):
         if self.is_subscribed:
             note = env._("The merchant follows the WeChat account again.")
         else:
-            note = env._("The merchant has unfollowed the WeChat account. No message reaches it until it follows again.")
+            note = env._(
+                "The merchant has unfollowed the WeChat account. No message reaches it until it follows again."
+            )
         self.env["wechat.operation"]._log("follow" if self.is_subscribed else "unfollow", self, {self.id: note})
         self.partner_id._wechat_notify_changed()
 
@@ -235,7 +235,7 @@ class WechatBinding(models.Model):
 
     @api.model
     def _cron_erase_leavers(self):
-        """Erase what is kept of people who left, for the accounts that ask for it, once WeChat confirms that they left."""
+        """Erase what is kept of people who left, where the account asks for it, once WeChat confirms that they left."""
         for account in self.env["wechat.account"].search([("leaver_policy", "=", "erase")]):
             before = fields.Datetime.subtract(fields.Datetime.now(), days=account.leaver_days)
             leavers = self.search(

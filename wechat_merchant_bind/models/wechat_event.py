@@ -17,7 +17,8 @@ from .wechat_bind_code import SCENE_PREFIX
 
 _logger = logging.getLogger(__name__)
 
-# What makes a push the same push: WeChat's own rule (FromUserName and CreateTime) takes two receipts of one second for one.
+# What makes a push the same push: WeChat's own rule (FromUserName and CreateTime) takes two receipts of one second for
+# one.
 DEDUPE_FIELDS = ("ToUserName", "FromUserName", "CreateTime", "Event", "EventKey", "MsgID", "MsgId", "Status")
 FOLLOW_EVENTS = ("subscribe", "unsubscribe", "scan")
 # A subscribe that came from a scan carries the scene behind this prefix, a SCAN carries the bare scene.
@@ -85,7 +86,9 @@ class WechatEvent(models.Model):
     create_time = fields.Datetime("Sent on", readonly=True, help="By WeChat's clock.")
     payload = fields.Text(readonly=True, exportable=False)
     dedupe_key = fields.Char(required=True, readonly=True, exportable=False)
-    signature = fields.Char(readonly=True, exportable=False, help="Of pushes in plain mode, whose body it does not cover.")
+    signature = fields.Char(
+        readonly=True, exportable=False, help="Of pushes in plain mode, whose body it does not cover."
+    )
     reply = fields.Text(readonly=True, exportable=False)
     error = fields.Text(readonly=True)
     state = fields.Selection(
@@ -108,7 +111,9 @@ class WechatEvent(models.Model):
         "Refused because",
         readonly=True,
     )
-    skew = fields.Integer("Clock Skew", readonly=True, help="Seconds by which the signed time is behind this server's clock.")
+    skew = fields.Integer(
+        "Clock Skew", readonly=True, help="Seconds by which the signed time is behind this server's clock."
+    )
 
     # === INDEXES === #
 
@@ -316,7 +321,7 @@ class WechatEvent(models.Model):
             # Another scan of the same code takes long. The event is stored, and the cron comes back to it.
             cr.rollback()
             return None
-        except Exception as error:  # noqa: BLE001  # code of other addons runs here, and may raise anything
+        except Exception as error:  # code of other addons runs here, and may raise anything
             cr.rollback()
             _logger.exception("WeChat event %s could not be handled", self.id)
             return self._process_failure(error)
@@ -346,14 +351,16 @@ class WechatEvent(models.Model):
         if not scene or not scene.startswith(SCENE_PREFIX):
             return None
         env = self.with_context(lang=self.env["wechat.account"]._get_lang()).env
-        return self._get_text_reply(env._("We have received your scan. The binding will be completed in a few minutes."))
+        return self._get_text_reply(
+            env._("We have received your scan. The binding will be completed in a few minutes.")
+        )
 
     @contextlib.contextmanager
     def _lock_scene(self):
         """Let one scan of a code after the other through, also those of other workers and nodes.
 
-        The lock is the session's and not the transaction's: the transaction that handles the event must begin after it was
-        granted, or its snapshot would miss what the former holder has committed.
+        The lock is the session's and not the transaction's: the transaction that handles the event must begin after it
+        was granted, or its snapshot would miss what the former holder has committed.
         """
         scene = self._get_scene()
         if not scene:
@@ -491,7 +498,7 @@ class WechatEvent(models.Model):
         :rtype: tuple[int, bool]
         """
         done, remaining = 0, False
-        for account in self.env["wechat.account"].with_context(active_test=False).search([]):
+        for account in self.env["wechat.account"].with_context(active_test=False).search([]):  # pylint: disable=no-search-all  # a handful
             before = fields.Datetime.subtract(fields.Datetime.now(), days=account.event_retention_days)
             events = self.search(
                 [("account_id", "=", account.id), ("create_date", "<", before)], limit=VACUUM_BATCH, order="id"

@@ -75,7 +75,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def process_request(self, request, client_address):
         self.connections += 1
-        super().process_request(request, client_address)
+        return super().process_request(request, client_address)
 
     def finish_request(self, request, client_address):
         # in the connection's own thread: a handshake that fails stops nobody else

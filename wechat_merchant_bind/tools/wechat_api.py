@@ -239,7 +239,7 @@ class _Connection(HTTPSConnection):
 
     def connect(self):
         try:
-            super().connect()
+            return super().connect()
         except (OSError, http.client.HTTPException) as exc:
             raise NewConnectionError(self, "no TLS connection") from exc
 
@@ -254,8 +254,9 @@ class _Adapter(HTTPAdapter):
     _pool_classes = {"http": HTTPConnectionPool, "https": _HTTPSPool}
 
     def init_poolmanager(self, *args, **kwargs):
-        super().init_poolmanager(*args, **kwargs)
+        result = super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = self._pool_classes
+        return result
 
     def proxy_manager_for(self, *args, **kwargs):
         manager = super().proxy_manager_for(*args, **kwargs)

@@ -84,8 +84,8 @@ class WechatAccountCheck(models.TransientModel):
                 subject,
                 "error",
                 self.env._(
-                    "%(url)s is not https: phones warn and secrets travel in the clear. Put a certificate on it and set "
-                    "the system parameter web.base.url to the https address.",
+                    "%(url)s is not https: phones warn and secrets travel in the clear. Put a certificate on it and "
+                    "set the system parameter web.base.url to the https address.",
                     **address,
                 ),
             )
@@ -153,8 +153,8 @@ class WechatAccountCheck(models.TransientModel):
                 subject,
                 "warning",
                 self.env._(
-                    "WeChat has never reached this account's webhook. Enter the webhook address, Token and EncodingAESKey in "
-                    "WeChat's console, enable the server configuration, then follow the account with your phone."
+                    "WeChat has never reached this account's webhook. Enter the webhook address, Token and "
+                    "EncodingAESKey in WeChat's console, enable the server configuration, then follow the account with your phone."
                 ),
             )
         return self._prepare_line(
@@ -187,7 +187,8 @@ class WechatAccountCheck(models.TransientModel):
         if last.refusal == "clock_skew":
             lines.append(
                 self.env._(
-                    "The signed time was %s seconds behind this server's clock. Set the server's clock by NTP.", last.skew
+                    "The signed time was %s seconds behind this server's clock. Set the server's clock by NTP.",
+                    last.skew,
                 )
                 if last.skew > 0
                 else self.env._(

@@ -33,9 +33,7 @@ class WechatBindCodeShow(models.TransientModel):
     @api.depends("partner_id")
     def _compute_merchant(self):
         for show in self:
-            show.merchant = self.env._(
-                "%(name)s (ID %(id)s)", name=show.partner_id.display_name, id=show.partner_id.id
-            )
+            show.merchant = self.env._("%(name)s (ID %(id)s)", name=show.partner_id.display_name, id=show.partner_id.id)
 
     @api.depends("code_id.expires_at")
     def _compute_expiry(self):
