@@ -77,7 +77,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.connections += 1
         return super().process_request(request, client_address)
 
-    def finish_request(self, request, client_address):
+    def finish_request(self, request, client_address):  # pylint: disable=missing-return  # nobody reads it
         # in the connection's own thread: a handshake that fails stops nobody else
         with contextlib.suppress(OSError):
             if self._context:

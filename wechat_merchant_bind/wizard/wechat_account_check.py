@@ -154,7 +154,8 @@ class WechatAccountCheck(models.TransientModel):
                 "warning",
                 self.env._(
                     "WeChat has never reached this account's webhook. Enter the webhook address, Token and "
-                    "EncodingAESKey in WeChat's console, enable the server configuration, then follow the account with your phone."
+                    "EncodingAESKey in WeChat's console, enable the server configuration, then follow the account "
+                    "with your phone."
                 ),
             )
         return self._prepare_line(
