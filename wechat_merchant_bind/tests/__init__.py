@@ -4,6 +4,8 @@ from . import test_tools_errors
 from . import test_tools_tls
 from . import test_tools_url
 from . import test_tools_xml
+from . import test_bind_batch
+from . import test_bind_code
 from . import test_binding
 from . import test_leavers
 from . import test_webhook
