@@ -235,14 +235,16 @@ class WechatAccount(models.Model):
             for account, vals in zip(self, vals_list, strict=True)
         ]
 
-    def export_data(self, fields_to_export):
+    def _export_rows(self, fields, *, _is_toplevel_call=True):
         """Refuse to export secrets, which the export dialog doesn't offer but a direct call could ask for.
+
+        Here and not in ``export_data``, which doesn't see the accounts that another model's export reaches.
 
         :raise UserError: if a secret is among the fields.
         """
-        if SECRET_FIELDS.intersection(path.replace(".", "/").split("/")[-1] for path in fields_to_export):
+        if SECRET_FIELDS.intersection(path[0] for path in fields if path):
             raise UserError(self.env._("The secrets of an Official Account can't be exported."))
-        return super().export_data(fields_to_export)
+        return super()._export_rows(fields, _is_toplevel_call=_is_toplevel_call)
 
     # === ACTION METHODS === #
 
