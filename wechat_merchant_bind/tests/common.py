@@ -57,7 +57,8 @@ class WechatApiMock:
     def answer(self, path, *answers):
         """Give the next calls of a path these answers, one each.
 
-        :param answers: a dict (WeChat's JSON), an int (an HTTP status), or an exception of ``requests`` to raise
+        :param answers: a dict (WeChat's JSON), an int (an HTTP status), an exception of ``requests`` to raise, or a
+            function that takes the :class:`WechatCall` and returns one of these
         """
         self._answers[path].extend(answers)
 
@@ -77,6 +78,8 @@ class WechatApiMock:
             answer = self._answers[call.path].popleft()
         else:
             answer = self._get_answer(call)
+        if callable(answer):
+            answer = answer(call)
         if isinstance(answer, Exception):
             raise answer
         return self._make_response(request, answer)
