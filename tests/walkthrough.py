@@ -1,7 +1,7 @@
 """Plays the whole story against a running demo, with only what a browser or WeChat could send.
 
-`./setup/demo --walkthrough` runs it; .run/demo.json says where the demo is. Each step is printed with its outcome. Exits
-with status 0 if all went well, else with 1.
+`./setup/demo --walkthrough` runs it; .run/demo.json says where the demo is. Each step is printed with its outcome.
+Exits with status 0 if all went well, else with 1.
 """
 
 import json

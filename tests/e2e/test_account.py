@@ -1,0 +1,106 @@
+"""测试连接 against a platform that refuses, and the words in which its refusals reach an admin."""
+
+import pytest
+from support.odoo import OdooError
+
+QR_PATH = "/cgi-bin/qrcode/create"
+
+
+@pytest.fixture
+def own_address(system):
+    """Entries of the platform's IP allow-list, put back after the test."""
+    yield lambda *addresses: system.sandbox.post("accounts", app_id=system.channel.app_id, ip_allow=list(addresses))
+    system.sandbox.post("accounts", app_id=system.channel.app_id, ip_allow=None)
+
+
+def forget_token(system):
+    """Let the next call fetch a token, as after an hour without calls."""
+    system.database.execute("UPDATE wechat_access_token SET token = NULL, expires_at = NULL, held_until = NULL")
+
+
+def check_connection(system) -> dict[str, dict]:
+    """Press 测试连接; return the lines by what they check."""
+    action = system.admin.call("wechat.account", "action_test_connection", [system.account_id])
+    lines = system.admin.find(
+        "wechat.account.check.line", [("check_id", "=", action["res_id"])], ["subject", "result", "message"]
+    )
+    return {line["subject"]: line for line in lines}
+
+
+def line_about(lines: dict[str, dict], word: str) -> dict:
+    """Return the one line whose subject holds a word."""
+    [line] = [line for subject, line in lines.items() if word in subject]
+    return line
+
+
+def test_sound_account(system):
+    """What depends on WeChat is in order; the demo's address is named as unreachable for phones."""
+    system.sandbox.post("check")
+    lines = check_connection(system)
+    assert line_about(lines, "AppID")["result"] == "ok"
+    assert line_about(lines, "二维码")["result"] == "ok"
+    assert line_about(lines, "模板消息")["result"] == "ok"
+    address = line_about(lines, "本系统")
+    assert (address["result"], system.url in address["message"]) == ("error", True)
+
+
+def test_ip_allow_list(system, own_address):
+    """40164 names the address that has to be added, in the check and in the admin's own error."""
+    own_address("203.0.113.9")
+    forget_token(system)
+    line = line_about(check_connection(system), "AppID")
+    assert line["result"] == "error"
+    assert "40164" in line["message"]
+    assert "127.0.0.1" in line["message"]
+    with pytest.raises(OdooError, match=r"(?s)绑定码.*127\.0\.0\.1.*40164") as caught:
+        system.code(system.merchant("等待白名单的商家"))
+    assert caught.value.name == "odoo.exceptions.UserError"
+
+
+def test_wrong_secret(system):
+    """A wrong AppSecret is named as such; nothing that needs a token is tried after it."""
+    secret = system.sandbox.account()["secret"]
+    system.admin.call("wechat.account", "write", [system.account_id], {"app_secret": "0" * 32})
+    try:
+        lines = check_connection(system)
+    finally:
+        system.admin.call("wechat.account", "write", [system.account_id], {"app_secret": secret})
+    line = line_about(lines, "AppID")
+    assert (line["result"], "40125" in line["message"], "AppSecret" in line["message"]) == ("error", True, True)
+    assert line_about(lines, "二维码")["result"] == "skipped"
+
+
+def test_account_without_rights(system):
+    """48001 says that the account lacks the right, and only where it does."""
+    system.sandbox.post("faults", path=QR_PATH, errcode=48001, times=1)
+    lines = check_connection(system)
+    line = line_about(lines, "二维码")
+    assert (line["result"], "48001" in line["message"]) == ("error", True)
+    assert line_about(lines, "AppID")["result"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "fault, words",
+    [
+        ({"errcode": 45009}, "45009"),
+        ({"errcode": 48001}, "48001"),
+        ({"errcode": -1}, "-1"),
+        ({"http": 502}, "502"),
+        ({"reset": True}, ""),
+        ({"html": True}, ""),
+    ],
+    ids=str,
+)
+def test_failed_generation_is_a_user_error(system, fault, words):
+    """Whatever WeChat does, the admin reads words, no half-made code is left, and the next try works."""
+    partner = system.merchant(f"运气不好的商家 {fault}")
+    # Twice: what was never written may be tried at another address once.
+    system.sandbox.post("faults", path=QR_PATH, times=2, **fault)
+    try:
+        with pytest.raises(OdooError, match=words) as caught:
+            system.code(partner)
+    finally:
+        system.sandbox.post("faults/release", path=QR_PATH)
+    assert caught.value.name == "odoo.exceptions.UserError"
+    assert not system.admin.find("wechat.bind.code", [("partner_id", "=", partner)], ["state"])
+    assert system.code(partner)["state"] == "active"

@@ -1,0 +1,35 @@
+"""Odoo with worker processes, as in production."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from conftest import LOGS
+from support import pushes
+from support.odoo import OdooServer
+
+SCANS = 12
+
+
+@pytest.fixture
+def prefork(system):
+    """A third Odoo on the same database, with two workers."""
+    server = OdooServer(system.database.name, LOGS / "odoo-prefork.log", workers=2)
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.stop()
+
+
+def test_workers_bind(system, prefork):
+    """Workers handle pushes side by side: every scan of its own code binds."""
+    partners = [system.merchant(f"普陀山素斋 {number}") for number in range(SCANS)]
+    scans = [
+        pushes.scan(system.channel, pushes.new_openid(), system.code(partner)["scene_str"]) for partner in partners
+    ]
+    channel = system.channel.at(prefork.url)
+    with ThreadPoolExecutor(SCANS) as pool:
+        answers = list(pool.map(lambda push: push.send(channel), scans))
+    assert {answer.status for answer in answers} == {200}
+    assert all("绑定成功" in answer.text for answer in answers)
+    assert {system.state(partner) for partner in partners} == {"bound"}

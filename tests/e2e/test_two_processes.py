@@ -1,0 +1,98 @@
+"""Two Odoo processes on one database: one token, one binding, one reply, whoever gets the request."""
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support import pushes
+
+TOKEN_PATH = "/cgi-bin/stable_token"
+THREADS = 20
+SCANNERS = 50
+
+
+def at_once(jobs: list) -> list:
+    """Run callables in threads that start together; return their results in order."""
+    barrier = threading.Barrier(len(jobs))
+
+    def run(job):
+        barrier.wait()
+        return job()
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        return list(pool.map(run, jobs))
+
+
+@pytest.mark.parametrize("how", ["expired", "replaced"])
+def test_stale_token_is_fetched_once(system, how):
+    """20 threads in two processes meet a token that WeChat calls stale: one of them fetches, all get their code."""
+    partners = [system.merchant(f"{how} {number}") for number in range(THREADS)]
+    system.code(system.merchant(f"{how}: makes sure that there is a token"))
+    before = system.sandbox.calls(TOKEN_PATH)
+    system.sandbox.post("expire_token", kind="stable", how=how)
+    clients = [system.admin.at(server.url) for server in system.servers]
+    codes = at_once(
+        [
+            lambda partner=partner, client=clients[index % 2]: system.code(partner, client)
+            for index, partner in enumerate(partners)
+        ]
+    )
+    assert system.sandbox.calls(TOKEN_PATH) - before == 1
+    assert len({code["qr_content"] for code in codes}) == THREADS
+
+
+def test_one_of_fifty_scanners_is_bound(system):
+    """50 people scan one code at once: one is bound, 49 are told why not, nobody waits longer than WeChat does."""
+    partner = system.merchant("三亚椰梦长廊酒店")
+    scene = system.code(partner)["scene_str"]
+    channels = [system.channel.at(server.url) for server in system.servers]
+    openids = [pushes.new_openid() for _number in range(SCANNERS)]
+    scans = [pushes.scan(system.channel, openid, scene) for openid in openids]
+    answers = at_once(
+        [lambda push=push, channel=channels[index % 2]: push.send(channel) for index, push in enumerate(scans)]
+    )
+    assert {answer.status for answer in answers} == {200}
+    assert max(answer.seconds for answer in answers) < pushes.WECHAT_WAITS
+    [binding] = system.bindings(partner)
+    texts = {openid: answer.text for openid, answer in zip(openids, answers, strict=True)}
+    assert "绑定成功" in texts.pop(binding["openid"])
+    assert Counter(texts.values()) == {"该商家已绑定其他微信。如非本人操作，请联系我们。": SCANNERS - 1}
+    assert len(system.operations(partner, "refuse")) == SCANNERS - 1
+    assert len(system.operations(partner, "bind")) == 1
+
+
+def test_same_push_three_times_at_once(system):
+    """Redeliveries that overlap leave one event, one binding and one reply."""
+    partner = system.merchant("张家界天门山土特产")
+    openid = pushes.new_openid()
+    push = pushes.scan(system.channel, openid, system.code(partner)["scene_str"])
+    channels = [system.channel.at(system.servers[number % 2].url) for number in range(3)]
+    answers = at_once([lambda channel=channel: push.send(channel) for channel in channels])
+    assert {answer.status for answer in answers} == {200}
+    # A copy that comes while the first is being handled is only acknowledged: WeChat shows the first one's reply.
+    assert {answer.text for answer in answers} - {None} == {
+        "您好！张家界天门山土特产，公众号绑定成功！今后将通过此公众号为您推送重要通知。"
+    }
+    assert [event["state"] for event in system.events(("openid", "=", openid))] == ["done"]
+    assert len(system.operations(partner, "bind")) == 1
+    late = push.send(system.channel)
+    first = next(answer for answer in answers if answer.text)
+    assert late.reply == first.reply, "a later redelivery gets the very reply that is stored"
+    assert len(system.events(("openid", "=", openid))) == 1
+
+
+def test_push_of_the_platform_three_times_at_once(system):
+    """The same with the platform's own delivery."""
+    partner = system.merchant("桂林漓江米粉")
+    openid = pushes.new_openid()
+    fields = {
+        "FromUserName": openid,
+        "MsgType": "event",
+        "Event": "SCAN",
+        "EventKey": system.code(partner)["scene_str"],
+    }
+    results = system.sandbox.post("push", fields=fields, copies=3)["results"]
+    assert all(result["ok"] for result in results)
+    assert len({result["reply"] for result in results} - {None}) == 1
+    assert len(system.events(("openid", "=", openid))) == 1

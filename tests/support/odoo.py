@@ -1,0 +1,173 @@
+"""Odoo's processes on a database of their own, and a client that speaks to them as the web client does."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import psycopg2
+import requests
+
+START_SECONDS = 120
+STOP_SECONDS = 30
+CONTEXT = {"lang": "zh_CN", "tz": "Asia/Shanghai"}
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
+    """Ask until `condition` returns something true, and return that.
+
+    :raise AssertionError: it did not within `seconds`
+    """
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        time.sleep(0.1)
+    return found
+
+
+class Database:
+    """A copy of the template that ./setup/test has installed the addon into, with its files."""
+
+    def __init__(self, name: str, template: str, filestore: Path):
+        self.name = name
+        self.files = filestore / name
+        subprocess.run(["createdb", "-T", template, name], check=True)
+        if (filestore / template).is_dir():
+            shutil.copytree(filestore / template, self.files)
+
+    def drop(self) -> None:
+        """Remove the database and its files."""
+        subprocess.run(["dropdb", "--force", self.name], check=True)
+        shutil.rmtree(self.files, ignore_errors=True)
+
+    def execute(self, query: str, *values: object) -> list[tuple]:
+        """Run one SQL statement beside Odoo, commit it, and return its rows, if it has any."""
+        connection = psycopg2.connect(dbname=self.name)
+        try:
+            with connection, connection.cursor() as cr:
+                cr.execute(query, values)
+                return cr.fetchall() if cr.description else []
+        finally:
+            connection.close()
+
+
+class OdooServer:
+    """One Odoo process (with workers: a family of processes) that serves one database."""
+
+    def __init__(self, database: str, log: Path, workers: int = 0, cron_threads: int = 0):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(b"")
+        command = [sys.executable, os.environ["ODOO_BIN"], "-d", database, "--no-database-list", "--logfile", str(log)]
+        command += ["--http-port", str(self.port), "--gevent-port", str(free_port())]
+        command += ["--workers", str(workers), "--max-cron-threads", str(cron_threads)]
+        # A session of its own: Ctrl-C belongs to pytest, which stops the server in order.
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def wait(self) -> None:
+        """Return when the server answers with a page of the database.
+
+        :raise AssertionError: it ended or does not answer in time
+        """
+
+        def answers() -> bool:
+            assert self.process.poll() is None, f"Odoo ended by itself: read {self.log}"
+            try:
+                return requests.get(f"{self.url}/web/login", timeout=START_SECONDS).ok
+            except requests.ConnectionError:
+                return False
+
+        wait_for(answers, f"Odoo answers (log: {self.log})", START_SECONDS)
+
+    def stop(self) -> None:
+        """Stop the process, and the workers that it has, by its id."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def read_log(self, start: int = 0) -> str:
+        """Return what was logged behind the byte `start`."""
+        with self.log.open("rb") as log:
+            log.seek(start)
+            return log.read().decode("utf-8", "replace")
+
+
+class OdooError(Exception):
+    """Odoo's answer to a call was an error. `name` is the exception's, the text is what a user would read."""
+
+    def __init__(self, error: dict):
+        data = error.get("data") or {}
+        self.name = data.get("name", "")
+        self.message = data.get("message") or error.get("message", "")
+        super().__init__(f"{self.name}: {self.message}")
+
+
+class WebClient:
+    """A logged-in user. Threads may share it: each call is a request of its own with the session's cookie."""
+
+    def __init__(self, url: str, database: str, login: str, password: str):
+        self.url = url
+        answer = requests.post(
+            f"{url}/web/session/authenticate",
+            json={"params": {"db": database, "login": login, "password": password}},
+            timeout=START_SECONDS,
+        )
+        self.user_id = self._read(answer)["uid"]
+        self.cookies = answer.cookies.get_dict()
+
+    def at(self, url: str) -> "WebClient":
+        """Return the same session at another Odoo process."""
+        other = object.__new__(WebClient)
+        other.url, other.user_id, other.cookies = url, self.user_id, self.cookies
+        return other
+
+    def call(self, model: str, method: str, *args: object, **kwargs: object) -> object:
+        """Call a public method, in Chinese like the web client of a Chinese user.
+
+        :raise OdooError: Odoo answers with an error
+        """
+        answer = requests.post(
+            f"{self.url}/web/dataset/call_kw/{model}/{method}",
+            json={"params": {"model": model, "method": method, "args": args, "kwargs": {"context": CONTEXT, **kwargs}}},
+            cookies=self.cookies,
+            timeout=START_SECONDS,
+        )
+        return self._read(answer)
+
+    def read(self, model: str, ids: list[int], fields: list[str]) -> list[dict]:
+        """Read records."""
+        return self.call(model, "read", ids, fields, load=None)
+
+    def find(self, model: str, domain: list, fields: list[str], **options: object) -> list[dict]:
+        """Search and read records."""
+        return self.call(model, "search_read", domain, fields, load=None, **options)
+
+    def create(self, model: str, values: dict) -> int:
+        """Create a record."""
+        return self.call(model, "create", [values])[0]
+
+    def _read(self, answer: requests.Response) -> object:
+        answer.raise_for_status()
+        content = answer.json()
+        if "error" in content:
+            raise OdooError(content["error"])
+        return content.get("result")
