@@ -1,0 +1,150 @@
+"""Remakes every picture of the README against a running demo.
+
+`./setup/demo --fresh --detach && ./setup/run python tests/screenshots.py` does it; .run/demo.json says where the demo is.
+One merchant is bound on the way, by a real scan in the sandbox. Chromium and the test tools come with ./setup/test.
+"""
+
+import io
+import json
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from support.browser import CHINA, COLD_MS, chromium, log_in, read_code
+from support.sandbox import Sandbox
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / ".run" / "demo.json"
+IMAGES = ROOT / "docs" / "images"
+DESKTOP = {"width": 1280, "height": 800}
+# Tall enough to show what is below the fold of a desktop: the chatter of a merchant.
+TALL = {"width": 1280, "height": 1140}
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+# Odoo's and the sandbox's pages listen for news all the time, so their network is never idle.
+LOADED = """async () => {
+    await Promise.allSettled([...document.images].map((image) => image.decode()));
+    await document.fonts.ready;
+}"""
+COLOURS = 255
+MAX_BYTES = 200_000
+# setup/demo_data.py has this merchant bound, so this phone is refused.
+BOUND_ELSEWHERE = "西湖茶庄-陈老板"
+
+
+def save(name: str, picture: bytes) -> None:
+    """Write a picture with a palette, a third of the size that a browser makes it.
+
+    :raise ValueError: it is larger than a README should carry
+    """
+    target = io.BytesIO()
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image.quantize(COLOURS, dither=Image.Dither.NONE).save(target, "PNG", optimize=True)
+    if len(target.getvalue()) > MAX_BYTES:
+        raise ValueError(f"{name} has {len(target.getvalue())} bytes")
+    (IMAGES / f"{name}.png").write_bytes(target.getvalue())
+
+
+class Photographer:
+    """Plays the story of one merchant in the desktop's and the phone's browser, and takes pictures of it."""
+
+    def __init__(self, browser: Browser, demo: dict):
+        self.browser = browser
+        self.sandbox = Sandbox(demo["sandbox_url"])
+        self.page = log_in(browser, demo["url"], demo["login"], demo["password"])
+
+    @property
+    def dialog(self) -> Locator:
+        return self.page.locator(".modal-content")
+
+    def open_action(self, name: str, ready: str) -> None:
+        """Open one of the addon's windows by its external id, and wait for what must be seen in it."""
+        self.page.set_viewport_size(DESKTOP)
+        self.page.goto(f"/odoo/action-wechat_merchant_bind.{name}")
+        expect(self.page.locator(ready).first).to_be_visible()
+
+    def shoot(self, name: str, page: Page | None = None) -> None:
+        """Take a picture of what the page shows, without a pointer over anything."""
+        page = page or self.page
+        page.mouse.move(0, 0)
+        page.evaluate(LOADED)
+        save(name, page.screenshot(animations="disabled", caret="hide"))
+
+    def merchants(self) -> None:
+        self.open_action("wechat_merchant_action", "tr.o_data_row")
+        self.shoot("merchants")
+
+    def binding(self) -> None:
+        """The dialog and the share page, before and after the scan."""
+        button = self.page.locator("button[name=action_wechat_bind_code]:visible")
+        unbound = self.page.locator("tr.o_data_row", has=button).first
+        merchant = unbound.locator("td[name=complete_name]").inner_text().strip()
+        row = self.page.locator("tr.o_data_row", has_text=merchant)
+        row.locator("button[name=action_wechat_bind_code]").click()
+        image = self.dialog.locator("[name=qr_image] img")
+        expect(image).to_be_visible()
+        self.shoot("dialog-waiting")
+        content = read_code(image.screenshot())
+
+        self.dialog.locator(".o_clipboard_button").click()
+        phone = self.browser.new_context(**PHONE, **CHINA).new_page()
+        phone.goto(self.page.evaluate("navigator.clipboard.readText()"))
+        expect(phone.locator("img.code")).to_be_visible()
+        self.shoot("share-waiting", phone)
+
+        self.sandbox.scan(BOUND_ELSEWHERE, content)
+        scanner = f"{merchant} 店主"
+        self.sandbox.scan(scanner, content)
+        expect(phone.locator(".mark.done")).to_be_visible()
+        self.shoot("share-bound", phone)
+        expect(self.dialog.locator("[name=bound_on]")).to_be_visible()
+        expect(self.page.locator(".o_notification")).to_have_count(0)
+        self.shoot("dialog-bound")
+
+        self.page.locator(".modal .btn-close").click()
+        row.locator("td[name=complete_name]").click()
+        expect(self.page.locator(".o-mail-Message").nth(2)).to_be_visible()
+        self.page.set_viewport_size(TALL)
+        self.page.locator(".o_notebook a[name=wechat]").click()
+        expect(self.page.locator("[name=wechat_binding_ids] tr.o_data_row")).to_be_visible()
+        self.shoot("merchant")
+        self.chat(scanner)
+
+    def chat(self, user: str) -> None:
+        """The phone of the user who scanned, in the sandbox."""
+        page = self.browser.new_context(viewport=DESKTOP, **CHINA).new_page()
+        page.goto(self.sandbox.url)
+        page.get_by_role("button", name=user).click()
+        expect(page.get_by_role("log")).to_contain_text("绑定成功")
+        self.shoot("sandbox", page)
+
+    def account(self) -> None:
+        """The form of the account, and the result of its check."""
+        self.open_action("wechat_account_action", "tr.o_data_row")
+        self.page.locator("tr.o_data_row td[name=name]").first.click()
+        expect(self.page.locator("[name=webhook_url] .o_clipboard_button")).to_be_visible()
+        self.shoot("account")
+        self.page.locator("button[name=action_test_connection]").click()
+        expect(self.dialog.locator("tr.o_data_row").nth(4)).to_be_visible()
+        self.shoot("check")
+        self.page.locator(".modal .btn-close").click()
+
+    def operations(self) -> None:
+        self.open_action("wechat_operation_action", "tr.o_data_row")
+        self.shoot("operations")
+
+
+def main() -> None:
+    """Take all pictures."""
+    demo = json.loads(DEMO.read_text(encoding="utf-8"))
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    expect.set_options(timeout=COLD_MS)
+    with sync_playwright() as playwright, chromium(playwright) as browser:
+        photographer = Photographer(browser, demo)
+        photographer.merchants()
+        photographer.binding()
+        photographer.account()
+        photographer.operations()
+
+
+if __name__ == "__main__":
+    main()
