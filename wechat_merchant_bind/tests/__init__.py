@@ -4,7 +4,10 @@ from . import test_account_check
 from . import test_bind_batch
 from . import test_bind_code
 from . import test_binding
+from . import test_event_retry
 from . import test_leavers
+from . import test_query_counts
+from . import test_share
 from . import test_tools_api
 from . import test_tools_crypto
 from . import test_tools_errors

@@ -1,0 +1,42 @@
+from .common_push import SCAN_TIME, Push, WechatPushCase
+
+# Whole requests, from the route to the answer, with warm caches. A push must stay cheap: WeChat waits 5 seconds, and an
+# account that sends R messages a second gets R receipts a second back.
+BINDING = 31
+REPEATED = 5
+IGNORED = 7
+
+
+class TestQueryCounts(WechatPushCase):
+    def setUp(self):
+        super().setUp()
+        # Whoever comes first fills the caches.
+        self._push_scan(self._make_code(self._create_merchant("第一家")), self._make_openid())
+        self._push_event("VIEW", self._make_openid(), EventKey="x")
+
+    def _count(self, expected, fields):
+        """Send a push and check how many queries it takes; return the response."""
+        push = Push(self.account, fields)
+        url = self._get_url(self.account)
+        with self.assertQueryCount(expected):
+            response = self.url_open(url, data=push.body.encode(), params=push.query, headers=push.headers)
+        self.env.invalidate_all()
+        self.assertEqual(response.status_code, 200)
+        return response
+
+    def test_binding_push(self):
+        code, openid = self._make_code(), self._make_openid()
+        self._count(BINDING, self._event_fields("SCAN", openid, EventKey=code.scene_str, Ticket=code.ticket))
+        self.assertBound(self.merchant, openid)
+
+    def test_repeated_push(self):
+        code, openid = self._make_code(), self._make_openid()
+        self._push_scan(code, openid, create_time=SCAN_TIME)
+        fields = self._event_fields("SCAN", openid, SCAN_TIME, EventKey=code.scene_str, Ticket=code.ticket)
+        response = self._count(REPEATED, fields)
+        self.assertIn("<Encrypt>", response.text)
+
+    def test_ignored_event(self):
+        fields = self._event_fields("TEMPLATESENDJOBFINISH", self._make_openid(), MsgID=1, Status="success")
+        response = self._count(IGNORED, fields)
+        self.assertEqual(response.text, "success")
