@@ -4,7 +4,9 @@ from . import test_account_check
 from . import test_bind_batch
 from . import test_bind_code
 from . import test_binding
+from . import test_crypto_sdk
 from . import test_event_retry
+from . import test_fuzz_webhook
 from . import test_leavers
 from . import test_query_counts
 from . import test_share
