@@ -1,3 +1,4 @@
+from . import test_access_rights
 from . import test_access_token
 from . import test_account
 from . import test_account_check
@@ -7,6 +8,7 @@ from . import test_binding
 from . import test_crypto_sdk
 from . import test_event_retry
 from . import test_fuzz_webhook
+from . import test_i18n
 from . import test_leavers
 from . import test_query_counts
 from . import test_share

@@ -1,0 +1,114 @@
+from odoo.exceptions import AccessError, UserError
+
+from .common import WechatCase
+
+ALL = {"read", "write", "create", "unlink"}
+NONE: set = set()
+READ = {"read"}
+DIALOG = {"read", "write", "create"}
+# What the users of the addon and the managers may do with each of its models; nobody else may do anything with any.
+EXPECTED = {
+    "wechat.account": (READ, ALL),
+    "wechat.access.token": (NONE, NONE),
+    "wechat.bind.code": (READ, READ),
+    "wechat.binding": (READ, READ),
+    "wechat.bind.batch": (READ, READ),
+    "wechat.bind.batch.line": (READ, READ),
+    "wechat.event": (NONE, READ),
+    "wechat.operation": (NONE, READ),
+    "wechat.bind.code.show": (DIALOG, DIALOG),
+    "wechat.account.check": (NONE, DIALOG),
+    "wechat.account.check.line": (NONE, DIALOG),
+    "wechat.unbind": (NONE, DIALOG),
+}
+
+
+class TestAccessRights(WechatCase):
+    def test_every_model_is_expected(self):
+        models = {name for name in self.env.registry if name.startswith("wechat.")}
+        self.assertEqual(models, set(EXPECTED))
+
+    def test_operations(self):
+        for model, (for_users, for_managers) in EXPECTED.items():
+            for user, expected in (
+                (self.public, NONE),
+                (self.portal, NONE),
+                (self.employee, NONE),
+                (self.user, for_users),
+                (self.manager, for_managers),
+            ):
+                with self.subTest(model=model, user=user.login):
+                    records = self.env[model].with_user(user)
+                    self.assertEqual({operation for operation in ALL if records.has_access(operation)}, expected)
+
+    def test_every_stored_model_has_a_company_rule(self):
+        for name in EXPECTED:
+            model = self.env[name]
+            if model._transient:
+                continue
+            with self.subTest(model=name):
+                self.assertTrue(model._fields["company_id"].store)
+                rules = self.env["ir.rule"].search([("model_id.model", "=", name)])
+                self.assertTrue(any("company_ids" in rule.domain_force and not rule.groups for rule in rules))
+
+
+class TestCompanies(WechatCase):
+    """Records of another company don't exist for a user; those of shared accounts do."""
+
+    def setUp(self):
+        super().setUp()
+        self.company = self.env["res.company"].create({"name": "另一家公司"})
+        self.foreign_account = self._create_account(company_id=self.company.id)
+        self.shared_account = self._create_account(company_id=False)
+
+    def _create_records(self, account):
+        merchant = self._create_merchant("商家", company_id=account.company_id.id)
+        binding = self._bind(merchant, account=account)
+        code = self.env["wechat.bind.code"].create(
+            {
+                "partner_id": merchant.id,
+                "account_id": account.id,
+                "scene_str": f"mb_{account.id}",
+                "ticket": "t",
+                "qr_content": "http://weixin.qq.com/q/x",
+                "expires_at": "2040-01-01 00:00:00",
+            }
+        )
+        self.env["wechat.operation"]._log("bind", binding, {binding.id: "x"})
+        operation = self.env["wechat.operation"].search([], limit=1)
+        event = self.env["wechat.event"].create({"account_id": account.id, "dedupe_key": f"key {account.id}"})
+        return account, binding, code, operation, event
+
+    def test_rules(self):
+        foreign = self._create_records(self.foreign_account)
+        shared = self._create_records(self.shared_account)
+        own = self._create_records(self.account)
+        for number, record in enumerate(foreign):
+            model = self.env[record._name].with_user(self.manager)
+            with self.subTest(model=record._name):
+                self.assertEqual(record.company_id, self.company)
+                visible = model.search([("id", "in", [record.id, shared[number].id, own[number].id])])
+                self.assertEqual(visible, (shared[number] + own[number]).sorted().with_user(self.manager))
+                with self.assertRaises(AccessError):
+                    record.with_user(self.manager).read(["display_name"])
+        self.manager.company_ids += self.company
+        for record in foreign:
+            found = (
+                self.env[record._name]
+                .with_user(self.manager)
+                .with_context(allowed_company_ids=self.manager.company_ids.ids)
+            )
+            self.assertTrue(found.search([("id", "=", record.id)]), record._name)
+
+    def test_batches(self):
+        batch = self.env["wechat.bind.batch"]._create_for(self.merchant)
+        foreign = self.env["wechat.bind.batch"].with_company(self.company)._create_for(self.other_merchant)
+        self.assertEqual((foreign.company_id, foreign.line_ids.company_id), (self.company, self.company))
+        for records in (batch + foreign, batch.line_ids + foreign.line_ids):
+            visible = records.with_user(self.user).search([("id", "in", records.ids)])
+            self.assertEqual(visible.ids, records[0].ids)
+
+    def test_a_merchant_and_its_account_are_of_one_company(self):
+        merchant = self._create_merchant("外地商家", company_id=self.company.id)
+        with self.assertRaisesRegex(UserError, "(?i)compan"):
+            self._bind(merchant, account=self.account)
