@@ -1,7 +1,7 @@
 """Remakes every picture of the README against a running demo.
 
-`./setup/demo --fresh --detach && ./setup/run python tests/screenshots.py` does it; .run/demo.json says where the demo is.
-One merchant is bound on the way, by a real scan in the sandbox. Chromium and the test tools come with ./setup/test.
+`./setup/demo --fresh --detach && ./setup/run python tests/screenshots.py` does it; .run/demo.json says where the demo
+is. One merchant is bound on the way, by a real scan in the sandbox. Chromium and the test tools come with ./setup/test.
 """
 
 import io
