@@ -37,7 +37,7 @@ def test_sound_account(system):
     """What depends on WeChat is in order; the demo's address is named as unreachable for phones."""
     system.sandbox.post("check")
     lines = check_connection(system)
-    assert line_about(lines, "AppID")["result"] == "ok"
+    assert line_about(lines, "AppSecret")["result"] == "ok"
     assert line_about(lines, "二维码")["result"] == "ok"
     assert line_about(lines, "模板消息")["result"] == "ok"
     address = line_about(lines, "本系统")
@@ -48,7 +48,7 @@ def test_ip_allow_list(system, own_address):
     """40164 names the address that has to be added, in the check and in the admin's own error."""
     own_address("203.0.113.9")
     forget_token(system)
-    line = line_about(check_connection(system), "AppID")
+    line = line_about(check_connection(system), "AppSecret")
     assert line["result"] == "error"
     assert "40164" in line["message"]
     assert "127.0.0.1" in line["message"]
@@ -65,7 +65,7 @@ def test_wrong_secret(system):
         lines = check_connection(system)
     finally:
         system.admin.call("wechat.account", "write", [system.account_id], {"app_secret": secret})
-    line = line_about(lines, "AppID")
+    line = line_about(lines, "AppSecret")
     assert (line["result"], "40125" in line["message"], "AppSecret" in line["message"]) == ("error", True, True)
     assert line_about(lines, "二维码")["result"] == "skipped"
 
@@ -76,7 +76,7 @@ def test_account_without_rights(system):
     lines = check_connection(system)
     line = line_about(lines, "二维码")
     assert (line["result"], "48001" in line["message"]) == ("error", True)
-    assert line_about(lines, "AppID")["result"] == "ok"
+    assert line_about(lines, "AppSecret")["result"] == "ok"
 
 
 @pytest.mark.parametrize(

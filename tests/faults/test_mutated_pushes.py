@@ -1,4 +1,4 @@
-"""Pushes mutated at random, half of them inside a validly signed and encrypted envelope: nothing breaks, nobody is bound.
+"""Pushes mutated at random, half of them inside a validly signed envelope: nothing breaks, nobody is bound.
 
 Every mutation spoils what makes the push a right one (the authenticated part of the envelope, or the scene within), so
 that a binding would be a forgery. 400 pushes, with ./setup/test --all 10,000. The seed is printed when a push fails.
