@@ -96,7 +96,10 @@ def _answers(sandbox: Sandbox) -> bool:
 def database() -> Iterator[Database]:
     """A copy of the template, dropped at the end."""
     template = os.environ["WECHAT_TEST_TEMPLATE_DB"]
-    database = Database(f"{template}_e2e_{os.getpid()}", template, Path(os.environ["WECHAT_TEST_FILESTORE"]))
+    # By such a name ./setup/test drops what a killed run has left: wechat_test_run_<clone>_<process>.
+    clone = template.split("_")[2]
+    name = f"wechat_test_run_{clone}_{os.getpid()}"
+    database = Database(name, template, Path(os.environ["WECHAT_TEST_FILESTORE"]))
     yield database
     database.drop()
 
