@@ -1,4 +1,5 @@
 import re
+from datetime import timedelta
 from urllib.parse import urlencode
 
 from odoo import api, fields, models
@@ -44,10 +45,12 @@ class WechatBindCodeShow(models.TransientModel):
                 show.expiry = False
                 continue
             moment = format_datetime(self.env, expires_at, dt_format="yyyy-MM-dd HH:mm")
-            days = (expires_at - now).days
+            left = expires_at - now
+            # Rounded, or a code of 30 days would have 29 left by the time its dialog is open.
+            days = round(left / timedelta(days=1))
             if expires_at <= now:
                 show.expiry = self.env._("%s (expired)", moment)
-            elif days:
+            elif left >= timedelta(days=1):
                 show.expiry = self.env._("%(moment)s (%(days)s days left)", moment=moment, days=days)
             else:
                 show.expiry = self.env._("%s (less than a day left)", moment)
