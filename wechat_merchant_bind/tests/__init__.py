@@ -9,6 +9,7 @@ from . import test_crypto_sdk
 from . import test_event_retry
 from . import test_fuzz_webhook
 from . import test_i18n
+from . import test_js
 from . import test_leavers
 from . import test_query_counts
 from . import test_share
@@ -18,4 +19,5 @@ from . import test_tools_errors
 from . import test_tools_tls
 from . import test_tools_url
 from . import test_tools_xml
+from . import test_tours
 from . import test_webhook

@@ -287,7 +287,8 @@ class TestDialog(BindCodeCase):
     def test_days_left(self):
         code = self._make_code()
         for delta, expected in (
-            (timedelta(days=30, seconds=9), "30 days left"),
+            (timedelta(days=30, seconds=-60), "30 days left"),
+            (timedelta(days=1, seconds=60), "1 days left"),
             (timedelta(hours=23), "less than a day left"),
             (timedelta(seconds=-1), "expired"),
         ):

@@ -1,0 +1,117 @@
+import { defineMailModels } from "@mail/../tests/mail_test_helpers";
+import { expect, test } from "@odoo/hoot";
+import { animationFrame } from "@odoo/hoot-mock";
+import {
+    asyncStep,
+    contains,
+    defineModels,
+    fields,
+    getService,
+    mockService,
+    models,
+    MockServer,
+    mountView,
+    onRpc,
+    serverState,
+    waitForSteps,
+} from "@web/../tests/web_test_helpers";
+import { PARTNER_CHANGED } from "@wechat_merchant_bind/bind_dialog/live_reload";
+
+const MERCHANT = serverState.partnerId;
+const OTHER_MERCHANT = serverState.publicPartnerId;
+
+class Dialog extends models.Model {
+    _name = "wechat.bind.code.show";
+
+    partner_id = fields.Many2one({ relation: "res.partner" });
+    state = fields.Char();
+
+    _records = [{ id: 7, partner_id: MERCHANT, state: "waiting" }];
+}
+
+defineMailModels();
+defineModels([Dialog]);
+
+/** Opens a form with the widget and notes from then on what it reads again and which notifications have arrived. */
+async function openForm(resModel, resId, body) {
+    await mountView({
+        type: "form",
+        resModel,
+        resId,
+        arch: `<form><widget name="wechat_live_reload"/>${body}</form>`,
+    });
+    onRpc("web_read", ({ model, args }) => asyncStep(`read ${model} ${args[0]}`));
+    const bus = getService("bus_service");
+    await bus.start();
+    bus.subscribe(PARTNER_CHANGED, () => asyncStep("notified"));
+}
+
+async function notify(...ids) {
+    MockServer.env["bus.bus"]._sendone("broadcast", PARTNER_CHANGED, { ids });
+}
+
+const openDialog = () => openForm("wechat.bind.code.show", 7, `<field name="partner_id"/><field name="state"/>`);
+const openPartner = () => openForm("res.partner", MERCHANT, `<field name="name"/><field name="city"/>`);
+const shown = (name) => document.querySelector(`.o_field_widget[name=${name}] input`).value;
+
+test("the dialog turns to bound by itself", async () => {
+    await openDialog();
+    expect(shown("state")).toBe("waiting");
+    MockServer.env["wechat.bind.code.show"].write([7], { state: "bound" });
+    await notify(MERCHANT);
+    await waitForSteps(["notified", "read wechat.bind.code.show 7"]);
+    await animationFrame();
+    expect(shown("state")).toBe("bound");
+});
+
+test("the merchant's form reads the merchant again", async () => {
+    await openPartner();
+    MockServer.env["res.partner"].write([MERCHANT], { city: "杭州" });
+    await notify(OTHER_MERCHANT, MERCHANT);
+    await waitForSteps(["notified", `read res.partner ${MERCHANT}`]);
+    await animationFrame();
+    expect(shown("city")).toBe("杭州");
+});
+
+test("other merchants change nothing", async () => {
+    await openDialog();
+    MockServer.env["wechat.bind.code.show"].write([7], { state: "bound" });
+    // 7 is the dialog's own number
+    await notify(OTHER_MERCHANT, 7);
+    await waitForSteps(["notified"]);
+    await animationFrame();
+    await waitForSteps([]);
+    expect(shown("state")).toBe("waiting");
+});
+
+test("unsaved edits are never read over", async () => {
+    await openPartner();
+    await contains(".o_field_widget[name=name] input").edit("西湖茶庄（总店）");
+    MockServer.env["res.partner"].write([MERCHANT], { city: "杭州" });
+    await notify(MERCHANT);
+    await waitForSteps(["notified"]);
+    await animationFrame();
+    await waitForSteps([]);
+    expect(shown("name")).toBe("西湖茶庄（总店）");
+    expect(shown("city")).toBe("");
+});
+
+test("a closed dialog listens no more", async () => {
+    const listeners = new Set();
+    mockService("bus_service", {
+        addEventListener() {},
+        removeEventListener() {},
+        start() {},
+        subscribe: (type, listener) => type === PARTNER_CHANGED && listeners.add(listener),
+        unsubscribe: (type, listener) => type === PARTNER_CHANGED && listeners.delete(listener),
+    });
+    const view = await mountView({
+        type: "form",
+        resModel: "wechat.bind.code.show",
+        resId: 7,
+        arch: `<form><widget name="wechat_live_reload"/><field name="partner_id"/></form>`,
+    });
+    expect(listeners.size).toBe(1);
+    view.__owl__.app.destroy();
+    expect(listeners.size).toBe(0);
+});
