@@ -18,7 +18,7 @@ DEMO = ROOT / ".run" / "demo.json"
 IMAGES = ROOT / "docs" / "images"
 DESKTOP = {"width": 1280, "height": 800}
 # Tall enough to show what is below the fold of a desktop: the chatter of a merchant.
-TALL = {"width": 1280, "height": 1140}
+TALL = {"width": 1280, "height": 1102}
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 # Odoo's and the sandbox's pages listen for news all the time, so their network is never idle.
 LOADED = """async () => {
