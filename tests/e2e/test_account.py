@@ -86,8 +86,8 @@ def test_account_without_rights(system):
         ({"errcode": 48001}, "48001"),
         ({"errcode": -1}, "-1"),
         ({"http": 502}, "502"),
-        ({"reset": True}, ""),
-        ({"html": True}, ""),
+        ({"reset": True}, "微信"),
+        ({"html": True}, "微信"),
     ],
     ids=str,
 )

@@ -3,9 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import LOGS
 from support import pushes
 from support.odoo import OdooServer
+from support.system import LOGS
 
 SCANS = 12
 

@@ -1,8 +1,5 @@
 """Automations of a third party on res.partner that raise or sleep: the push is answered in time and nothing is lost."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from support import pushes
 from support.odoo import wait_for
 
@@ -10,36 +7,12 @@ SLEEP = 10
 RAISE = "raise UserError('boom: the ERP of a third party is away')"
 
 
-@contextmanager
-def automation(system, partner: int, code: str) -> Iterator[None]:
-    """Run server code whenever a merchant's binding changes, as somebody's base_automation would."""
-    [model] = system.admin.find("ir.model", [("model", "=", "res.partner")], ["id"])
-    [trigger] = system.admin.find(
-        "ir.model.fields", [("model", "=", "res.partner"), ("name", "=", "is_wechat_bound")], ["id"]
-    )
-    rule = system.admin.create(
-        "base.automation",
-        {
-            "name": "Third party",
-            "model_id": model["id"],
-            "trigger": "on_create_or_write",
-            "trigger_field_ids": [(6, 0, [trigger["id"]])],
-            "filter_domain": str([("id", "=", partner), ("is_wechat_bound", "=", True)]),
-            "action_server_ids": [(0, 0, {"name": "Code", "model_id": model["id"], "state": "code", "code": code})],
-        },
-    )
-    try:
-        yield
-    finally:
-        system.admin.call("base.automation", "unlink", [rule])
-
-
 def test_automation_that_raises(system):
     """The event is kept with its error, the merchant is told to wait, and a manager's retry binds."""
     partner = system.merchant("乌镇染坊")
     openid = pushes.new_openid()
     push = pushes.scan(system.channel, openid, system.code(partner)["scene_str"])
-    with automation(system, partner, RAISE):
+    with system.automation(partner, RAISE):
         answer = push.send(system.channel)
         assert (answer.status, answer.seconds < pushes.WECHAT_WAITS) == (200, True)
         assert "绑定成功" not in answer.text
@@ -59,7 +32,7 @@ def test_automation_that_raises(system):
 def test_cron_retries_what_failed(system):
     """Without anybody's help, the cron binds once the automation has stopped to raise."""
     partner = system.merchant("周庄万三蹄专卖")
-    with automation(system, partner, RAISE):
+    with system.automation(partner, RAISE):
         pushes.scan(system.channel, pushes.new_openid(), system.code(partner)["scene_str"]).send(system.channel)
     assert system.state(partner) == "unbound"
     [cron] = system.admin.find(
@@ -74,7 +47,7 @@ def test_automation_that_sleeps(system):
     partner = system.merchant("西塘古镇酒坊")
     openid = pushes.new_openid()
     push = pushes.scan(system.channel, openid, system.code(partner)["scene_str"])
-    with automation(system, partner, f"time.sleep({SLEEP})"):
+    with system.automation(partner, f"time.sleep({SLEEP})"):
         answer = push.send(system.channel)
         assert (answer.status, answer.seconds < pushes.WECHAT_WAITS) == (200, True)
         [event] = system.events(("openid", "=", openid))
@@ -90,7 +63,7 @@ def test_sleeper_does_not_hold_up_others(system):
     """While an automation sleeps for one merchant, scans of others are answered with their binding."""
     slow, others = system.merchant("慢吞吞的商家"), [system.merchant(f"不受影响的商家 {number}") for number in range(5)]
     codes = [system.code(partner)["scene_str"] for partner in (slow, *others)]
-    with automation(system, slow, f"time.sleep({SLEEP})"):
+    with system.automation(slow, f"time.sleep({SLEEP})"):
         pushes.scan(system.channel, pushes.new_openid(), codes[0]).send(system.channel)
         for scene in codes[1:]:
             answer = pushes.scan(system.channel, pushes.new_openid(), scene).send(system.channel)

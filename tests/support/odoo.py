@@ -1,18 +1,17 @@
-"""Odoo's processes on a database of their own, and a client that speaks to them as the web client does."""
+"""Odoo's processes, and a client that speaks to them as the web client does."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import psycopg2
 import requests
+
+from support.database import odoo_command
 
 START_SECONDS = 120
 STOP_SECONDS = 30
@@ -39,32 +38,6 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
     return found
 
 
-class Database:
-    """A copy of the template that ./setup/test has installed the addon into, with its files."""
-
-    def __init__(self, name: str, template: str, filestore: Path):
-        self.name = name
-        self.files = filestore / name
-        subprocess.run(["createdb", "-T", template, name], check=True)
-        if (filestore / template).is_dir():
-            shutil.copytree(filestore / template, self.files)
-
-    def drop(self) -> None:
-        """Remove the database and its files."""
-        subprocess.run(["dropdb", "--force", self.name], check=True)
-        shutil.rmtree(self.files, ignore_errors=True)
-
-    def execute(self, query: str, *values: object) -> list[tuple]:
-        """Run one SQL statement beside Odoo, commit it, and return its rows, if it has any."""
-        connection = psycopg2.connect(dbname=self.name)
-        try:
-            with connection, connection.cursor() as cr:
-                cr.execute(query, values)
-                return cr.fetchall() if cr.description else []
-        finally:
-            connection.close()
-
-
 class OdooServer:
     """One Odoo process (with workers: a family of processes) that serves one database."""
 
@@ -74,7 +47,7 @@ class OdooServer:
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_bytes(b"")
-        command = [sys.executable, os.environ["ODOO_BIN"], "-d", database, "--no-database-list", "--logfile", str(log)]
+        command = odoo_command("-d", database, "--no-database-list", "--logfile", str(log))
         command += ["--http-port", str(self.port), "--gevent-port", str(free_port())]
         command += ["--workers", str(workers), "--max-cron-threads", str(cron_threads)]
         # A session of its own: Ctrl-C belongs to pytest, which stops the server in order.

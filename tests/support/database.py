@@ -1,0 +1,109 @@
+"""Databases of the tests: made, looked at beside Odoo, dropped."""
+
+import configparser
+import lzma
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extras import RealDictCursor
+
+# Dialogs: their rows are temporary, whatever the version.
+TRANSIENT = ("wechat_account_check%", "wechat_bind_code_show", "wechat_unbind")
+
+
+def odoo_command(*arguments: str) -> list[str]:
+    """Return the command line that starts Odoo inside the project's environment."""
+    return [sys.executable, os.environ["ODOO_BIN"], *arguments]
+
+
+class Database:
+    """A database by its name, with the files that Odoo keeps beside it."""
+
+    def __init__(self, name: str):
+        config = configparser.ConfigParser(interpolation=None)
+        config.read(os.environ["ODOO_RC"])
+        self.filestore = Path(config["options"]["data_dir"]) / "filestore"
+        self.name = name
+
+    @classmethod
+    def copied(cls, name: str, template: str) -> "Database":
+        """Copy a database with its files."""
+        database = cls(name)
+        subprocess.run(["createdb", "-T", template, name], check=True)
+        if (database.filestore / template).is_dir():
+            shutil.copytree(database.filestore / template, database.filestore / name)
+        return database
+
+    @classmethod
+    def restored(cls, name: str, dump: Path) -> "Database":
+        """Restore a dump that `dump` wrote."""
+        subprocess.run(["createdb", "-T", "template0", name], check=True)
+        with lzma.open(dump) as content:
+            script = content.read()
+        command = ["psql", "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--output=/dev/null", f"--dbname={name}"]
+        subprocess.run(command, input=script, check=True)
+        return cls(name)
+
+    def dump(self, file: Path) -> None:
+        """Write the database as compressed SQL, a third of the size of pg_dump's own format."""
+        command = ["pg_dump", "--no-owner", "--no-privileges", self.name]
+        script = subprocess.run(command, check=True, capture_output=True).stdout
+        # Commands of this pg_dump's minor version that another psql does not know.
+        script = re.sub(rb"^\\(?:un)?restrict .*\n", b"", script, flags=re.MULTILINE)
+        file.write_bytes(lzma.compress(script, preset=9))
+
+    def drop(self) -> None:
+        """Remove the database and its files."""
+        subprocess.run(["dropdb", "--force", "--if-exists", self.name], check=True)
+        shutil.rmtree(self.filestore / self.name, ignore_errors=True)
+
+    def run_odoo(self, log: Path, *arguments: str) -> None:
+        """Run Odoo once on this database, to install or to update.
+
+        :raise AssertionError: it failed, or logged an error, which its exit status may not tell
+        """
+        log.parent.mkdir(parents=True, exist_ok=True)
+        command = odoo_command("-d", self.name, "--no-http", "--stop-after-init", *arguments)
+        with log.open("wb") as output:
+            status = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        errors = re.findall(r"^.* (?:ERROR|CRITICAL) .*$", log.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not status and not errors, f"status {status}, {errors[:3]} (log: {log})"
+
+    def execute(self, query: str | sql.Composable, *values: object) -> list[dict]:
+        """Run one SQL statement beside Odoo, commit it, and return its rows, if it has any."""
+        connection = psycopg2.connect(dbname=self.name)
+        try:
+            with connection, connection.cursor(cursor_factory=RealDictCursor) as cr:
+                cr.execute(query, values)
+                return [dict(row) for row in cr.fetchall()] if cr.description else []
+        finally:
+            connection.close()
+
+    def read_addon_tables(self) -> dict[str, list[dict]]:
+        """Return all rows of the addon's own tables, and what it adds to the merchants, by table."""
+        names = [
+            row["tablename"]
+            for row in self.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename LIKE 'wechat%%'"
+                + " AND tablename NOT LIKE %s" * len(TRANSIENT),
+                *TRANSIENT,
+            )
+        ]
+        tables = {
+            name: self.execute(sql.SQL("SELECT * FROM {} ORDER BY id").format(sql.Identifier(name))) for name in names
+        }
+        tables["res_partner"] = self.execute(
+            """
+            SELECT id, wechat_openid, is_wechat_bound, wechat_state
+              FROM res_partner
+             WHERE wechat_state IS NOT NULL
+             ORDER BY id
+            """
+        )
+        return tables

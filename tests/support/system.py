@@ -1,0 +1,155 @@
+"""The whole system: Odoo's processes with an account that is connected to the sandbox."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.database import Database
+from support.odoo import OdooServer, WebClient, free_port, wait_for
+from support.pushes import Channel
+from support.sandbox import Sandbox
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LOGS = REPOSITORY / ".run" / "tests"
+
+
+@contextmanager
+def running_sandbox(log_file: Path) -> Iterator[Sandbox]:
+    """Start the sandbox on a free port, and stop it at the end.
+
+    :raise AssertionError: it does not answer
+    """
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, REPOSITORY / "setup" / "sandbox", "--port", str(port)], stdout=log, stderr=log
+        )
+    sandbox = Sandbox(f"http://127.0.0.1:{port}")
+
+    def answers() -> bool:
+        assert process.poll() is None, f"the sandbox ended by itself: read {log_file}"
+        try:
+            return sandbox.get("health")["ok"]
+        except OSError:
+            return False
+
+    try:
+        wait_for(answers, "the sandbox answers")
+        yield sandbox
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@dataclass
+class System:
+    """Everything that a test reaches."""
+
+    database: Database
+    servers: list[OdooServer]
+    sandbox: Sandbox
+    admin: WebClient
+    account_id: int
+    channel: Channel
+
+    @property
+    def url(self) -> str:
+        return self.servers[0].url
+
+    def merchant(self, name: str) -> int:
+        """Create a merchant who reads Chinese."""
+        return self.admin.create("res.partner", {"name": name, "is_company": True, "lang": "zh_CN"})
+
+    def code(self, partner_id: int, client: WebClient | None = None) -> dict:
+        """Press 生成绑定码; return the code's fields."""
+        client = client or self.admin
+        action = client.call("res.partner", "action_wechat_bind_code", [partner_id])
+        show = client.read("wechat.bind.code.show", [action["res_id"]], ["code_id"])[0]
+        return client.read("wechat.bind.code", [show["code_id"]], ["qr_content", "scene_str", "share_url", "state"])[0]
+
+    def state(self, partner_id: int) -> str:
+        """Return a merchant's wechat_state."""
+        return self.admin.read("res.partner", [partner_id], ["wechat_state"])[0]["wechat_state"]
+
+    def bindings(self, partner_id: int) -> list[dict]:
+        """Return the live bindings of a merchant."""
+        return self.admin.find(
+            "wechat.binding", [("partner_id", "=", partner_id), ("state", "=", "bound")], ["openid", "is_subscribed"]
+        )
+
+    def events(self, *domain: tuple) -> list[dict]:
+        """Return rows of the inbox, oldest first."""
+        return self.admin.find("wechat.event", list(domain), ["state", "error", "event", "openid"], order="id")
+
+    def operations(self, partner_id: int, operation: str) -> list[dict]:
+        """Return the rows of the operations log about a merchant."""
+        return self.admin.find(
+            "wechat.operation", [("partner_id", "=", partner_id), ("operation", "=", operation)], ["note"]
+        )
+
+    @contextmanager
+    def automation(self, partner_id: int, code: str) -> Iterator[None]:
+        """Run server code whenever a merchant becomes bound, as somebody's base_automation would."""
+        [model] = self.admin.find("ir.model", [("model", "=", "res.partner")], ["id"])
+        [trigger] = self.admin.find(
+            "ir.model.fields", [("model", "=", "res.partner"), ("name", "=", "is_wechat_bound")], ["id"]
+        )
+        rule = self.admin.create(
+            "base.automation",
+            {
+                "name": "Third party",
+                "model_id": model["id"],
+                "trigger": "on_create_or_write",
+                "trigger_field_ids": [(6, 0, [trigger["id"]])],
+                "filter_domain": str([("id", "=", partner_id), ("is_wechat_bound", "=", True)]),
+                "action_server_ids": [(0, 0, {"name": "Code", "model_id": model["id"], "state": "code", "code": code})],
+            },
+        )
+        try:
+            yield
+        finally:
+            self.admin.call("base.automation", "unlink", [rule])
+
+
+def connect(database: Database, servers: list[OdooServer], sandbox: Sandbox) -> System:
+    """Create an account for the sandbox's first one, in safe mode, and enter its webhook into the sandbox."""
+    admin = WebClient(servers[0].url, database.name, "admin", "admin")
+    for key, value in (
+        ("web.base.url", servers[0].url),
+        ("web.base.url.freeze", "True"),
+        ("wechat_merchant_bind.allow_insecure_api", "True"),
+    ):
+        admin.call("ir.config_parameter", "set_param", key, value)
+    admin.call("res.users", "write", [admin.user_id], {"lang": "zh_CN", "tz": "Asia/Shanghai"})
+    known = sandbox.account()
+    account_id = admin.create(
+        "wechat.account",
+        {
+            "name": known["name"],
+            "app_id": known["app_id"],
+            "app_secret": known["secret"],
+            "original_id": known["original_id"],
+            "api_base_url": sandbox.url,
+        },
+    )
+    account = admin.read("wechat.account", [account_id], ["webhook_token", "encoding_aes_key", "webhook_url"])[0]
+    sandbox.post(
+        "accounts",
+        app_id=known["app_id"],
+        token=account["webhook_token"],
+        encoding_aes_key=account["encoding_aes_key"],
+        mode="safe",
+        webhook_url=account["webhook_url"],
+    )
+    channel = Channel(
+        account["webhook_url"],
+        known["app_id"],
+        known["original_id"],
+        account["webhook_token"],
+        account["encoding_aes_key"],
+    )
+    return System(database, servers, sandbox, admin, account_id, channel)
