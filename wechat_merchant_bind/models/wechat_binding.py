@@ -1,7 +1,11 @@
+import logging
+
 from odoo import api, fields, models
-from odoo.exceptions import UserError, ValidationError
+from odoo.exceptions import ValidationError
 
 from ..tools.wechat_errors import WechatError
+
+_logger = logging.getLogger(__name__)
 
 # Leavers whom one run of the cron looks at; each costs a call to WeChat.
 ERASE_BATCH = 50
@@ -254,7 +258,11 @@ class WechatBinding(models.Model):
                 try:
                     subscribed = bool(account._call_api("user_info", leaver.openid).get("subscribe"))
                 except WechatError as error:
-                    raise UserError(account._get_error_message(error)) from error
+                    # The other accounts don't wait for this one; the next run tries again.
+                    _logger.error(
+                        "Leavers of WeChat account %s are not erased: %s", account.id, account._get_error_message(error)
+                    )
+                    break
                 if subscribed:
                     leaver._set_subscribed(True, fields.Datetime.now())
                 else:
