@@ -342,7 +342,8 @@ class WechatEvent(models.Model):
         self.write(
             {
                 "state": "failed",
-                "error": f"{type(error).__name__}: {error}",
+                # A text with a NUL can't be stored.
+                "error": f"{type(error).__name__}: {error}".replace("\x00", ""),
                 "attempts": self.attempts + 1,
             }
         )
