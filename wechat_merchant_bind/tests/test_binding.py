@@ -54,7 +54,7 @@ class TestBind(WechatPushCase):
         operation = self._get_operations()[-1]
         self.assertEqual((operation.openid_masked, operation.partner_name), (masked, "杭州西湖茶庄"))
 
-    def test_contact_and_archived_code_owner(self):
+    def test_contact_of_a_merchant(self):
         contact = self._create_merchant("会计", is_company=False, parent_id=self.merchant.id)
         code, openid = self._make_code(contact), self._make_openid()
         self._push_scan(code, openid)

@@ -76,6 +76,12 @@ class TestFailure(RetryCase):
         self.assertEqual(self.code.state, "active")
         self.assertOperations(self.merchant, ["generate"])
 
+    def test_an_error_that_can_not_be_stored(self):
+        self.automation.action_server_ids.code = "raise UserError('the third party fails\\x00')"
+        answer, event = self._fail()
+        self.assertEqual(answer.status, 200)
+        self.assertIn("the third party fails", event.error)
+
     def test_no_word_to_people_who_scanned_nothing(self):
         self._repair()
         self._bind(openid=self.openid)

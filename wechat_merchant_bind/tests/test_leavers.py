@@ -1,7 +1,6 @@
 import time
 
 from odoo import fields
-from odoo.exceptions import UserError
 from odoo.tools import mute_logger
 
 from .common import USER_PATH
@@ -81,11 +80,20 @@ class TestLeavers(WechatPushCase):
     def test_kept_when_wechat_does_not_answer(self):
         self._leave()
         self.wechat.answer(USER_PATH, {"errcode": 45009, "errmsg": "reach max api daily quota limit rid: 1"})
-        with self.assertRaises(UserError) as error:
-            self.env["wechat.binding"]._cron_erase_leavers()
-        self.assertIn("45009", str(error.exception))
-        self.env.invalidate_all()
+        with self.assertLogs("odoo.addons.wechat_merchant_bind.models.wechat_binding", "ERROR") as logs:
+            self._run_cron()
+        self.assertIn("45009", logs.output[0])
+        self.assertNotIn(self.openid, logs.output[0])
         self.assertEqual(self.binding.openid, self.openid)
+
+    def test_an_account_that_fails_keeps_no_other_waiting(self):
+        broken = self._create_account(sequence=1, leaver_policy="erase", leaver_days=0)
+        self._bind(self.other_merchant, self._make_openid(), broken, is_subscribed=False)
+        self._leave()
+        self.wechat.answer(USER_PATH, {"errcode": 48001, "errmsg": "api unauthorized"}, {"subscribe": 0})
+        with mute_logger("odoo.addons.wechat_merchant_bind.models.wechat_binding"):
+            self._run_cron()
+        self.assertEqual(self._get_traces(), [])
 
     def test_unbound_before_leaving(self):
         self.merchant.with_user(self.manager).action_wechat_unbind()
