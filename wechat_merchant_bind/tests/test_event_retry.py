@@ -224,6 +224,7 @@ class TestRetry(RetryCase):
             self.assertSilent(self._push_scan(self.code, self.openid))
         event = self._get_events()
         self.assertEqual(event.state, "received")
+        self._set_age(event, seconds=50)
         self._run_cron()
         self.assertEqual(event.state, "received", "Its request may still be handling it")
         self._set_age(event, seconds=61)
