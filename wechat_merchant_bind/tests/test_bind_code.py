@@ -194,8 +194,9 @@ class TestRights(BindCodeCase):
         self.user.group_ids -= self.env.ref("wechat_merchant_bind.group_user")
         with self.assertRaises(AccessError):
             dialog.action_regenerate()
-        with self.assertRaises(AccessError):
+        with self.assertRaisesRegex(AccessError, "not allowed to generate"):
             self.merchant.with_user(self.employee)._wechat_regenerate_bind_code()
+        self.assertEqual(self.wechat.count(QR_PATH), 1)
         self.assertEqual(code.state, "active")
 
     def test_system_administrators_are_managers(self):
