@@ -30,11 +30,21 @@ def test_automation_that_raises(system):
 
 
 def test_cron_retries_what_failed(system):
-    """Without anybody's help, the cron binds once the automation has stopped to raise."""
+    """Without anybody's help, the cron binds at the next attempt, once the automation has stopped to raise."""
     partner = system.merchant("周庄万三蹄专卖")
+    openid = pushes.new_openid()
     with system.automation(partner, RAISE):
-        pushes.scan(system.channel, pushes.new_openid(), system.code(partner)["scene_str"]).send(system.channel)
+        pushes.scan(system.channel, openid, system.code(partner)["scene_str"]).send(system.channel)
     assert system.state(partner) == "unbound"
+    # The time that the cron waits for is let pass, and it is told to run.
+    [attempt] = system.database.execute(
+        """
+        UPDATE wechat_event SET next_attempt_at = next_attempt_at - interval '1 hour'
+         WHERE openid = %s RETURNING next_attempt_at
+        """,
+        openid,
+    )
+    assert attempt["next_attempt_at"], "the failed event has a next attempt"
     [cron] = system.admin.find(
         "ir.model.data", [("module", "=", "wechat_merchant_bind"), ("name", "=", "ir_cron_retry_events")], ["res_id"]
     )
