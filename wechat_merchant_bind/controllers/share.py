@@ -32,13 +32,14 @@ class WechatShare(http.Controller):
         """
         code_sudo = self._find_code(share_token)
         request.update_context(lang=request.env["wechat.account"]._get_lang(code_sudo.partner_id.lang))
+        state = code_sudo._get_share_state()
         response = request.render(
             "wechat_merchant_bind.share_page",
             {
                 "title": request.env._("WeChat Binding"),
                 "code": code_sudo.with_context(lang=request.env.lang),
-                "state": code_sudo._get_share_state(),
-                "merchant": code_sudo.partner_id._wechat_mask_name() if code_sudo else "",
+                "state": state,
+                "merchant": code_sudo.partner_id._wechat_mask_name() if state in ("waiting", "bound") else "",
                 "tz": code_sudo.partner_id.tz or code_sudo.user_id.tz or "Asia/Shanghai",
             },
             status=200 if code_sudo else 404,

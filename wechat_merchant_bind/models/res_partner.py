@@ -10,6 +10,8 @@ GROUP_MANAGER = "wechat_merchant_bind.group_manager"
 
 
 class ResPartner(models.Model):
+    """A merchant, or one of its contacts: its live WeChat binding, and how it gets a binding code."""
+
     _inherit = "res.partner"
 
     # === FIELDS === #
@@ -61,9 +63,7 @@ class ResPartner(models.Model):
         live = {
             binding.partner_id: binding
             # sudo: wechat.binding - the state is the partner's own, whoever causes its computation
-            for binding in self.env["wechat.binding"]
-            .sudo()
-            .search([("partner_id", "in", self.ids), ("state", "=", "bound")])
+            for binding in self.sudo()._wechat_get_live_bindings()
         }
         for partner in self:
             binding = live.get(partner._origin)
@@ -87,7 +87,7 @@ class ResPartner(models.Model):
     def write(self, vals):
         self._wechat_refuse_forgery(vals)
         res = super().write(vals)
-        if vals.get("active") is False:
+        if "active" in vals and not vals["active"]:
             # sudo: wechat.bind.code - the codes of a merchant end with it, whoever archives it
             self.env["wechat.bind.code"].sudo().search(
                 [("partner_id", "in", self.ids), ("state", "=", "active")]
@@ -97,9 +97,7 @@ class ResPartner(models.Model):
     @api.ondelete(at_uninstall=False)
     def _unlink_close_wechat_binding(self):
         # sudo: wechat.binding - the binding ends with the merchant, whoever deletes it; the log keeps its name
-        self.env["wechat.binding"].sudo().search([("partner_id", "in", self.ids), ("state", "=", "bound")])._unbind(
-            self.env._("The merchant was deleted.")
-        )
+        self.sudo()._wechat_get_live_bindings()._unbind(self.env._("The merchant was deleted."))
 
     # === ACTION METHODS === #
 
@@ -111,8 +109,7 @@ class ResPartner(models.Model):
         :raise AccessError: if the user may not generate codes.
         :raise UserError: if WeChat refuses, or a single merchant is disabled; in words.
         """
-        self._wechat_check_group(GROUP_USER, self.env._("You are not allowed to generate WeChat binding codes."))
-        self.check_access("read")
+        self._wechat_check_may_generate()
         if len(self) != 1:
             return self.env["wechat.bind.batch"]._create_for(self)._get_action()
         code = self.env["wechat.bind.code"] if self.is_wechat_bound else self._wechat_get_bind_code()
@@ -127,10 +124,8 @@ class ResPartner(models.Model):
         """
         self._wechat_check_group(GROUP_MANAGER, self.env._("Only WeChat managers may unbind merchants."))
         self.check_access("read")
-        # sudo: wechat.binding - nobody writes bindings directly; the manager's right was just checked
-        self.env["wechat.binding"].sudo().search([("partner_id", "in", self.ids), ("state", "=", "bound")])._unbind(
-            reason
-        )
+        # sudo: wechat.binding - nobody writes bindings directly; the manager may see these, and the right was checked
+        self._wechat_get_live_bindings().sudo()._unbind(reason)
         return True
 
     def action_wechat_unbind_dialog(self):
@@ -168,7 +163,7 @@ class ResPartner(models.Model):
         :raise UserError: see :meth:`_wechat_get_bind_code`.
         """
         self.ensure_one()
-        self._wechat_check_group(GROUP_USER, self.env._("You are not allowed to generate WeChat binding codes."))
+        self._wechat_check_may_generate()
         self._wechat_check_bindable()
         return self.env["wechat.bind.code"]._create_for(self)
 
@@ -198,8 +193,17 @@ class ResPartner(models.Model):
         """Return the name as a public page may show it: 杭州西湖茶庄 becomes 杭州西**庄."""
         self.ensure_one()
         name = self.name or ""
-        shown = max(1, len(name) // 2)
+        shown = len(name) // 2
         return name[:shown] + "*" * max(1, len(name) - shown - 1) + (name[-1:] if len(name) > 2 else "")
+
+    def _wechat_get_live_bindings(self):
+        """Return the live bindings of these partners that the user may see."""
+        return self.env["wechat.binding"].search([("partner_id", "in", self.ids), ("state", "=", "bound")])
+
+    def _wechat_check_may_generate(self):
+        """Raise AccessError unless the user may generate codes for these partners."""
+        self._wechat_check_group(GROUP_USER, self.env._("You are not allowed to generate WeChat binding codes."))
+        self.check_access("read")
 
     def _wechat_check_group(self, group, message):
         """Raise AccessError unless the user has the group or the code runs as the superuser."""

@@ -1,3 +1,5 @@
+import hashlib
+
 from psycopg2.errors import LockNotAvailable, SerializationFailure
 
 from odoo import fields, models
@@ -31,6 +33,8 @@ class WechatAccessToken(models.Model):
     token = fields.Char(readonly=True, exportable=False)
     expires_at = fields.Datetime(readonly=True)
     held_until = fields.Datetime(readonly=True)
+    # Of the app id, secret and address that fetched the token: once one of them changes, the token is nobody's.
+    fingerprint = fields.Char(readonly=True, exportable=False)
 
     _account_unique = models.UniqueIndex("(account_id)", "An account has one access token.")
 
@@ -49,7 +53,7 @@ class WechatAccessToken(models.Model):
         :raise WechatError: if it cannot be had.
         """
         with self.env.registry.cursor() as cr:
-            row = self._select(cr, account_sudo.id)
+            row = self._select(cr, account_sudo)
             if self._is_usable(row, refused):
                 return row["token"]
             for _attempt in range(LOCK_ATTEMPTS):
@@ -57,7 +61,7 @@ class WechatAccessToken(models.Model):
                 cr.rollback()
                 try:
                     cr.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
-                    row = self._select(cr, account_sudo.id, lock=True)
+                    row = self._select(cr, account_sudo, lock=True)
                 except SerializationFailure:
                     continue
                 except LockNotAvailable:
@@ -97,21 +101,19 @@ class WechatAccessToken(models.Model):
             UPDATE wechat_access_token
                SET token = %s,
                    expires_at = clock_timestamp() AT TIME ZONE 'UTC' + %s * interval '1 second',
-                   held_until = NULL
+                   held_until = NULL,
+                   fingerprint = %s
              WHERE id = %s
             """,
-            [token, expires_in, row["id"]],
+            [token, expires_in, self._get_fingerprint(account_sudo), row["id"]],
         )
         return token
 
-    def _forget(self, account):
-        """Drop the stored token of accounts whose app id, secret or address was changed."""
-        # sudo: wechat.access.token - nobody has access to tokens, the caller may write on the account
-        self.sudo().search([("account_id", "in", account.ids)]).write(
-            {"token": False, "expires_at": False, "held_until": False}
-        )
+    def _get_fingerprint(self, account_sudo):
+        parts = (account_sudo.app_id, account_sudo.app_secret, account_sudo.api_base_url)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
-    def _select(self, cr, account_id, lock=False):
+    def _select(self, cr, account_sudo, lock=False):
         """Read the row of an account by the database's clock, the only one that all nodes share.
 
         :return: id, token, is_fresh and is_held, or None.
@@ -120,13 +122,19 @@ class WechatAccessToken(models.Model):
         cr.execute(
             """
             SELECT id, token,
-                   expires_at > clock_timestamp() AT TIME ZONE 'UTC' + %s * interval '1 second' AS is_fresh,
-                   COALESCE(held_until > clock_timestamp() AT TIME ZONE 'UTC', false) AS is_held
+                   fingerprint = %(fingerprint)s
+                       AND expires_at > clock_timestamp() AT TIME ZONE 'UTC' + %(margin)s * interval '1 second'
+                       AS is_fresh,
+                   fingerprint = %(fingerprint)s AND held_until > clock_timestamp() AT TIME ZONE 'UTC' AS is_held
               FROM wechat_access_token
-             WHERE account_id = %s
+             WHERE account_id = %(account_id)s
             """
             + ("FOR UPDATE" if lock else ""),
-            [RENEW_BEFORE, account_id],
+            {
+                "fingerprint": self._get_fingerprint(account_sudo),
+                "margin": RENEW_BEFORE,
+                "account_id": account_sudo.id,
+            },
             log_exceptions=False,
         )
         return cr.dictfetchone()

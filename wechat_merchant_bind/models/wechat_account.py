@@ -18,6 +18,8 @@ SECRET_FIELDS = frozenset(
 
 
 class WechatAccount(models.Model):
+    """A WeChat Official Account: its secrets, its webhook and its rules for binding."""
+
     _name = "wechat.account"
     _description = "WeChat Official Account"
     _order = "sequence, id"
@@ -217,15 +219,28 @@ class WechatAccount(models.Model):
             for account in self:
                 if account.encoding_aes_key not in (False, vals["encoding_aes_key"]):
                     super(WechatAccount, account).write({"previous_encoding_aes_key": account.encoding_aes_key})
+        if "app_id" in vals:
+            self.filtered(lambda account: account.app_id != vals["app_id"])._check_not_in_use()
         res = super().write(vals)
-        if vals.keys() & {"app_id", "app_secret", "api_base_url"}:
-            self.env["wechat.access.token"]._forget(self)
-        if vals.get("active") is False:
+        if "active" in vals and not vals["active"]:
             # sudo: wechat.bind.code - whoever may disable the account also ends its codes
             self.env["wechat.bind.code"].sudo().search(
                 [("account_id", "in", self.ids), ("state", "=", "active")]
             )._revoke(self.env._("The account was disabled."))
         return res
+
+    @api.ondelete(at_uninstall=False)
+    def _unlink_except_used(self):
+        # sudo: wechat.bind.code, wechat.binding - other companies' history counts too
+        domain = [("account_id", "in", self.ids)]
+        if self.env["wechat.binding"].sudo().search_count(domain, limit=1) or self.env[
+            "wechat.bind.code"
+        ].sudo().search_count(domain, limit=1):
+            raise UserError(
+                self.env._(
+                    "This account has binding codes or bindings, whose history would be lost. Archive it instead."
+                )
+            )
 
     def copy_data(self, default=None):
         default = {"app_id": self.env._("(copy)"), "active": False, **(default or {})}
@@ -270,6 +285,39 @@ class WechatAccount(models.Model):
 
     # === BUSINESS METHODS - CHOICE === #
 
+    def _check_not_in_use(self):
+        """Raise UserError, in words, if merchants are bound by these accounts: an OpenID belongs to an App ID."""
+        # sudo: wechat.binding - other companies' bindings count too
+        if (
+            self.env["wechat.binding"]
+            .sudo()
+            .search_count([("account_id", "in", self.ids), ("state", "=", "bound")], limit=1)
+        ):
+            raise UserError(
+                self.env._(
+                    "Merchants are bound by this account, and their OpenIDs mean nothing to another App ID. "
+                    "Add the other Official Account as a new one."
+                )
+            )
+
+    @api.model
+    def _check_same_company(self, records):
+        """Refuse codes and bindings whose merchant and account belong to two companies. A shared account serves all.
+
+        :param records: with ``partner_id`` and ``account_id``.
+        :raise ValidationError: if there are any.
+        """
+        for record in records:
+            companies = record.partner_id.company_id | record.account_id.company_id
+            if len(companies) > 1:
+                raise ValidationError(
+                    self.env._(
+                        "%(merchant)s and the Official Account %(account)s belong to different companies.",
+                        merchant=record.partner_id.display_name,
+                        account=record.account_id.display_name,
+                    )
+                )
+
     @api.model
     def _get_for_partner(self, partner):
         """Return the account that issues the new codes of a partner: its company's, else the current company's, else a
@@ -280,9 +328,9 @@ class WechatAccount(models.Model):
         :raise UserError: if there is none.
         """
         company = partner.company_id or self.env.company
-        # sudo: wechat.account - which account serves a partner does not depend on who asks
-        accounts = self.sudo().search([("company_id", "in", [company.id, False])]).sudo(False)
-        account = accounts.filtered("company_id")[:1] or accounts[:1]
+        # sudo: wechat.account - which account serves a partner depends neither on who asks nor on the list asked from
+        accounts_sudo = self.sudo().with_context(active_test=True).search([("company_id", "in", [company.id, False])])
+        account = self.browse((accounts_sudo.filtered("company_id")[:1] or accounts_sudo[:1]).id)
         if not account:
             raise UserError(
                 self.env._(

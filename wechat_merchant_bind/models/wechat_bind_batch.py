@@ -1,8 +1,12 @@
-from odoo import api, fields, models
+from datetime import timedelta
+
+from odoo import Command, api, fields, models
 from odoo.exceptions import UserError
 
 # Lines that one run of the cron takes before it reports its progress; each costs a call to WeChat.
 DRAIN_BATCH = 50
+# How long to leave WeChat alone once it asks for that, or can't be reached. 45011 counts by the minute.
+PAUSE = timedelta(minutes=2)
 
 
 class WechatBindBatch(models.Model):
@@ -50,6 +54,19 @@ class WechatBindBatch(models.Model):
             batch.total_count = batch.done_count + batch.skipped_count + batch.failed_count + batch.pending_count
             batch.progress = 100 * (1 - batch.pending_count / batch.total_count) if batch.total_count else 0
 
+    # === ACTION METHODS === #
+
+    def action_retry_failed(self):
+        """Try the failed lines again.
+
+        :raise AccessError: if the user may not generate codes.
+        """
+        self.check_access("read")
+        self.line_ids.partner_id._wechat_check_may_generate()
+        # sudo: wechat.bind.batch.line - users never write lines; the right to generate was just checked
+        self.line_ids.sudo().filtered(lambda line: line.state == "failed").write({"state": "pending", "reason": False})
+        self._trigger_drain()
+
     # === BUSINESS METHODS === #
 
     @api.model
@@ -63,9 +80,15 @@ class WechatBindBatch(models.Model):
         if not partners:
             raise UserError(self.env._("Select the merchants to generate binding codes for."))
         # sudo: wechat.bind.batch - users follow their batches and never write them; the caller has checked the right
-        batch_sudo = self.sudo().create({"line_ids": [(0, 0, {"partner_id": partner.id}) for partner in partners]})
-        self.env.ref("wechat_merchant_bind.ir_cron_drain_bind_batches").sudo()._trigger()
+        lines = [Command.create({"partner_id": partner.id}) for partner in partners]
+        batch_sudo = self.sudo().create({"line_ids": lines})
+        self._trigger_drain()
         return batch_sudo.sudo(False)
+
+    @api.model
+    def _trigger_drain(self, at=None):
+        # sudo: ir.cron - a user who may generate codes may have the job run that generates them
+        self.env.ref("wechat_merchant_bind.ir_cron_drain_bind_batches").sudo()._trigger(at)
 
     def _get_action(self):
         """Return the act_window that shows the progress of this batch.
@@ -84,11 +107,15 @@ class WechatBindBatch(models.Model):
 
     @api.model
     def _cron_drain(self):
-        """Generate the codes of the waiting lines, oldest first."""
+        """Generate the codes of the waiting lines, oldest first, until WeChat asks us to slow down."""
         lines = self.env["wechat.bind.batch.line"].search([("state", "=", "pending")], order="id", limit=DRAIN_BATCH)
         remaining = self.env["wechat.bind.batch.line"].search_count([("state", "=", "pending")])
         for line in lines:
-            line._generate()
+            # Another line may have failed for all of its batch.
+            if line.state == "pending" and not line._generate():
+                self._trigger_drain(fields.Datetime.now() + PAUSE)
+                self.env["ir.cron"]._commit_progress(0, remaining=0)
+                break
             remaining -= 1
             if not self.env["ir.cron"]._commit_progress(1, remaining=remaining):
                 break

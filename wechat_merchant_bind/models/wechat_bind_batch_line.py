@@ -5,10 +5,14 @@ from psycopg2 import OperationalError
 from odoo import fields, models
 from odoo.exceptions import ConcurrencyError, UserError
 
+from ..tools.wechat_errors import WechatAccountError, WechatAmbiguous, WechatPaused, WechatRetry
+
 _logger = logging.getLogger(__name__)
 
 
 class WechatBindBatchLine(models.Model):
+    """One merchant of a bulk generation."""
+
     _name = "wechat.bind.batch.line"
     _description = "Merchant of a Bulk Generation"
     _order = "batch_id desc, id"
@@ -20,7 +24,7 @@ class WechatBindBatchLine(models.Model):
         "res.partner", "Merchant", required=True, readonly=True, ondelete="cascade", index=True
     )
     code_id = fields.Many2one("wechat.bind.code", readonly=True, ondelete="set null", index="btree_not_null")
-    share_url = fields.Char(related="code_id.share_url")
+    share_url = fields.Char(related="code_id.share_url", related_sudo=False)
     state = fields.Selection(
         [("pending", "Waiting"), ("done", "Generated"), ("skipped", "Skipped"), ("failed", "Failed")],
         required=True,
@@ -34,7 +38,11 @@ class WechatBindBatchLine(models.Model):
     # === BUSINESS METHODS === #
 
     def _generate(self):
-        """Generate the code of one waiting line, on behalf of the user who started the batch."""
+        """Generate the code of one waiting line, on behalf of the user who started the batch.
+
+        :return: whether to go on. If not, the line still waits: WeChat is to be left alone for a while.
+        :rtype: bool
+        """
         self.ensure_one()
         batch = self.batch_id
         partner = self.partner_id.with_user(batch.user_id).with_company(batch.company_id)
@@ -48,9 +56,10 @@ class WechatBindBatchLine(models.Model):
         else:
             try:
                 with self.env.cr.savepoint():
+                    partner._wechat_check_may_generate()
                     code = partner._wechat_get_bind_code()
             except UserError as error:
-                self.write({"state": "failed", "reason": str(error)})
+                return self._generate_failed(error)
             except (OperationalError, ConcurrencyError):
                 # Nothing is wrong with this merchant: the cron's next run tries again.
                 raise
@@ -59,4 +68,21 @@ class WechatBindBatchLine(models.Model):
                 _logger.exception("No WeChat binding code for partner %s", partner.id)
                 self.write({"state": "failed", "reason": f"{type(error).__name__}: {error}"})
             else:
-                self.write({"state": "done", "code_id": code.id})
+                self.write({"state": "done", "code_id": code.id, "reason": False})
+        return True
+
+    def _generate_failed(self, error):
+        """Keep why there is no code.
+
+        :param UserError error: its cause is what WeChat said, if it was WeChat that refused.
+        :return: see :meth:`_generate`.
+        """
+        reason = {"reason": str(error)}
+        if isinstance(error.__cause__, WechatRetry | WechatAmbiguous | WechatPaused):
+            self.write(reason)
+            return False
+        # A wrong secret is wrong for all, and WeChat counts every try.
+        same = isinstance(error.__cause__, WechatAccountError)
+        lines = self.batch_id.line_ids.filtered(lambda line: line.state == "pending") if same else self
+        lines.write({"state": "failed", **reason})
+        return True

@@ -19,6 +19,8 @@ QR_PIXELS_PER_MODULE = 20
 
 
 class WechatBindCode(models.Model):
+    """A parametric QR code that binds whoever scans it first to one merchant."""
+
     _name = "wechat.bind.code"
     _description = "WeChat Binding Code"
     _order = "id desc"
@@ -28,15 +30,15 @@ class WechatBindCode(models.Model):
     # === FIELDS === #
 
     partner_id = fields.Many2one(
-        "res.partner", "Merchant", required=True, readonly=True, ondelete="cascade", index=True, check_company=True
+        "res.partner", "Merchant", required=True, readonly=True, ondelete="cascade", index=True
     )
     account_id = fields.Many2one(
-        "wechat.account", required=True, readonly=True, ondelete="cascade", index=True, check_company=True
+        "wechat.account", required=True, readonly=True, ondelete="restrict", index=True, check_company=True
     )
     company_id = fields.Many2one(related="account_id.company_id", store=True, index="btree_not_null")
     scene_str = fields.Char("Scene", required=True, readonly=True, copy=False, exportable=False)
     ticket = fields.Char(required=True, readonly=True, copy=False, exportable=False)
-    qr_content = fields.Char("Content of the QR Code", required=True, readonly=True, copy=False)
+    qr_content = fields.Char("Content of the QR Code", required=True, readonly=True, copy=False, exportable=False)
     qr_image = fields.Binary("QR Code", compute="_compute_qr_image")
     share_token = fields.Char(readonly=True, copy=False, exportable=False, index="btree_not_null")
     share_expires_at = fields.Datetime("Link Expires on", readonly=True, copy=False)
@@ -62,6 +64,10 @@ class WechatBindCode(models.Model):
         "(partner_id) WHERE state = 'active'", "A merchant has one open binding code."
     )
 
+    @api.constrains("partner_id", "account_id")
+    def _check_same_company(self):
+        self.env["wechat.account"]._check_same_company(self)
+
     # === COMPUTE METHODS === #
 
     @api.depends("qr_content")
@@ -79,7 +85,9 @@ class WechatBindCode(models.Model):
     @api.model
     def _cron_expire(self):
         """Label the codes whose time is over. ``expires_at`` decides a scan; this only updates what the lists show."""
-        self.search([("state", "=", "active"), ("expires_at", "<=", fields.Datetime.now())]).write({"state": "expired"})
+        codes = self.search([("state", "=", "active"), ("expires_at", "<=", fields.Datetime.now())])
+        codes.write({"state": "expired"})
+        codes.partner_id._wechat_notify_changed()
 
     # === BUSINESS METHODS === #
 
@@ -192,9 +200,11 @@ class WechatBindCode(models.Model):
         """
         if not self:
             return "unknown"
-        if self.partner_id.is_wechat_bound:
+        if self.share_expires_at <= fields.Datetime.now():
+            return "expired"
+        if self.state == "used" and self.partner_id.is_wechat_bound:
             return "bound"
-        return "waiting" if self._is_open() and self.share_expires_at > fields.Datetime.now() else "expired"
+        return "waiting" if self._is_open() else "expired"
 
     def _get_qr_png(self):
         """Draw the code.

@@ -1,9 +1,11 @@
 import logging
+import time
+from datetime import datetime, timezone
 
 from odoo import api, fields, models
 from odoo.exceptions import ValidationError
 
-from ..tools.wechat_errors import WechatError
+from ..tools.wechat_errors import WechatError, WechatUnreachable
 
 _logger = logging.getLogger(__name__)
 
@@ -22,9 +24,7 @@ class WechatBinding(models.Model):
 
     # === FIELDS === #
 
-    partner_id = fields.Many2one(
-        "res.partner", "Merchant", readonly=True, ondelete="set null", index="btree_not_null", check_company=True
-    )
+    partner_id = fields.Many2one("res.partner", "Merchant", readonly=True, ondelete="set null", index="btree_not_null")
     account_id = fields.Many2one(
         "wechat.account", required=True, readonly=True, ondelete="restrict", index=True, check_company=True
     )
@@ -59,6 +59,10 @@ class WechatBinding(models.Model):
             if binding.state == "bound" and not (binding.openid and binding.partner_id):
                 raise ValidationError(self.env._("A binding needs a merchant and an OpenID."))
 
+    @api.constrains("partner_id", "account_id")
+    def _check_same_company(self):
+        self.env["wechat.account"]._check_same_company(self)
+
     # === COMPUTE METHODS === #
 
     @api.depends("openid")
@@ -69,7 +73,7 @@ class WechatBinding(models.Model):
     # === BUSINESS METHODS === #
 
     @api.model
-    def _bind_by_scan(self, account, openid, scene, scanned_at):
+    def _bind_by_scan(self, account, openid, scene, scanned_at, expired_before):
         """Bind the person who scanned a code to the code's merchant, or refuse.
 
         A live binding of the merchant or of the OpenID is never taken over.
@@ -77,7 +81,8 @@ class WechatBinding(models.Model):
         :param wechat.account account: the account that pushed the scan.
         :param str openid: who scanned.
         :param str scene: the scene of the code.
-        :param datetime scanned_at: CreateTime of the push.
+        :param datetime scanned_at: when, by WeChat's clock.
+        :param datetime expired_before: a code whose time ended by then had expired.
         :return: what to tell the person.
         :rtype: str
         """
@@ -101,14 +106,14 @@ class WechatBinding(models.Model):
         own._set_subscribed(True, scanned_at)
         if own.partner_id == partner:
             return self._get_reply(partner, "bound", account)
-        if reason := self._get_refusal(code, own, bindings - own, scanned_at):
-            self._log_refusal(code, openid, reason)
+        if reason := self._get_refusal(code, own, bindings - own, expired_before):
+            self._log_refusal(code, openid, reason, own.partner_id)
             return self._get_reply(partner, reason)
         self._create_from_scan(code, openid, scanned_at)
         return self._get_reply(partner, "bound", account)
 
     @api.model
-    def _get_refusal(self, code, openid_binding, partner_binding, scanned_at):
+    def _get_refusal(self, code, openid_binding, partner_binding, expired_before):
         """Return why a scan must not bind, or None.
 
         :return: a key of :meth:`_get_reply`.
@@ -120,9 +125,11 @@ class WechatBinding(models.Model):
             return "partner_bound"
         if not code.partner_id.active:
             return "disabled"
+        if len(code.partner_id.company_id | code.account_id.company_id) > 1:
+            return "other_company"
         if code.state != "active" and code.state != "expired":
             return code.state
-        if code.expires_at <= scanned_at:
+        if code.expires_at <= expired_before:
             return "expired"
         return None
 
@@ -145,16 +152,35 @@ class WechatBinding(models.Model):
             user=code.user_id.name or env._("a deleted user"),
         )
         self.env["wechat.operation"]._log("bind", binding, {binding.id: note})
+        binding._apply_overtaking_unsubscribe()
         code.partner_id._wechat_notify_changed()
-        return binding
+
+    def _apply_overtaking_unsubscribe(self):
+        """Catch up with an ``unsubscribe`` that was handled before the scan which it followed."""
+        self.ensure_one()
+        event = self.env["wechat.event"].search(
+            [
+                ("account_id", "=", self.account_id.id),
+                ("openid", "=", self.openid),
+                ("event", "=", "unsubscribe"),
+                ("create_time", ">", self.last_event_at),
+            ],
+            order="create_time desc",
+            limit=1,
+        )
+        if event:
+            self._set_subscribed(False, event._get_moment())
 
     @api.model
-    def _log_refusal(self, code, openid, reason):
+    def _log_refusal(self, code, openid, reason, openid_partner):
         env = self.with_context(lang=self.env["wechat.account"]._get_lang(code.user_id.lang)).env
         words = {
-            "openid_bound": env._("this WeChat is already bound to another merchant; unbind it there first"),
+            "openid_bound": env._(
+                "this WeChat is already bound to %s; unbind it there first", openid_partner.display_name
+            ),
             "partner_bound": env._("the merchant is already bound to another WeChat; unbind it first"),
             "disabled": env._("the merchant is disabled"),
+            "other_company": env._("the merchant has moved to another company; generate a new code"),
             "used": env._("the code was already used; generate a new one"),
             "revoked": env._("the code was revoked; generate a new one"),
             "expired": env._("the code had expired; generate a new one"),
@@ -191,6 +217,7 @@ class WechatBinding(models.Model):
             "disabled": env._("This merchant is disabled. Please contact us."),
             "used": env._("This code was already used. Please ask us for a new one."),
             "revoked": env._("This code is no longer valid. Please ask us for a new one."),
+            "other_company": env._("This code is no longer valid. Please ask us for a new one."),
             "expired": env._("This code has expired. Please ask us for a new one."),
         }[outcome]
 
@@ -240,44 +267,58 @@ class WechatBinding(models.Model):
     @api.model
     def _cron_erase_leavers(self):
         """Erase what is kept of people who left, where the account asks for it, once WeChat confirms that they left."""
-        for account in self.env["wechat.account"].search([("leaver_policy", "=", "erase")]):
-            before = fields.Datetime.subtract(fields.Datetime.now(), days=account.leaver_days)
-            leavers = self.search(
-                [
-                    ("account_id", "=", account.id),
-                    ("openid", "!=", False),
-                    ("is_subscribed", "=", False),
-                    ("last_event_at", "<", before),
-                ],
-                limit=ERASE_BATCH,
-            )
-            for leaver in leavers:
-                if not leaver.openid:
-                    # Erased with an earlier binding of the same person.
-                    continue
-                try:
-                    subscribed = bool(account._call_api("user_info", leaver.openid).get("subscribe"))
-                except WechatError as error:
-                    # The other accounts don't wait for this one; the next run tries again.
-                    _logger.error(
-                        "Leavers of WeChat account %s are not erased: %s", account.id, account._get_error_message(error)
-                    )
-                    break
-                if subscribed:
-                    leaver._set_subscribed(True, fields.Datetime.now())
-                else:
-                    leaver._erase()
-                self.env["ir.cron"]._commit_progress(1)
+        accounts = self.env["wechat.account"].search([("leaver_policy", "=", "erase")])
+        leavers = [(account, openid) for account in accounts for openid in self._get_leavers(account)]
+        for remaining, (account, openid) in zip(range(len(leavers) - 1, -1, -1), leavers, strict=True):
+            try:
+                info = account._call_api("user_info", openid)
+            except WechatUnreachable:
+                # WeChat no longer knows the OpenID at all.
+                info = {}
+            except WechatError as error:
+                # Nobody else waits for this one; the next run tries again.
+                message = account._get_error_message(error)
+                _logger.warning("A leaver of WeChat account %s is not erased: %s", account.id, message)
+                continue
+            if info.get("subscribe"):
+                since = datetime.fromtimestamp(info.get("subscribe_time") or time.time(), timezone.utc)
+                self._find(account, openid)._set_subscribed(True, since.replace(tzinfo=None))
+            else:
+                self._erase(account, openid)
+            if not self.env["ir.cron"]._commit_progress(1, remaining=remaining):
+                break
 
-    def _erase(self):
+    @api.model
+    def _get_leavers(self, account):
+        """Return some of the OpenIDs that left an account longer ago than it keeps their data, bound or not.
+
+        :rtype: list[str]
+        """
+        before = fields.Datetime.subtract(fields.Datetime.now(), days=account.leaver_days)
+        person = [("account_id", "=", account.id), ("openid", "!=", False)]
+        bindings = self._read_group(
+            [*person, ("is_subscribed", "=", False), ("last_event_at", "<", before)], ["openid"], limit=ERASE_BATCH
+        )
+        events = self.env["wechat.event"]._read_group(
+            [*person, ("event", "=", "unsubscribe"), ("create_time", "<", before)], ["openid"], limit=ERASE_BATCH
+        )
+        left = {openid for [openid] in bindings + events}
+        back = self._read_group([*person, ("openid", "in", list(left)), ("is_subscribed", "=", True)], ["openid"])
+        return sorted(left - {openid for [openid] in back})
+
+    @api.model
+    def _find(self, account, openid):
+        """Return the present and former bindings of a person."""
+        return self.search([("account_id", "=", account.id), ("openid", "=", openid)])
+
+    @api.model
+    def _erase(self, account, openid):
         """Erase a leaver's OpenID from all bindings, the inbox and the stored replies."""
-        self.ensure_one()
-        person = [("account_id", "=", self.account_id.id), ("openid", "=", self.openid)]
-        bindings = self.search(person)
+        bindings = self._find(account, openid)
         for binding in bindings:
             binding = binding.with_context(lang=self.env["wechat.account"]._get_lang(binding.code_id.user_id.lang))
             binding._unbind(binding.env._("The merchant no longer follows the account."))
             note = binding.env._("The WeChat data of this merchant was erased.")
             binding.env["wechat.operation"]._log("erase", binding, {binding.id: note})
-        self.env["wechat.event"].search(person).unlink()
+        self.env["wechat.event"].search([("account_id", "=", account.id), ("openid", "=", openid)]).unlink()
         bindings.openid = False

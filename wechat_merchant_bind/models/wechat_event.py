@@ -7,12 +7,14 @@ import threading
 import time
 from datetime import datetime, timedelta, timezone
 
+import psycopg2
 from psycopg2.errors import DeadlockDetected, LockNotAvailable, SerializationFailure, UniqueViolation
 
 from odoo import SUPERUSER_ID, api, fields, models
 from odoo.exceptions import AccessError
 
 from ..tools import wechat_xml
+from ..tools.pg_lock import session_locks
 from .wechat_bind_code import SCENE_PREFIX
 
 _logger = logging.getLogger(__name__)
@@ -27,13 +29,11 @@ QRSCENE_PREFIX = "qrscene_"
 MESSAGE_TYPES = ("text", "image", "voice", "video", "shortvideo", "location", "link")
 OPENID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
-# First key of the advisory locks that serialise the scans of one code; the second is the scene's hash.
-SCENE_LOCK = 0x77656368
-SCENE_LOCK_TIMEOUT = "2500ms"
+# How long the handling of a scan waits for another one of the same code or person, and for whoever writes the merchant.
+LOCK_TIMEOUT = "2500ms"
 HANDLE_ATTEMPTS = 3
 
 RETRY_BATCH = 100
-MAX_ATTEMPTS = 5
 RETRY_RECEIVED_AFTER = timedelta(seconds=60)
 RETRY_WITHIN = timedelta(hours=24)
 VACUUM_BATCH = 10000
@@ -58,6 +58,8 @@ def process_event(registry, event_id):
     try:
         with registry.cursor() as cr:
             env = api.Environment(cr, SUPERUSER_ID, {})
+            # Nobody is logged in whose language errors and notes could take.
+            env = env(context={"lang": env["wechat.account"]._get_lang()})
             reply = env["wechat.event"].browse(event_id)._process()
         registry.signal_changes()
     except Exception:
@@ -76,7 +78,7 @@ class WechatEvent(models.Model):
 
     # === FIELDS === #
 
-    account_id = fields.Many2one("wechat.account", required=True, readonly=True, ondelete="cascade", index=True)
+    account_id = fields.Many2one("wechat.account", required=True, readonly=True, ondelete="cascade")
     company_id = fields.Many2one(related="account_id.company_id", store=True, index="btree_not_null")
     msg_type = fields.Char("Message Type", readonly=True)
     event = fields.Char(readonly=True)
@@ -98,6 +100,7 @@ class WechatEvent(models.Model):
         default="received",
     )
     attempts = fields.Integer(readonly=True)
+    next_attempt_at = fields.Datetime("Next Attempt on", readonly=True)
     refusal = fields.Selection(
         [
             ("clock_skew", "The signed time is too far from this server's clock"),
@@ -157,14 +160,30 @@ class WechatEvent(models.Model):
     def action_retry(self):
         """Handle failed or forgotten events again, whatever their age.
 
+        :return: the notification that tells how many could be handled.
+        :rtype: dict
         :raise AccessError: if the user is not a WeChat manager.
         """
         if not self.env.user.has_group("wechat_merchant_bind.group_manager"):
             raise AccessError(self.env._("Only WeChat managers may retry events."))
         self.check_access("read")
-        for event in self.filtered(lambda event: event.state in ("received", "failed") and not event.refusal):
+        events = self.filtered(lambda event: event.state in ("received", "failed") and not event.refusal)
+        for event in events:
             process_event(self.env.registry, event.id)
-        self.invalidate_model()
+        # This request's snapshot is older than what was just done: count in a new one.
+        with self.env.registry.cursor() as cr:
+            done = self.with_env(self.env(cr=cr)).search_count(
+                [("id", "in", events.ids), ("state", "in", ("done", "ignored"))]
+            )
+        return {
+            "type": "ir.actions.client",
+            "tag": "display_notification",
+            "params": {
+                "type": "success" if done == len(events) else "warning",
+                "message": self.env._("%(done)s of %(all)s events were handled.", done=done, all=len(events)),
+                "next": {"type": "ir.actions.client", "tag": "soft_reload"},
+            },
+        }
 
     # === BUSINESS METHODS - INBOX === #
 
@@ -234,7 +253,7 @@ class WechatEvent(models.Model):
 
         :param str refusal: a value of the field ``refusal``.
         :param int skew: seconds by which the signed time is behind our clock.
-        :param str signed: the signature, timestamp and nonce; a repetition adds no row.
+        :param str signed: the verified signature; a repetition adds no row.
         """
         digest = hashlib.sha256(f"{account_sudo.id}:{refusal}:{signed}".encode("utf-8", "replace")).hexdigest()
         with contextlib.suppress(UniqueViolation):
@@ -258,6 +277,7 @@ class WechatEvent(models.Model):
         places = ", ".join(["%s"] * len(values))
         self.env.cr.execute(
             f"""
+            SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';
             INSERT INTO wechat_event ({columns}, create_date, write_date)
                  VALUES ({places}, clock_timestamp() AT TIME ZONE 'UTC', clock_timestamp() AT TIME ZONE 'UTC')
               RETURNING id
@@ -306,76 +326,108 @@ class WechatEvent(models.Model):
         self.ensure_one()
         cr = self.env.cr
         try:
-            with self._lock_scene():
+            with session_locks(cr, self._get_lock_names(), LOCK_TIMEOUT):
                 for attempt in range(1, HANDLE_ATTEMPTS + 1):
                     try:
+                        self._claim_partners()
                         reply = self._process_once()
                         cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
                         return reply
                     except (SerializationFailure, DeadlockDetected, UniqueViolation):
-                        # Somebody else has just changed the merchant or bound the OpenID: look again.
+                        # Somebody else has just changed the merchant: look again.
                         cr.rollback()
                         if attempt == HANDLE_ATTEMPTS:
                             raise
         except LockNotAvailable:
-            # Another scan of the same code takes long. The event is stored, and the cron comes back to it.
+            # Another scan, or whoever writes the merchant, takes long. The event is stored: the cron comes back to it.
             cr.rollback()
-            return None
+            return self._get_pending_reply()
         except Exception as error:  # code of other addons runs here, and may raise anything
             cr.rollback()
-            _logger.exception("WeChat event %s could not be handled", self.id)
-            return self._process_failure(error)
+            # The text of a database error may hold a full OpenID.
+            _logger.error(
+                "WeChat event %s could not be handled: %s",
+                self.id,
+                type(error).__name__,
+                exc_info=not isinstance(error, psycopg2.Error),
+            )
+            self._process_failure(error)
+            return self._get_pending_reply()
+
+    def _get_lock_names(self):
+        """Return what must be handled one after the other: the events of one person, and the scans of one code."""
+        if self.event not in FOLLOW_EVENTS or not self.openid:
+            return []
+        scene = self._get_scene()
+        return [f"openid:{self.account_id.id}:{self.openid}", *([f"scene:{scene}"] if scene else [])]
+
+    def _claim_partners(self):
+        """Lock the merchants that this event may change, as the transaction's first statement.
+
+        Whoever has written them since makes this statement fail, which is repeated, instead of a later one of the ORM,
+        which would be logged with the full OpenID.
+        """
+        if not self._get_lock_names():
+            return
+        # Unlike set_config in a SELECT, SET takes no snapshot.
+        self.env.cr.execute("SET LOCAL lock_timeout = %s", [LOCK_TIMEOUT])
+        self.env.cr.execute(
+            """
+            SELECT id
+              FROM res_partner
+             WHERE id IN (SELECT partner_id FROM wechat_bind_code WHERE scene_str = %s
+                          UNION
+                          SELECT partner_id FROM wechat_binding
+                           WHERE account_id = %s AND openid = %s AND state = 'bound')
+             ORDER BY id
+               FOR NO KEY UPDATE
+            """,
+            [self._get_scene() or None, self.account_id.id, self.openid],
+            log_exceptions=False,
+        )
 
     def _process_once(self):
         if self.state not in ("received", "failed"):
             return self.reply
         state, reply = self._handle()
-        self.write({"state": state, "reply": reply, "error": False, "attempts": self.attempts + 1})
+        self.write(
+            {
+                "state": state,
+                "reply": reply,
+                "error": False,
+                "attempts": self.attempts + 1,
+                "next_attempt_at": False,
+            }
+        )
         self.env.cr.flush()
         return reply
 
     def _process_failure(self, error):
-        """Keep the error, and tell a merchant who has scanned that the binding will follow.
-
-        :return: the passive reply, which is not stored: the retry will have a better one.
-        """
+        """Keep the error, and when to try again: after 2, 4, 8 … minutes."""
+        attempts = self.attempts + 1
         self.write(
             {
                 "state": "failed",
                 # A text with a NUL can't be stored.
                 "error": f"{type(error).__name__}: {error}".replace("\x00", ""),
-                "attempts": self.attempts + 1,
+                "attempts": attempts,
+                "next_attempt_at": fields.Datetime.now() + timedelta(minutes=2 ** min(attempts, 10)),
             }
         )
         self.env.cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
-        scene = self._get_scene()
-        if not scene or not scene.startswith(SCENE_PREFIX):
+
+    def _get_pending_reply(self):
+        """Return what a merchant reads whose scan could not be handled in time. It is not stored: a better one follows.
+
+        :return: the passive reply in the clear, or None if nobody waits for one.
+        :rtype: str | None
+        """
+        if not self.openid or not (self._get_scene() or "").startswith(SCENE_PREFIX):
             return None
         env = self.with_context(lang=self.env["wechat.account"]._get_lang()).env
         return self._get_text_reply(
             env._("We have received your scan. The binding will be completed in a few minutes.")
         )
-
-    @contextlib.contextmanager
-    def _lock_scene(self):
-        """Let one scan of a code after the other through, also those of other workers and nodes.
-
-        The lock is the session's and not the transaction's: the transaction that handles the event must begin after it
-        was granted, or its snapshot would miss what the former holder has committed.
-        """
-        scene = self._get_scene()
-        if not scene:
-            yield
-            return
-        cr = self.env.cr
-        cr.execute("SELECT set_config('lock_timeout', %s, true)", [SCENE_LOCK_TIMEOUT])
-        cr.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", [SCENE_LOCK, scene], log_exceptions=False)
-        cr.commit()  # pylint: disable=invalid-commit  # see above
-        try:
-            yield
-        finally:
-            cr.rollback()
-            cr.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", [SCENE_LOCK, scene])
 
     def _get_scene(self):
         """Return the scene that was scanned, if any."""
@@ -405,7 +457,7 @@ class WechatEvent(models.Model):
         return handler() if handler else ("ignored", None)
 
     def _handle_subscribe(self):
-        self._find_bindings()._set_subscribed(True, self.create_time)
+        self._find_bindings()._set_subscribed(True, self._get_moment())
         if self._get_scene() is not None:
             return self._handle_scan()
         content = self.account_id.with_context(lang=self.env["wechat.account"]._get_lang()).follow_reply
@@ -416,12 +468,16 @@ class WechatEvent(models.Model):
         if not scene or not scene.startswith(SCENE_PREFIX):
             # Somebody else's code on the same account.
             return "ignored", None
-        content = self.env["wechat.binding"]._bind_by_scan(self.account_id, self.openid, scene, self.create_time)
+        # However old the scan says it is, it revives no code that had expired a day before it came.
+        expired_before = max(self._get_moment(), self.create_date - RETRY_WITHIN)
+        content = self.env["wechat.binding"]._bind_by_scan(
+            self.account_id, self.openid, scene, self._get_moment(), expired_before
+        )
         return "done", self._get_text_reply(content)
 
     def _handle_unsubscribe(self):
         bindings = self._find_bindings()
-        bindings._set_subscribed(False, self.create_time)
+        bindings._set_subscribed(False, self._get_moment())
         return "done" if bindings else "ignored", None
 
     def _handle_message(self):
@@ -432,9 +488,11 @@ class WechatEvent(models.Model):
 
     def _find_bindings(self):
         """Return what binds or once bound the sender: also the OpenID of an ended binding is a leaver's data."""
-        return self.env["wechat.binding"].search(
-            [("account_id", "=", self.account_id.id), ("openid", "=", self.openid)]
-        )
+        return self.env["wechat.binding"]._find(self.account_id, self.openid)
+
+    def _get_moment(self):
+        """Return when it happened: CreateTime, but not in the future, which would outdate this person's real events."""
+        return min(self.create_time, self.create_date + timedelta(minutes=self.account_id.clock_tolerance))
 
     def _learn_original_id(self):
         """Take the account's gh_ ID from its first authentic push."""
@@ -453,7 +511,7 @@ class WechatEvent(models.Model):
     def _cron_retry(self):
         """Handle what was received and forgotten, or failed, once more."""
         now = fields.Datetime.now()
-        events = self.search(
+        events = self.with_context(lang=self.env["wechat.account"]._get_lang()).search(
             [
                 ("refusal", "=", False),
                 "|",
@@ -462,14 +520,14 @@ class WechatEvent(models.Model):
                 ("create_date", "<", now - RETRY_RECEIVED_AFTER),
                 "&",
                 ("state", "=", "failed"),
-                ("attempts", "<", MAX_ATTEMPTS),
+                ("next_attempt_at", "<=", now),
             ],
             order="id",
             limit=RETRY_BATCH,
         )
         for event in events:
             if obstacle := event._get_retry_obstacle(now):
-                event.write({"state": "failed", "attempts": MAX_ATTEMPTS, "error": obstacle})
+                event.write({"state": "failed", "next_attempt_at": False, "error": obstacle})
             else:
                 process_event(self.env.registry, event.id)
             if not self.env["ir.cron"]._commit_progress(1):
@@ -499,7 +557,8 @@ class WechatEvent(models.Model):
         :rtype: tuple[int, bool]
         """
         done, remaining = 0, False
-        for account in self.env["wechat.account"].with_context(active_test=False).search([]):  # pylint: disable=no-search-all  # a handful
+        # pylint: disable-next=no-search-all  # an installation has a handful of accounts
+        for account in self.env["wechat.account"].with_context(active_test=False).search([]):
             before = fields.Datetime.subtract(fields.Datetime.now(), days=account.event_retention_days)
             events = self.search(
                 [("account_id", "=", account.id), ("create_date", "<", before)], limit=VACUUM_BATCH, order="id"

@@ -1,7 +1,7 @@
 from unittest.mock import patch
 
 from odoo import api
-from odoo.exceptions import UserError
+from odoo.exceptions import AccessError, UserError
 
 from .common import QR_PATH, WechatCase
 
@@ -40,7 +40,7 @@ class TestBatch(WechatCase):
         self._bind(bound)
         disabled.active = False
         real = {"ticket": "t", "url": "http://weixin.qq.com/q/x", "expire_seconds": 2592000}
-        self.wechat.answer(QR_PATH, real, {"errcode": 45009, "errmsg": "reach max api daily quota limit rid: 1"})
+        self.wechat.answer(QR_PATH, real, {"errcode": 99999, "errmsg": "nobody knows rid: 1"})
         self._drain()
         self.assertEqual(
             [(line.partner_id.name, line.state) for line in batch.line_ids.with_context(active_test=False)],
@@ -52,7 +52,7 @@ class TestBatch(WechatCase):
                 ("绍兴黄酒行", "done"),
             ],
         )
-        self.assertIn("45009", batch.line_ids[3].reason)
+        self.assertIn("99999", batch.line_ids[3].reason)
         self.assertTrue(batch.line_ids[1].reason and batch.line_ids[2].reason)
         self.assertRecordValues(
             batch, [{"done_count": 2, "skipped_count": 2, "failed_count": 1, "pending_count": 0, "progress": 100}]
@@ -61,6 +61,38 @@ class TestBatch(WechatCase):
         self.assertEqual((code.partner_id, code.user_id), (self.merchant, self.user))
         self.assertEqual(batch.line_ids[0].share_url, code.share_url)
         self.assertChatter(self.merchant, "generated", author=self.user.partner_id)
+
+    def test_wechat_asks_to_slow_down(self):
+        batch = self._create_batch(self.merchant + self.other_merchant)
+        self.env["ir.cron.trigger"].search([]).unlink()
+        self.wechat.answer(QR_PATH, {"errcode": 45011, "errmsg": "api minute-quota reach limit rid: 1"})
+        self._drain()
+        self.assertEqual(self.wechat.count(QR_PATH), 1, "The second merchant would only be refused too")
+        self.assertEqual(set(batch.line_ids.mapped("state")), {"pending"})
+        self.assertIn("45011", batch.line_ids[0].reason)
+        self.assertTrue(self.env["ir.cron.trigger"].search([("cron_id", "=", self.env.ref(CRON).id)]))
+        self._drain()
+        self.assertEqual(set(batch.line_ids.mapped("state")), {"done"})
+        self.assertFalse(batch.line_ids[0].reason)
+
+    def test_what_is_wrong_for_all_is_tried_once(self):
+        batch = self._create_batch(self.merchant + self.other_merchant)
+        self.wechat.answer(QR_PATH, {"errcode": 48001, "errmsg": "api unauthorized rid: 1"})
+        self._drain()
+        self.assertEqual(self.wechat.count(QR_PATH), 1)
+        self.assertEqual(set(batch.line_ids.mapped("state")), {"failed"})
+        with self.assertRaises(AccessError):
+            batch.with_user(self.employee).action_retry_failed()
+        batch.with_user(self.user).action_retry_failed()
+        self._drain()
+        self.assertEqual(set(batch.line_ids.mapped("state")), {"done"})
+
+    def test_a_user_who_lost_the_right(self):
+        batch = self._create_batch(self.merchant + self.other_merchant)
+        self.user.group_ids -= self.env.ref("wechat_merchant_bind.group_user")
+        self._drain()
+        self.assertEqual(set(batch.line_ids.mapped("state")), {"failed"})
+        self.assertEqual(self.wechat.calls, [])
 
     def test_a_line_is_generated_once(self):
         self._create_batch(self.merchant + self.other_merchant)

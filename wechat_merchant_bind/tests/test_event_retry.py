@@ -52,8 +52,13 @@ class RetryCase(WechatPushCase):
     def _repair(self):
         self.automation.active = False
 
-    def _run_cron(self):
+    def _run_cron(self, due=True):
+        """Run the cron, by default after the time when failed events are due."""
         self.env.flush_all()
+        if due:
+            self.env.cr.execute(
+                "UPDATE wechat_event SET next_attempt_at = create_date WHERE next_attempt_at IS NOT NULL"
+            )
         self.env.ref(CRON).method_direct_trigger()
         self.env.invalidate_all()
 
@@ -101,7 +106,9 @@ class TestRetry(RetryCase):
     def test_by_a_manager(self):
         _answer, event = self._fail()
         self._repair()
-        event.with_user(self.manager).action_retry()
+        notification = event.with_user(self.manager).action_retry()
+        self.assertEqual(notification["params"]["type"], "success")
+        self.env.invalidate_all()
         self.assertBound(self.merchant, self.openid)
         self.assertRecordValues(event, [{"state": "done", "error": False, "attempts": 2}])
         self.assertIn("杭州西湖茶庄", event.reply)
@@ -154,14 +161,16 @@ class TestRetry(RetryCase):
         self.assertEqual((event.state, forgotten.state), ("failed", "ignored"))
 
     @mute_logger(*EXPECTED_LOGS)
-    def test_the_cron_gives_up(self):
+    def test_each_attempt_waits_twice_as_long(self):
         _answer, event = self._fail()
-        for _i in range(6):
+        for minutes in (2, 4, 8):
+            wait = event.next_attempt_at - fields.Datetime.now()
+            self.assertAlmostEqual(wait.total_seconds(), minutes * 60, delta=10)
+            attempts = event.attempts
+            self._run_cron(due=False)
+            self.assertEqual(event.attempts, attempts, "It is not yet due")
             self._run_cron()
-        self.assertEqual(event.attempts, 5)
-        self._repair()
-        self._run_cron()
-        self.assertNotBound(self.merchant)
+            self.assertEqual(event.attempts, attempts + 1)
 
     def test_revoked_since(self):
         _answer, event = self._fail()
@@ -193,7 +202,7 @@ class TestRetry(RetryCase):
         self._run_cron()
         self.assertNotBound(self.merchant)
         self.assertEqual(event.state, "failed")
-        self.assertIn("since", event.error)
+        self.assertIn("此后", event.error, "The cron writes the language of the admins")
 
     def test_later_events_of_others(self):
         self._fail()
@@ -210,6 +219,7 @@ class TestRetry(RetryCase):
         self._run_cron()
         self.assertNotBound(self.merchant)
         self.assertIn("24", event.error)
+        self.assertFalse(event.next_attempt_at)
 
     def test_within_24_hours(self):
         _answer, event = self._fail()
@@ -248,6 +258,7 @@ class TestSlowHandling(WechatPushCase):
 
     @mute_logger("odoo.addons.wechat_merchant_bind.controllers.webhook")
     def test_answered_in_time(self):
+        code = self._make_code()
         release, finished = threading.Event(), threading.Event()
         seen = []
 
@@ -263,12 +274,20 @@ class TestSlowHandling(WechatPushCase):
             patch.object(webhook, "process_event", sleep),
         ):
             started = time.monotonic()
-            self.assertSilent(self._push_event("VIEW", self._make_openid(), EventKey="x"))
+            openid = self._make_openid()
+            self.assertReply(self._push_scan(code, openid), "已收到", to=openid)
             self.assertLess(time.monotonic() - started, 5)
             self.assertFalse(finished.is_set())
             release.set()
             self.assertTrue(finished.wait(5), "It goes on after the answer")
         self.assertEqual(seen, self._get_events().ids)
+
+    def test_messages_do_not_wait_behind_slow_scans(self):
+        with (
+            patch.object(webhook, "module", SimpleNamespace(current_test=None)),
+            patch.object(webhook, "_get_executor", side_effect=AssertionError("a message needs no thread")),
+        ):
+            self.assertEqual(self._push_text(self._make_openid()).reply["MsgType"], "transfer_customer_service")
 
     def test_the_answer_comes_before_wechat_gives_up(self):
         self.assertLess(webhook.HANDLING_SECONDS, 5)

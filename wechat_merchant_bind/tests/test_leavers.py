@@ -64,6 +64,38 @@ class TestLeavers(WechatPushCase):
         self.assertEqual(self.wechat.count(USER_PATH), 1)
         self.assertBound(self.merchant, self.openid)
 
+    def test_a_following_that_was_missed(self):
+        self._leave()
+        since = int(time.time()) - 3600
+        self.wechat.answer(USER_PATH, {"subscribe": 1, "openid": self.openid, "subscribe_time": since})
+        self._run_cron()
+        self.assertEqual(self.merchant.wechat_state, "bound")
+        self._push_unsubscribe(self.openid, create_time=since + 1)
+        self.assertEqual(self.merchant.wechat_state, "unfollowed", "A later unsubscribe still counts")
+
+    def test_an_openid_that_wechat_no_longer_knows(self):
+        self._leave()
+        self.wechat.answer(USER_PATH, {"errcode": 40003, "errmsg": "invalid openid rid: 1"})
+        self._run_cron()
+        self.assertEqual(self._get_traces(), [])
+
+    def test_one_that_fails_keeps_no_other_waiting(self):
+        self._bind(self.other_merchant, "o-first-in-the-alphabet-000000", is_subscribed=False)
+        self._get_live_binding(self.other_merchant).last_event_at = "2026-01-01"
+        self._leave()
+        self.wechat.answer(USER_PATH, {"errcode": -1, "errmsg": "system error"}, {"subscribe": 0})
+        with mute_logger("odoo.addons.wechat_merchant_bind.models.wechat_binding"):
+            self._run_cron()
+        self.assertEqual(self._get_traces(), [])
+
+    def test_a_leaver_who_was_never_bound(self):
+        openid = self._make_openid()
+        self._push_text(openid)
+        self._push_unsubscribe(openid, create_time=int(time.time()) - 31 * 86400)
+        self.wechat.answer(USER_PATH, {"subscribe": 0})
+        self._run_cron()
+        self.assertFalse(self._get_events().filtered(lambda event: event.openid == openid))
+
     def test_kept_within_the_days(self):
         self._leave(days=29)
         self._run_cron()
@@ -80,7 +112,7 @@ class TestLeavers(WechatPushCase):
     def test_kept_when_wechat_does_not_answer(self):
         self._leave()
         self.wechat.answer(USER_PATH, {"errcode": 45009, "errmsg": "reach max api daily quota limit rid: 1"})
-        with self.assertLogs("odoo.addons.wechat_merchant_bind.models.wechat_binding", "ERROR") as logs:
+        with self.assertLogs("odoo.addons.wechat_merchant_bind.models.wechat_binding", "WARNING") as logs:
             self._run_cron()
         self.assertIn("45009", logs.output[0])
         self.assertNotIn(self.openid, logs.output[0])

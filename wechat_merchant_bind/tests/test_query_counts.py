@@ -2,7 +2,7 @@ from .common_push import SCAN_TIME, Push, WechatPushCase
 
 # Whole requests, from the route to the answer, with warm caches. A push must stay cheap: WeChat waits 5 seconds, and an
 # account that sends R messages a second gets R receipts a second back.
-BINDING = 31
+BINDING = 35
 REPEATED = 5
 IGNORED = 7
 

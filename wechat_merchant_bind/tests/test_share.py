@@ -93,7 +93,7 @@ class TestShare(WechatPushCase):
         for name, masked in (
             ("杭州西湖茶庄", "杭州西**庄"),
             ("张三", "张*"),
-            ("李", "李*"),
+            ("李", "*"),
         ):
             self.merchant.name = name
             self.assertEqual(self.merchant._wechat_mask_name(), masked)

@@ -2,7 +2,7 @@ import ipaddress
 import socket
 from urllib.parse import urlsplit
 
-from odoo import api, fields, models
+from odoo import Command, api, fields, models
 from odoo.exceptions import UserError
 from odoo.tools import format_datetime
 
@@ -46,7 +46,7 @@ class WechatAccountCheck(models.TransientModel):
         lines = [check._check_own_address(), check._check_api_address()]
         lines += check._check_api() if lines[-1]["result"] == "ok" else []
         lines += [check._check_webhook(), check._check_refusals()]
-        check.line_ids = [(0, 0, line) for line in lines]
+        check.line_ids = [Command.create(line) for line in lines]
         return check
 
     def _get_action(self):

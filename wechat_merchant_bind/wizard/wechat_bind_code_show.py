@@ -18,8 +18,8 @@ class WechatBindCodeShow(models.TransientModel):
     partner_id = fields.Many2one("res.partner", "Merchant", required=True, readonly=True)
     code_id = fields.Many2one("wechat.bind.code", readonly=True)
     merchant = fields.Char("Merchant and ID", compute="_compute_merchant")
-    qr_image = fields.Binary(related="code_id.qr_image")
-    share_url = fields.Char(related="code_id.share_url")
+    qr_image = fields.Binary(related="code_id.qr_image", related_sudo=False)
+    share_url = fields.Char(related="code_id.share_url", related_sudo=False)
     expiry = fields.Char("Valid until", compute="_compute_expiry")
     state = fields.Selection(
         [("waiting", "Waiting for the scan"), ("bound", "Bound"), ("expired", "Expired"), ("revoked", "Revoked")],

@@ -9,7 +9,7 @@ class WechatUnbind(models.TransientModel):
     _rec_name = "partner_id"
 
     partner_id = fields.Many2one("res.partner", "Merchant", required=True, readonly=True)
-    openid_masked = fields.Char("OpenID", related="partner_id.wechat_openid_masked")
+    openid_masked = fields.Char("OpenID", related="partner_id.wechat_openid_masked", related_sudo=False)
     reason = fields.Char()
 
     # === ACTION METHODS === #

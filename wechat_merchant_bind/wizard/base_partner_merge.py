@@ -1,0 +1,41 @@
+from odoo import api, models
+from odoo.exceptions import UserError
+
+
+class MergePartnerAutomatic(models.TransientModel):
+    """Merges partners: the binding moves along, and is never taken over."""
+
+    _inherit = "base.partner.merge.automatic.wizard"
+
+    # === BUSINESS METHODS === #
+
+    @api.model
+    def _update_foreign_keys(self, src_partners, dst_partner):
+        """Move the live binding through the ORM, which the raw SQL of the merge would leave uncomputed.
+
+        :raise UserError: if more than one of the partners is bound.
+        """
+        self._wechat_merge(src_partners, dst_partner)
+        return super()._update_foreign_keys(src_partners, dst_partner)
+
+    @api.model
+    def _wechat_merge(self, src_partners, dst_partner):
+        # sudo: wechat.binding, wechat.bind.code - whoever may merge partners moves all that is theirs
+        bindings = (src_partners | dst_partner).sudo()._wechat_get_live_bindings()
+        if len(bindings) > 1:
+            names = ", ".join(bindings.partner_id.mapped("display_name"))
+            raise UserError(
+                self.env._(
+                    "%s are bound to different WeChat accounts. Unbind all but one of them before you merge them.",
+                    names,
+                )
+            )
+        codes = (
+            self.env["wechat.bind.code"]
+            .sudo()
+            .search([("partner_id", "in", (src_partners | dst_partner).ids), ("state", "=", "active")])
+        )
+        ended = codes if bindings else codes.filtered(lambda code: code.partner_id in src_partners)
+        ended._revoke(self.env._("The merchant was merged with another one."))
+        bindings.partner_id = dst_partner
+        self.env.flush_all()
