@@ -49,12 +49,14 @@ class PushRefusedError(Exception):
 
     :param str refusal: a value of the field ``refusal`` of ``wechat.event``.
     :param int skew: seconds by which the signed time is behind our clock.
+    :param str signed_by: the query parameter that was verified, if it is not the one of the account's mode.
     """
 
-    def __init__(self, refusal, skew=0):
+    def __init__(self, refusal, skew=0, signed_by=None):
         super().__init__(refusal)
         self.refusal = refusal
         self.skew = skew
+        self.signed_by = signed_by
 
 
 class FailureLimiter:
@@ -98,6 +100,11 @@ class WechatWebhook(http.Controller):
         query = request.httprequest.args
         if not self._verify(account_sudo, query):
             raise self._forbid()
+        if account_sudo.encryption_mode == "plain":
+            try:
+                account_sudo.env["wechat.event"]._receive_check(account_sudo, query["signature"])
+            except psycopg2.Error as error:
+                raise self._make_unavailable(error) from None
         return request.make_response(query.get("echostr", ""), [("Content-Type", "text/plain; charset=utf-8")])
 
     @http.route(
@@ -187,8 +194,8 @@ class WechatWebhook(http.Controller):
         if not encrypt or query.get("encrypt_type") != "aes":
             if not self._verify(account_sudo, query):
                 raise PushForbiddenError
-            self._check_skew(account_sudo, query)
-            raise PushRefusedError("not_encrypted")
+            self._check_skew(account_sudo, query, signed_by="signature")
+            raise PushRefusedError("not_encrypted", signed_by="signature")
         crypto = wechat_crypto.WechatCrypto(
             account_sudo.webhook_token,
             account_sudo.app_id,
@@ -204,14 +211,14 @@ class WechatWebhook(http.Controller):
         self._check_skew(account_sudo, query)
         return Push(self._parse(decrypted.plaintext), decrypted.key, None)
 
-    def _check_skew(self, account_sudo, query):
+    def _check_skew(self, account_sudo, query, signed_by=None):
         """Refuse what was signed too long ago, or by a clock that differs too much from ours."""
         timestamp = query.get("timestamp", "")
         if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 10):
-            raise PushRefusedError("malformed")
+            raise PushRefusedError("malformed", signed_by=signed_by)
         skew = int(time.time()) - int(timestamp)
         if abs(skew) > account_sudo.clock_tolerance * 60:
-            raise PushRefusedError("clock_skew", max(-(2**31), min(skew, 2**31 - 1)))
+            raise PushRefusedError("clock_skew", max(-(2**31), min(skew, 2**31 - 1)), signed_by)
 
     def _parse(self, body):
         try:
@@ -233,8 +240,8 @@ class WechatWebhook(http.Controller):
         """
         _logger.warning("WeChat push to account %s refused: %s", account_sudo.id, error.refusal)
         # The signature that was verified: whatever else the URL says could be varied without end.
-        encrypted = account_sudo.encryption_mode != "plain" and error.refusal != "not_encrypted"
-        signed = query["msg_signature" if encrypted else "signature"]
+        signed_by = "signature" if account_sudo.encryption_mode == "plain" else "msg_signature"
+        signed = query[error.signed_by or signed_by]
         try:
             account_sudo.env["wechat.event"]._receive_refused(account_sudo, error.refusal, error.skew, signed)
         except psycopg2.Error as database_error:

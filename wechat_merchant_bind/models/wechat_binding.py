@@ -6,6 +6,7 @@ from odoo import api, fields, models
 from odoo.exceptions import ValidationError
 
 from ..tools.wechat_errors import WechatError, WechatUnreachable
+from .wechat_event import FOLLOW_EVENTS
 
 _logger = logging.getLogger(__name__)
 
@@ -162,13 +163,13 @@ class WechatBinding(models.Model):
             [
                 ("account_id", "=", self.account_id.id),
                 ("openid", "=", self.openid),
-                ("event", "=", "unsubscribe"),
+                ("event", "in", FOLLOW_EVENTS),
                 ("create_time", ">", self.last_event_at),
             ],
-            order="create_time desc",
+            order="create_time desc, id desc",
             limit=1,
         )
-        if event:
+        if event.event == "unsubscribe":
             self._set_subscribed(False, event._get_moment())
 
     @api.model

@@ -1,4 +1,3 @@
-import contextlib
 import hashlib
 import json
 import logging
@@ -153,7 +152,8 @@ class WechatEvent(models.Model):
         }
         for event in self:
             name = event.event or event.msg_type
-            event.display_name = names.get(name, name) or self.env._("Refused push")
+            unnamed = self.env._("Refused push") if event.refusal else self.env._("Remembered signature")
+            event.display_name = names.get(name, name) or unnamed
 
     # === ACTION METHODS === #
 
@@ -233,19 +233,30 @@ class WechatEvent(models.Model):
             if row[0] not in (dedupe_key, values["dedupe_key"]):
                 raise SignatureReusedError
             return
-        try:
-            self._insert(
-                {
-                    "account_id": account_id,
-                    "company_id": values["company_id"],
-                    "dedupe_key": dedupe_key,
-                    "signature": signature,
-                    "state": "ignored",
-                }
-            )
-        except UniqueViolation:
-            # The same redelivery, at the same moment: whoever comes first remembers it.
-            self.env.cr.rollback()
+        self._insert_once(
+            {
+                "account_id": account_id,
+                "company_id": values["company_id"],
+                "dedupe_key": dedupe_key,
+                "signature": signature,
+            }
+        )
+
+    @api.model
+    def _receive_check(self, account_sudo, signature):
+        """Remember the signature of a check of the address in plain mode, where a push could come with it afterwards.
+
+        :param str signature: the verified signature; a repetition adds no row.
+        :raise psycopg2.Error: if the inbox can't be written.
+        """
+        self._insert_once(
+            {
+                "account_id": account_sudo.id,
+                "company_id": account_sudo.company_id.id or None,
+                "dedupe_key": f"check:{account_sudo.id}:{signature}",
+                "signature": signature,
+            }
+        )
 
     @api.model
     def _receive_refused(self, account_sudo, refusal, skew, signed):
@@ -254,21 +265,29 @@ class WechatEvent(models.Model):
         :param str refusal: a value of the field ``refusal``.
         :param int skew: seconds by which the signed time is behind our clock.
         :param str signed: the verified signature; a repetition adds no row.
+        :raise psycopg2.Error: if the inbox can't be written.
         """
         digest = hashlib.sha256(f"{account_sudo.id}:{refusal}:{signed}".encode("utf-8", "replace")).hexdigest()
-        with contextlib.suppress(UniqueViolation):
-            self._insert(
-                {
-                    "account_id": account_sudo.id,
-                    "company_id": account_sudo.company_id.id or None,
-                    "dedupe_key": f"refused:{digest}",
-                    "state": "ignored",
-                    "refusal": refusal,
-                    "skew": skew,
-                }
-            )
-            return
-        self.env.cr.rollback()
+        # In plain mode it must not vouch for another body either; one that was reused is remembered already.
+        is_new = account_sudo.encryption_mode == "plain" and refusal != "signature_reused"
+        self._insert_once(
+            {
+                "account_id": account_sudo.id,
+                "company_id": account_sudo.company_id.id or None,
+                "dedupe_key": f"refused:{digest}",
+                "signature": signed if is_new else None,
+                "refusal": refusal,
+                "skew": skew,
+            }
+        )
+
+    @api.model
+    def _insert_once(self, values):
+        """Store what nobody handles, unless it is stored already: whoever comes first does."""
+        try:
+            self._insert({"state": "ignored", **values})
+        except UniqueViolation:
+            self.env.cr.rollback()
 
     @api.model
     def _insert(self, values):

@@ -13,6 +13,7 @@ from . import test_js
 from . import test_leavers
 from . import test_query_counts
 from . import test_share
+from . import test_signatures
 from . import test_tools_api
 from . import test_tools_crypto
 from . import test_tools_errors

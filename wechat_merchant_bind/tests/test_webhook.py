@@ -319,29 +319,6 @@ class TestDedupe(WechatPushCase):
             self.assertSilent(self._push_event("VIEW", openid, account=account, EventKey="x"))
             self.assertEqual(len(self._get_events(account)), 1)
 
-    @mute_logger(WEBHOOK_LOGGER)
-    def test_a_signature_never_vouches_for_a_second_body(self):
-        self.account = self._create_test_account(sequence=1)
-        code, openid, forger = self._make_code(), self._make_openid(), self._make_openid()
-        push = Push(self.account, self._event_fields("VIEW", openid, EventKey="x"))
-        self.assertSilent(self._send(push))
-        push.body = to_xml(self._event_fields("SCAN", forger, EventKey=code.scene_str))
-        self.assertForbidden(self._send(push))
-        self.assertNotBound(self.merchant)
-        self.assertEqual(self._get_events().mapped("refusal"), [False, "signature_reused"])
-
-    @mute_logger(WEBHOOK_LOGGER)
-    def test_the_signature_of_a_redelivery_is_spent_too(self):
-        self.account = self._create_test_account(sequence=1)
-        code, openid, forger = self._make_code(), self._make_openid(), self._make_openid()
-        fields = self._event_fields("VIEW", openid, EventKey="x")
-        self.assertSilent(self._send(Push(self.account, fields)))
-        redelivery = Push(self.account, fields)
-        self.assertSilent(self._send(redelivery))
-        redelivery.body = to_xml(self._event_fields("SCAN", forger, EventKey=code.scene_str))
-        self.assertForbidden(self._send(redelivery))
-        self.assertNotBound(self.merchant)
-
 
 class TestBodies(WechatPushCase):
     def _push_plain(self, body, content_type="text/xml"):

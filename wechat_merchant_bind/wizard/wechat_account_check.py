@@ -146,7 +146,7 @@ class WechatAccountCheck(models.TransientModel):
         event = (
             self.env["wechat.event"]
             .sudo()
-            .search([("account_id", "=", self.account_id.id), ("refusal", "=", False)], limit=1)
+            .search([("account_id", "=", self.account_id.id), ("payload", "!=", False)], limit=1)
         )
         if not event:
             return self._prepare_line(
