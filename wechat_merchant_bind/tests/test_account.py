@@ -202,3 +202,46 @@ class TestSecrets(WechatCase):
         code = self._make_code()
         self.account.with_user(self.manager).active = False
         self.assertEqual(code.state, "revoked")
+
+    def test_disabling_by_any_false_value(self):
+        for value in (False, 0, None, ""):
+            for record in (self.merchant, self.account):
+                with self.subTest(value=value, model=record._name):
+                    record.active = True
+                    code = self._make_code()
+                    record.write({"active": value})
+                    self.assertEqual((code.state, record.active), ("revoked", False))
+                    record.active = True
+
+
+class TestInUse(WechatCase):
+    def test_the_app_id_of_bound_merchants(self):
+        app_id = self.account.app_id
+        binding = self._bind()
+        account = self.account.with_user(self.manager)
+        with self.assertRaisesRegex(UserError, "Merchants are bound by this account"):
+            account.app_id = "wxanother"
+        self.assertEqual(account.app_id, app_id)
+        account.write({"app_id": app_id, "name": "y"})
+        self.assertEqual(account.name, "y")
+        binding._unbind("x")
+        account.app_id = "wxanother"
+        self.assertEqual(account.app_id, "wxanother")
+
+    def test_an_account_with_codes_is_not_deleted(self):
+        for state in ("active", "revoked"):
+            code = self._make_code()
+            code.state = state
+            with self.subTest(state=state), self.assertRaisesRegex(UserError, "Archive it"):
+                self.account.with_user(self.manager).unlink()
+            self.assertTrue(code.exists())
+
+    def test_an_account_with_former_bindings_is_not_deleted(self):
+        self._bind()._unbind("x")
+        with self.assertRaisesRegex(UserError, "Archive it"):
+            self.account.with_user(self.manager).unlink()
+
+    @mute_logger("odoo.models.unlink")
+    def test_an_account_without_any_is_deleted(self):
+        self.account.with_user(self.manager).unlink()
+        self.assertFalse(self.account.exists())

@@ -151,8 +151,11 @@ class TestGenerate(BindCodeCase):
         self.env["wechat.bind.code"]._cron_expire()
         self.assertEqual(code.state, "active")
         code.expires_at = fields.Datetime.now() - timedelta(seconds=1)
-        self.env["wechat.bind.code"]._cron_expire()
+        with patch.object(type(self.env["res.groups"]), "_bus_send", autospec=True) as send:
+            self.env["wechat.bind.code"]._cron_expire()
         self.assertEqual(code.state, "expired")
+        (_group, *message), _kwargs = send.call_args
+        self.assertEqual(message, ["wechat_merchant_bind/partner", {"ids": self.merchant.ids}])
 
 
 class TestAccountChoice(BindCodeCase):
@@ -310,6 +313,16 @@ class TestDialog(BindCodeCase):
         self._bind()
         dialog.invalidate_recordset()
         self.assertEqual(dialog.state, "bound")
+
+    def test_unbound_while_it_is_open(self):
+        self._bind()
+        dialog = self._open_dialog()
+        self.assertEqual(dialog.state, "bound")
+        self.merchant.with_user(self.manager).action_wechat_unbind()
+        dialog.invalidate_recordset()
+        self.assertEqual((dialog.state, dialog.openid_masked), ("expired", False))
+        dialog.action_regenerate()
+        self.assertEqual(dialog.state, "waiting")
 
     def test_share_url(self):
         self.env["ir.config_parameter"].set_param("web.base.url", "https://erp.example.com")

@@ -68,6 +68,25 @@ class TestShare(WechatPushCase):
         self.code.share_expires_at = fields.Datetime.now() - timedelta(seconds=1)
         self.assertPage("expired", "已过期")
 
+    def test_an_expired_link_of_a_used_code(self):
+        self._push_scan(self.code, self._make_openid())
+        self.code.share_expires_at = fields.Datetime.now() - timedelta(seconds=1)
+        self.assertPage("expired", "已过期")
+        page = unescape(self._open().text)
+        for name in ("杭州", self.merchant._wechat_mask_name()):
+            self.assertNotIn(name, page)
+
+    def test_bound_by_another_code(self):
+        self.merchant.with_user(self.user)._wechat_regenerate_bind_code()
+        self._push_scan(self.merchant.wechat_bind_code_ids[0], self._make_openid())
+        self.assertTrue(self.merchant.is_wechat_bound)
+        self.assertPage("expired", "已过期")
+
+    def test_bound_without_a_code(self):
+        self._bind()
+        self.code.expires_at = fields.Datetime.now() - timedelta(seconds=1)
+        self.assertPage("expired", "已过期")
+
     def test_a_new_link_ends_the_former(self):
         self.code.share_expires_at = fields.Datetime.now() - timedelta(seconds=1)
         former = self.path

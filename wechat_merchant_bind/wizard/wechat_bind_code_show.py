@@ -60,7 +60,7 @@ class WechatBindCodeShow(models.TransientModel):
         for show in self:
             if show.partner_id.is_wechat_bound:
                 show.state = "bound"
-            elif show.code_id._is_open():
+            elif show.code_id and show.code_id._is_open():
                 show.state = "waiting"
             else:
                 show.state = "revoked" if show.code_id.state == "revoked" else "expired"

@@ -1,4 +1,4 @@
-from odoo import fields, models
+from odoo import api, fields, models
 
 
 class WechatUnbind(models.TransientModel):
@@ -9,8 +9,16 @@ class WechatUnbind(models.TransientModel):
     _rec_name = "partner_id"
 
     partner_id = fields.Many2one("res.partner", "Merchant", required=True, readonly=True)
-    openid_masked = fields.Char("OpenID", related="partner_id.wechat_openid_masked", related_sudo=False)
+    openid_masked = fields.Char("OpenID", compute="_compute_openid_masked")
     reason = fields.Char()
+
+    # === COMPUTE METHODS === #
+
+    @api.depends("partner_id")
+    def _compute_openid_masked(self):
+        # The partner's own field is computed for everybody: here it is what this user can unbind.
+        for unbind in self:
+            unbind.openid_masked = unbind.partner_id._wechat_get_live_bindings().openid_masked
 
     # === ACTION METHODS === #
 

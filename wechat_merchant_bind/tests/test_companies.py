@@ -1,0 +1,166 @@
+from odoo.exceptions import AccessError, UserError
+
+from .common_push import WechatPushCase
+
+
+class CompaniesCase(WechatPushCase):
+    """The users and ``self.account`` are of the main company, ``self.foreign_account`` is of another."""
+
+    def setUp(self):
+        super().setUp()
+        self.company = self.env["res.company"].create({"name": "另一家公司"})
+        self.foreign_account = self._create_account(company_id=self.company.id)
+        self.foreign_merchant = self._create_merchant("外地商家", company_id=self.company.id)
+
+    def _make_foreign_code(self, partner=None):
+        """Generate a code of the other company's account."""
+        partner = (partner or self.foreign_merchant).with_company(self.company)
+        code = partner._wechat_get_bind_code().sudo()
+        self.env.flush_all()
+        self.assertEqual(code.account_id, self.foreign_account)
+        return code
+
+
+class TestSharedAccount(CompaniesCase):
+    def setUp(self):
+        super().setUp()
+        (self.account + self.foreign_account).active = False
+        self.shared = self._create_account(company_id=False)
+
+    def test_it_binds_merchants_of_any_company(self):
+        own = self._create_merchant("本地商家", company_id=self.env.company.id)
+        for merchant in (own, self.foreign_merchant, self.merchant):
+            with self.subTest(merchant=merchant.name):
+                code, openid = merchant._wechat_get_bind_code().sudo(), self._make_openid()
+                self.assertEqual(code.account_id, self.shared)
+                self.assertReply(
+                    self._push_scan(code, openid, account=self.shared), merchant.name, to=openid, account=self.shared
+                )
+                self.assertBound(merchant, openid, self.shared)
+                self.assertFalse(self._get_live_binding(merchant).company_id)
+
+
+class TestChoice(CompaniesCase):
+    def test_archived_accounts_serve_nobody(self):
+        accounts = self.env["wechat.account"].with_context(active_test=False)
+        self.account.active = False
+        with self.assertRaisesRegex(UserError, "No WeChat Official Account"):
+            accounts._get_for_partner(self.merchant)
+        shared = self._create_account(company_id=False)
+        self.assertEqual(accounts._get_for_partner(self.merchant), shared)
+
+    def test_never_another_companys(self):
+        self.foreign_account.active = False
+        accounts = self.env["wechat.account"]
+        with self.assertRaisesRegex(UserError, "No WeChat Official Account.*另一家公司"):
+            accounts._get_for_partner(self.foreign_merchant)
+        shared = self._create_account(company_id=False, sequence=99)
+        self.assertEqual(accounts._get_for_partner(self.foreign_merchant), shared)
+
+
+class TestMovedMerchant(CompaniesCase):
+    def test_refused_in_words(self):
+        code, openid = self._make_code(), self._make_openid()
+        self.merchant.company_id = self.company
+        answer = self._push_scan(code, openid)
+        self.assertReply(answer, "失效", to=openid)
+        self.assertNotBound(self.merchant)
+        self.assertChatter(self.merchant, "moved to another company", author=self.env.ref("base.partner_root"))
+        self.assertOperations(self.merchant, ["generate", "refuse"])
+        self.assertRecordValues(self._get_events(), [{"state": "done", "error": False}])
+
+    def test_back_again(self):
+        code, openid = self._make_code(), self._make_openid()
+        self.merchant.company_id = self.company
+        self.merchant.company_id = self.account.company_id
+        self._push_scan(code, openid)
+        self.assertBound(self.merchant, openid)
+
+
+class TestDialogs(CompaniesCase):
+    """A dialog tells nobody more than the code or the merchant itself would."""
+
+    names = ("qr_image", "share_url", "expiry", "state")
+
+    def setUp(self):
+        super().setUp()
+        self.code = self._make_foreign_code()
+        self.shows = self.env["wechat.bind.code.show"].with_user(self.user)
+
+    def _get_told(self, ask, *arguments):
+        """Return what a question was answered with, of what the dialog would say; nothing if it was refused."""
+        self.env.invalidate_all()
+        try:
+            answer = ask(*arguments)
+        except AccessError:
+            return {}
+        return {name: answer[name] for name in ("qr_image", "share_url") if answer.get(name)}
+
+    def test_a_code_of_another_company(self):
+        def create(code, partner):
+            show = self.shows.create({"partner_id": partner.id, "code_id": code.id})
+            self.env.flush_all()
+            self.env.invalidate_all()
+            return show.read(self.names)[0]
+
+        def onchange(code, partner):
+            values = {"partner_id": partner.id, "code_id": code.id}
+            return self.shows.onchange(values, ["code_id"], {name: {} for name in (*values, *self.names)})["value"]
+
+        own = self._make_code()
+        for ask in (create, onchange):
+            with self.subTest(ask=ask.__name__):
+                self.assertEqual(set(self._get_told(ask, own, self.merchant)), {"qr_image", "share_url"})
+                for partner in (self.merchant, self.foreign_merchant):
+                    self.assertEqual(self._get_told(ask, self.code, partner), {})
+
+    def test_a_code_that_moved_away(self):
+        dialog = self.shows.create({"partner_id": self.merchant.id, "code_id": self._make_code().id})
+        self.env.flush_all()
+        dialog.sudo().code_id = self.code
+        self.env.flush_all()
+        self.assertEqual(self._get_told(lambda: dialog.read(self.names)[0]), {})
+
+    def test_a_line_of_a_batch(self):
+        batch = self.env["wechat.bind.batch"].with_user(self.user)._create_for(self.merchant)
+        line = batch.sudo().line_ids
+        line.write({"state": "done", "code_id": self._make_code().id})
+        self.assertEqual(set(self._get_told(lambda: line.with_user(self.user).read(["share_url"])[0])), {"share_url"})
+        line.code_id = self.code
+        self.assertEqual(self._get_told(lambda: line.with_user(self.user).read(["share_url"])[0]), {})
+
+    def test_unbinding_a_merchant_of_another_company(self):
+        openid = self._make_openid()
+        self._bind(self.foreign_merchant, openid, self.foreign_account)
+        dialog = self.env["wechat.unbind"].with_user(self.manager).create({"partner_id": self.foreign_merchant.id})
+        self.env.flush_all()
+        self.env.invalidate_all()
+        self.assertFalse(dialog.openid_masked)
+        with self.assertRaises(AccessError):
+            dialog.action_unbind()
+        self.assertBound(self.foreign_merchant, openid, self.foreign_account)
+
+
+class TestRules(CompaniesCase):
+    def test_a_binding_of_another_companys_account_is_not_unbound(self):
+        openid = self._make_openid()
+        self._bind(self.merchant, openid, self.foreign_account)
+        self.merchant.with_user(self.manager).action_wechat_unbind("x")
+        self.assertBound(self.merchant, openid, self.foreign_account)
+        self.manager.company_ids += self.company
+        companies = self.manager.company_ids.ids
+        self.merchant.with_user(self.manager).with_context(allowed_company_ids=companies).action_wechat_unbind("x")
+        self.assertNotBound(self.merchant)
+
+    def test_a_batch_of_another_company(self):
+        batch = self.env["wechat.bind.batch"].with_company(self.company)._create_for(self.foreign_merchant)
+        batch.line_ids.write({"state": "failed", "reason": "x"})
+        for user in (self.user, self.manager):
+            with self.subTest(user=user.login):
+                with self.assertRaises(AccessError):
+                    batch.with_user(user).read(["total_count"])
+                with self.assertRaises(AccessError):
+                    batch.line_ids.with_user(user).read(["share_url"])
+                with self.assertRaises(AccessError):
+                    batch.with_user(user).action_retry_failed()
+        self.assertEqual(batch.line_ids.state, "failed")
