@@ -12,6 +12,8 @@ from state import Account
 # Fields that WeChat writes as bare numbers, not as CDATA.
 NUMBERS = {"CreateTime", "MsgId", "MsgID", "Latitude", "Longitude", "Precision"}
 REPLY_TYPES = {"text", "image", "voice", "video", "music", "news", "transfer_customer_service"}
+# The events that may be answered with a message, in lower case, for WeChat has been seen to write `scan`.
+ANSWERABLE_EVENTS = {"subscribe", "scan", "click"}
 REPLY_BYTES = 2048
 NONCE_DIGITS = 10
 
@@ -78,6 +80,14 @@ def parse(body: bytes | str) -> dict:
     return {child.tag: child.text or "" for child in root}
 
 
+def pushed_fields(xml: str) -> dict:
+    """Read a push that was given as raw text; empty when it is none of WeChat's documents."""
+    try:
+        return parse(xml)
+    except BadReply:
+        return {}
+
+
 def open_reply(account: Account, mode: str, body: bytes) -> dict:
     """Return the fields of a reply, decrypted when it is sealed.
 
@@ -103,13 +113,21 @@ def open_reply(account: Account, mode: str, body: bytes) -> dict:
     return parse(plain)
 
 
-def read_reply(account: Account, mode: str, openid: str, body: bytes) -> dict | None:
+def read_reply(account: Account, mode: str, openid: str, pushed: dict, body: bytes) -> dict | None:
     """Judge the body of a 200 answer: None for "received, no reply", else {type, text} of the passive reply.
 
+    A message of a follower may be answered with any reply, `subscribe`, `SCAN` and `CLICK` with all but the transfer
+    to human customer service; every other event (`unsubscribe`, receipts, ...) only with `success` or nothing.
+
+    :param pushed: the fields of the push that is answered, {name: value}
     :raises BadReply: anything else; WeChat counts it as 回应失败
     """
     if body in (b"", b"success"):
         return None
+    is_event = pushed.get("MsgType") == "event"
+    event = str(pushed.get("Event", ""))
+    if not pushed.get("MsgType") or (is_event and event.lower() not in ANSWERABLE_EVENTS):
+        raise BadReply(f"a push of {event or 'no known type'} may only be answered with success")
     fields = open_reply(account, mode, body)
     if fields.get("ToUserName") != openid:
         raise BadReply("the reply's ToUserName is not the follower's OpenID")
@@ -120,6 +138,8 @@ def read_reply(account: Account, mode: str, openid: str, body: bytes) -> dict | 
     kind = fields.get("MsgType", "")
     if kind not in REPLY_TYPES:
         raise BadReply(f"the reply's MsgType {kind!r} is unknown")
+    if is_event and kind == "transfer_customer_service":
+        raise BadReply("only a message, never an event, can be transferred to customer service")
     text = fields.get("Content", "")
     if kind == "text" and not text.strip():
         raise BadReply("the text reply has no Content")

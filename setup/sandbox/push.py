@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from envelope import BadReply, read_reply, render, seal, url_signature, with_query
+from envelope import BadReply, pushed_fields, read_reply, render, seal, url_signature, with_query
 from state import Account, SandboxError, State
 
 _logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Pusher:
         """
         mode = mode or account.mode
         xml = render(fields) if xml is None else xml
-        known = dict(fields or ())
+        known = pushed_fields(xml) if fields is None else dict(fields)
         openid = openid or str(known.get("FromUserName", ""))
         result = {
             "ok": False,
@@ -84,13 +84,13 @@ class Pusher:
         }
         turn = self.turns.setdefault(account.app_id, asyncio.Semaphore(CONCURRENT))
         async with turn:
-            await self._tries(account, xml, openid, mode, timestamp, retry and account.redelivery, result)
+            await self._tries(account, xml, known, openid, mode, timestamp, retry and account.redelivery, result)
         summary = {name: result[name] for name in ("ok", "event", "openid", "status", "attempts", "elapsed", "error")}
         account.pushes.append({**summary, "time": round(time.time(), 3), "reply": result["reply"]})
         self.state.changed()
         return result
 
-    async def _tries(self, account, xml, openid, mode, timestamp, retry, result):
+    async def _tries(self, account, xml, known, openid, mode, timestamp, retry, result):
         if not account.webhook_url:
             result["error"] = "the account has no webhook_url: nothing was pushed"
             return
@@ -103,7 +103,7 @@ class Pusher:
             tried = await self._try(account, *seal(account, xml, openid, mode, timestamp))
             if tried["error"] is None:
                 try:
-                    reply = self._judge(account, mode, openid, tried)
+                    reply = self._judge(account, mode, openid, known, tried)
                 except BadReply as error:
                     tried["error"] = str(error)
             result["attempts"] = attempt + 1
@@ -140,10 +140,10 @@ class Pusher:
         return tried
 
     @staticmethod
-    def _judge(account, mode, openid, tried) -> dict | None:
+    def _judge(account, mode, openid, known, tried) -> dict | None:
         if tried["status"] != 200:
             raise BadReply(f"HTTP {tried['status']}")
-        return read_reply(account, mode, openid, tried["body"])
+        return read_reply(account, mode, openid, known, tried["body"])
 
     @staticmethod
     def _count_failure(account: Account):

@@ -232,15 +232,57 @@ def test_text_and_unfollow(sandbox, server):
     assert again["openid"] == text.source
 
 
-def test_transfer_to_customer_service(sandbox, server):
+def transfer(server):
+    """An answer that the SDK writes: over to human customer service."""
+
     def answer(push):
         xml = TransferCustomerServiceReply(message=push["message"]).render()
         return 200, server.crypto().encrypt_message(xml, "nonce1", int(time.time())).encode()
 
+    return answer
+
+
+def test_a_message_may_be_transferred_to_customer_service(sandbox, server):
     sandbox.post("follow", user="王老板")
-    server.answer = answer
+    server.answer = transfer(server)
     result = sandbox.post("say", user="王老板", text="在吗")
     assert (result["ok"], result["reply_type"]) == (True, "transfer_customer_service")
+
+
+def test_an_event_may_not_be_transferred_to_customer_service(sandbox, server, make_code):
+    server.answer = transfer(server)
+    for result in (
+        sandbox.post("follow", user="王老板"),
+        sandbox.post("scan", user="王老板", content=make_code()["url"]),
+    ):
+        assert (result["ok"], result["reply"], result["attempts"]) == (False, None, 4)
+        assert "never an event" in result["error"]
+
+
+@pytest.mark.parametrize("event", ["subscribe", "SCAN", "scan", "CLICK"])
+def test_events_that_may_be_answered(sandbox, server, event):
+    server.answer = passive(server, "你好", seal=True)
+    fields = {"FromUserName": "o" * 28, "MsgType": "event", "Event": event, "EventKey": "V1"}
+    assert sandbox.post("push", fields=fields)["reply"] == "你好"
+
+
+@pytest.mark.parametrize("event", ["unsubscribe", "VIEW", "LOCATION", "TEMPLATESENDJOBFINISH", "odd"])
+def test_other_events_may_only_be_answered_with_success(sandbox, server, event):
+    server.answer = passive(server, "你好", seal=True)
+    fields = {"FromUserName": "o" * 28, "MsgType": "event", "Event": event, "EventKey": ""}
+    result = sandbox.post("push", fields=fields)
+    assert (result["ok"], result["reply"], result["attempts"]) == (False, None, 4)
+    assert event in result["error"]
+    server.answer = lambda push: (200, b"success")
+    assert sandbox.post("push", fields=fields)["ok"]
+
+
+def test_raw_xml_is_judged_like_fields(sandbox, server):
+    server.answer = passive(server, "你好", seal=True)
+    target = server.account["original_id"]
+    xml = "<xml><ToUserName>{}</ToUserName><FromUserName>{}</FromUserName><MsgType>event</MsgType><Event>{}</Event></xml>"
+    assert sandbox.post("push", xml=xml.format(target, "o" * 28, "SCAN"))["reply"] == "你好"
+    assert not sandbox.post("push", xml=xml.format(target, "o" * 28, "unsubscribe"))["ok"]
 
 
 def test_any_push_several_at_once(sandbox, server):
