@@ -1,6 +1,6 @@
 from unittest.mock import patch
 
-from odoo import api
+from odoo import api, fields
 from odoo.exceptions import AccessError, UserError
 
 from .common import QR_PATH, WechatCase
@@ -70,10 +70,37 @@ class TestBatch(WechatCase):
         self.assertEqual(self.wechat.count(QR_PATH), 1, "The second merchant would only be refused too")
         self.assertEqual(set(batch.line_ids.mapped("state")), {"pending"})
         self.assertIn("45011", batch.line_ids[0].reason)
-        self.assertTrue(self.env["ir.cron.trigger"].search([("cron_id", "=", self.env.ref(CRON).id)]))
+        trigger = self.env["ir.cron.trigger"].search([("cron_id", "=", self.env.ref(CRON).id)])
+        self.assertGreater(trigger.call_at, fields.Datetime.now())
+        self._drain()
+        self.assertEqual(self.wechat.count(QR_PATH), 1, "WeChat is left alone for the time")
+        batch.line_ids.next_attempt_at = fields.Datetime.now()
         self._drain()
         self.assertEqual(set(batch.line_ids.mapped("state")), {"done"})
         self.assertFalse(batch.line_ids[0].reason)
+
+    def test_one_account_that_pauses_keeps_no_other_waiting(self):
+        company = self.env["res.company"].create({"name": "另一家公司"})
+        other = self._create_account(company_id=company.id)
+        self.user.company_ids += company
+        elsewhere = self._create_merchant("外地商家", company_id=company.id)
+        batch = self._create_batch(self.merchant + self.other_merchant + elsewhere)
+        self.assertEqual(batch.line_ids.account_id, self.account + other)
+        self.wechat.answer(QR_PATH, {"errcode": 45009, "errmsg": "reach max api daily quota limit rid: 1"})
+        self._drain()
+        self.assertEqual(batch.line_ids.mapped("state"), ["pending", "pending", "done"])
+        self.assertEqual(self.wechat.count(QR_PATH), 2)
+
+    def test_what_never_succeeds_ends(self):
+        batch = self._create_batch(self.merchant + self.other_merchant)
+        line = batch.line_ids[0]
+        self.wechat.answer(QR_PATH, *[{"errcode": -1, "errmsg": "system error"}] * 2)
+        with patch("odoo.addons.wechat_merchant_bind.models.wechat_bind_batch_line.MAX_ATTEMPTS", 2):
+            self._drain()
+            self.assertEqual(line.state, "pending")
+            batch.line_ids.next_attempt_at = fields.Datetime.now()
+            self._drain()
+        self.assertEqual(batch.line_ids.mapped("state"), ["failed", "done"])
 
     def test_what_is_wrong_for_all_is_tried_once(self):
         batch = self._create_batch(self.merchant + self.other_merchant)
@@ -118,6 +145,7 @@ class TestBatch(WechatCase):
 
     def test_a_user_who_left_the_company(self):
         company = self.env["res.company"].create({"name": "另一家公司"})
+        self._create_account(company_id=company.id)
         self.user.company_ids += company
         partners = self.merchant + self.other_merchant
         batch = self._create_batch(partners.with_company(company))

@@ -3,18 +3,18 @@ from datetime import timedelta
 from unittest.mock import patch
 
 import psycopg2
-from psycopg2.errors import CheckViolation, DeadlockDetected, LockNotAvailable, SerializationFailure, UniqueViolation
+from psycopg2.errors import CheckViolation, DeadlockDetected, SerializationFailure, UniqueViolation
 
 from odoo import fields, sql_db
 from odoo.tools import mute_logger
 
 from ..controllers import webhook
-from ..models import wechat_event
-from ..tools.pg_lock import NAMESPACE, session_locks
+from ..models import wechat_event_handling
+from ..tools.pg_lock import NAMESPACE, LockTimeoutError, session_locks
 from .common_push import WechatPushCase
 
 CRON = "wechat_merchant_bind.ir_cron_retry_events"
-EVENT_LOGGER = "odoo.addons.wechat_merchant_bind.models.wechat_event"
+EVENT_LOGGER = "odoo.addons.wechat_merchant_bind.models.wechat_event_handling"
 
 
 class HandlingCase(WechatPushCase):
@@ -39,7 +39,7 @@ class HandlingCase(WechatPushCase):
         """Run the cron when the event's own request has had its time."""
         self.env.flush_all()
         self.env.cr.execute(
-            "UPDATE wechat_event SET create_date = %s WHERE account_id = %s",
+            "UPDATE wechat_event SET create_date = %s, next_attempt_at = NULL WHERE account_id = %s",
             [fields.Datetime.now() - timedelta(seconds=61), self.account.id],
         )
         self.env.ref(CRON).method_direct_trigger()
@@ -60,13 +60,13 @@ class TestConcurrency(HandlingCase):
 
     @mute_logger(EVENT_LOGGER)
     def test_one_that_is_changed_again_and_again(self):
-        waiting = self._fail_first(*[SerializationFailure()] * (wechat_event.HANDLE_ATTEMPTS + 1))
+        waiting = self._fail_first(*[SerializationFailure()] * (wechat_event_handling.HANDLE_ATTEMPTS + 1))
         self.assertReply(self._push_scan(self.code, self.openid), "已收到", to=self.openid)
         self.assertEqual(len(waiting), 1, "It is not tried without end")
         self.assertRecordValues(self._get_events(), [{"state": "failed", "attempts": 1}])
 
     def test_a_merchant_that_somebody_locks_for_long(self):
-        self._fail_first(LockNotAvailable())
+        self._fail_first(LockTimeoutError())
         with self.assertNoLogs(EVENT_LOGGER, "WARNING"):
             self.assertReply(self._push_scan(self.code, self.openid), "已收到", to=self.openid)
         self.assertNotBound(self.merchant)
@@ -82,7 +82,7 @@ class TestConcurrency(HandlingCase):
             with (
                 self.subTest(name=name.partition(":")[0]),
                 sql_db.db_connect(self.env.cr.dbname).cursor() as other,
-                patch.object(wechat_event, "LOCK_TIMEOUT", "50ms"),
+                patch.object(wechat_event_handling, "LOCK_TIMEOUT", "50ms"),
             ):
                 with session_locks(other, [name], "50ms"):
                     self.assertReply(self._push_scan(self.code, self.openid, now + number), "已收到", to=self.openid)
@@ -93,7 +93,7 @@ class TestConcurrency(HandlingCase):
 
     def test_nobody_waits_for_the_locks_afterwards(self):
         self._push_scan(self.code, self.openid)
-        self._fail_first(LockNotAvailable(), CheckViolation())
+        self._fail_first(LockTimeoutError(), CheckViolation())
         with mute_logger(EVENT_LOGGER):
             for _i in range(2):
                 self._push_scan(self.code, self._make_openid())
