@@ -76,7 +76,7 @@ class Code:
 class Follower:
     """One WeChat user as one account sees him, with his chat.
 
-    `windows` are the chances to write to him as customer service: [[until, messages left]].
+    `windows` are the chances to write to him as customer service, side by side: [[until, messages left]].
     """
 
     openid: str
@@ -91,8 +91,28 @@ class Follower:
     windows: list = field(default_factory=list)
 
     def open_window(self, seconds: float, count: int):
-        """Allow `count` customer service messages within `seconds`."""
-        self.windows = [[time.time() + seconds, count]]
+        """Allow `count` customer service messages within `seconds`, beside what is allowed already.
+
+        A former chance goes only when the new one lasts as long and gives as many messages.
+        """
+        until = time.time() + seconds
+        self.windows = [window for window in self.windows if window[0] > until or window[1] > count]
+        self.windows.append([until, count])
+
+    def use_window(self) -> bool | None:
+        """Use up one customer service message of the best chance: True if one was left, None if no chance is open.
+
+        Chances do not add up: WeChat gives the greatest number and the longest time of them (可发送客服消息条数不累加,
+        as the mini program's page 客服消息下发条件说明 has it), so that one message counts in all of them.
+        """
+        now = time.time()
+        self.windows = [window for window in self.windows if window[0] > now]
+        if not self.windows:
+            return None
+        allowed = any(left for _until, left in self.windows)
+        for window in self.windows:
+            window[1] = max(0, window[1] - 1)
+        return allowed
 
     def summary(self) -> dict:
         last = self.messages[-1] if self.messages else None

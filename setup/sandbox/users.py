@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import time
 from urllib.parse import urlsplit
 
 from errors import ApiError
@@ -83,14 +82,9 @@ async def custom_send(call) -> dict:
     text = message[kind].get("content") if kind == "text" else f"[{kind}]"
     if not isinstance(text, str) or not text.strip():
         raise ApiError(44002)
-    now = time.time()
-    follower.windows = [window for window in follower.windows if window[0] > now]
-    if not follower.windows or not follower.subscribed:
-        raise ApiError(45015)
-    window = follower.windows[0]
-    if not window[1]:
-        raise ApiError(45047)
-    window[1] -= 1
+    allowed = follower.use_window() if follower.subscribed else None
+    if not allowed:
+        raise ApiError(45015 if allowed is None else 45047)
     call.account.chat(follower, "account", "text", text)
     call.state.changed()
     return {}

@@ -74,6 +74,26 @@ def test_customer_service_within_the_windows(sandbox, client, follower):
     assert errcode(client.message.send_text, quiet, "您好") == 45015
 
 
+@pytest.mark.parametrize("acts", [("say", "scan"), ("scan", "say"), ("say", "say"), ("say", "scan", "say")])
+def test_customer_service_has_the_best_of_several_windows(sandbox, client, follower, make_code, acts):
+    more = {"say": {"text": "在吗"}, "scan": {"content": make_code()["url"]}}
+    for act in acts:
+        sandbox.post(act, user="王老板", **more[act])
+    for _message in range(5):
+        client.message.send_text(follower, "您好")
+    assert errcode(client.message.send_text, follower, "您好") == 45047
+
+
+def test_customer_service_window_of_a_scan_after_a_message_used_up(sandbox, client, follower, make_code):
+    sandbox.post("say", user="王老板", text="在吗")
+    for _message in range(4):
+        client.message.send_text(follower, "您好")
+    sandbox.post("scan", user="王老板", content=make_code()["url"])
+    for _message in range(3):
+        client.message.send_text(follower, "您好")
+    assert errcode(client.message.send_text, follower, "您好") == 45047
+
+
 def test_quota_ends_and_is_cleared_ten_times(sandbox, account, client, follower):
     path = "/cgi-bin/user/info"
     sandbox.post("accounts", app_id=account["app_id"], quotas={path: 2})
