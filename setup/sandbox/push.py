@@ -17,7 +17,7 @@ _logger = logging.getLogger(__name__)
 CONCURRENT = 64
 FAILURE_WINDOW = 60
 # What a follower sees when a message (not an event) got no valid answer.
-SERVICE_FAILED = "该公众号提供的服务出现故障，请稍后再试"
+SERVICE_FAILED = "该公众号暂时无法提供服务，请稍后再试"
 
 
 class Pusher:
