@@ -61,6 +61,7 @@ async def page(_request: web.Request) -> web.FileResponse:
 
 
 def main():
+    """Serve the platform until it is told to end; the options are those of `--help`."""
     parser = argparse.ArgumentParser(prog="sandbox", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8100)

@@ -57,9 +57,11 @@ class CallLog:
         self.total = 0
 
     def clear(self):
+        """Forget all calls and start to count from zero."""
         self.__init__()
 
     def add(self, entry: dict):
+        """Note a call; `entry` is completed (status, errcode, duration) when its answer is known."""
         self.total += 1
         entry["seq"] = self.total
         self.counts[entry["path"]] += 1
@@ -120,6 +122,10 @@ class Call:
             raise ApiError(40033)
 
     def use_quota(self, account: Account):
+        """Set whose call it is and count it.
+
+        :raises ApiError: 45009 or 45011, when the account's limit for this path is reached
+        """
         self.account = account
         quotas.use(account, self.path)
 

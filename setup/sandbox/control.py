@@ -36,6 +36,7 @@ class Control:
         state.listeners.append(self._wake)
 
     def routes(self) -> list[web.RouteDef]:
+        """The routes below /sandbox/: POST for what changes something, GET for what only looks."""
         posts = {
             "accounts": self.accounts,
             "templates": self.templates,
@@ -65,6 +66,7 @@ class Control:
         ]
 
     async def health(self, _query) -> dict:
+        """Say that the process answers."""
         return {"ok": True}
 
     async def accounts(self, data: dict) -> dict:
@@ -93,15 +95,19 @@ class Control:
         return follower.summary()
 
     async def scan(self, data: dict) -> dict:
+        """Scan a code and follow: {user, content (text of the code), app_id?}; see `Pusher.deliver` for the answer."""
         return await self.phone.scan(data.get("user"), data.get("content"), data.get("app_id"))
 
     async def follow(self, data: dict) -> dict:
+        """Follow without a code: {user, app_id?}."""
         return await self.phone.follow(data.get("user"), data.get("app_id"))
 
     async def unfollow(self, data: dict) -> dict:
+        """Unfollow: {user, app_id?}."""
         return await self.phone.unfollow(data.get("user"), data.get("app_id"))
 
     async def say(self, data: dict) -> dict:
+        """Send a text from a phone to the account: {user, text, app_id?}."""
         return await self.phone.say(data.get("user"), data.get("text"), data.get("app_id"))
 
     async def push(self, data: dict) -> dict:
@@ -155,6 +161,7 @@ class Control:
         return {"ok": True}
 
     async def planned_faults(self, _query) -> dict:
+        """The failures that have not struck yet."""
         return {"faults": self.faults.listing()}
 
     async def expire_token(self, data: dict) -> dict:

@@ -43,6 +43,7 @@ def url_signature(account: Account, timestamp: int | None = None) -> dict:
 
 
 def with_query(url: str, query: dict) -> str:
+    """Append a query to a URL that may have one already."""
     return f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
 
 

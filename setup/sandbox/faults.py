@@ -128,4 +128,5 @@ class Faults:
         self.gates = {}
 
     def listing(self) -> list[dict]:
+        """The planned failures that are left, as JSON."""
         return [asdict(fault) for planned in self.plan.values() for fault in planned]

@@ -30,6 +30,7 @@ class Pusher:
         self.tasks: set[asyncio.Task] = set()
 
     async def start(self):
+        """Open the HTTP session; call it in the running event loop, before any push."""
         # A kept-alive connection that the server has just closed would look like a failed push.
         connector = aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=60)
         self.session = aiohttp.ClientSession(
@@ -40,6 +41,7 @@ class Pusher:
         )
 
     async def stop(self):
+        """Give up the receipts under way and close the HTTP session."""
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)

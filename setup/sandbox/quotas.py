@@ -31,6 +31,7 @@ def today() -> int:
 
 
 def daily_limit(account: Account, path: str) -> int | None:
+    """Return the account's calls a day of an API path; None when they are not limited."""
     if path in account.quotas:
         return account.quotas[path]
     limits = DAILY.get(path)
@@ -38,6 +39,7 @@ def daily_limit(account: Account, path: str) -> int | None:
 
 
 def used_today(account: Account, path: str) -> int:
+    """Return how often the account called an API path today; a new day begins at zero."""
     if account.used_day != today():
         account.used_day = today()
         account.used.clear()

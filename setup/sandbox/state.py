@@ -69,6 +69,7 @@ class Code:
     expires_at: float | None
 
     def expired(self) -> bool:
+        """Whether the code's time has passed; a permanent one never expires."""
         return self.expires_at is not None and time.time() >= self.expires_at
 
 
@@ -115,6 +116,7 @@ class Follower:
         return allowed
 
     def summary(self) -> dict:
+        """The follower as JSON, with the time and text of his last message instead of the whole chat."""
         last = self.messages[-1] if self.messages else None
         return {
             "openid": self.openid,
@@ -191,6 +193,7 @@ class Account(Settings):
     suspended_until: float = 0.0
 
     def settings(self) -> dict:
+        """The settings alone, {name: value}, without the account's state."""
         return {item.name: getattr(self, item.name) for item in fields(Settings)}
 
     def configure(self, data: dict):
@@ -249,6 +252,7 @@ class Account(Settings):
         return self.add_follower(Follower("o" + base64.urlsafe_b64encode(digest).decode()[:27], user))
 
     def add_follower(self, follower: Follower) -> Follower:
+        """Enter a follower under his OpenID and his name, and return him."""
         self.followers[follower.openid] = follower
         self.openids[follower.name] = follower.openid
         self.recent[follower.openid] = None
@@ -263,6 +267,7 @@ class Account(Settings):
         return message
 
     def remember_sent(self, openid: str, client_msg_id: str, msgid: int):
+        """Keep the msgid of a sent message for `already_sent`; forget those older than 10 minutes."""
         now = time.time()
         self.sent[openid, client_msg_id] = (now, msgid)
         while self.sent and (
@@ -291,10 +296,12 @@ class State:
         self.ensure_default()
 
     def ensure_default(self):
+        """Create the default account when there is none at all."""
         if not self.accounts:
             self.configure_account(DEFAULT_ACCOUNT)
 
     def changed(self):
+        """Raise the version and call the listeners: after every change that a page could show."""
         self.version += 1
         for listener in self.listeners:
             listener()
@@ -332,6 +339,7 @@ class State:
         return next(iter(self.accounts.values()))
 
     def add_code(self, code: Code):
+        """Enter a code; the oldest ones beyond CODES_KEPT are forgotten."""
         self.codes[code.ticket] = code
         self.codes_by_url[code.url] = code
         self.permanent_codes[code.app_id] += code.expires_at is None

@@ -73,11 +73,13 @@ class Storage:
             restore(self.state, json.loads(self.path.read_text(encoding="utf-8")))
 
     def start(self):
+        """Write the state now and after every change; call it in the running event loop."""
         self.state.listeners.append(self.dirty.set)
         self.dirty.set()
         self.task = asyncio.create_task(self._write_changes())
 
     async def stop(self):
+        """End the writing and save the state a last time."""
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
         self._write(json.dumps(dump(self.state), ensure_ascii=False))

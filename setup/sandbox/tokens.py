@@ -60,6 +60,7 @@ def expire(state: State, account: Account, kind: str | None = None, how: str = "
 
 
 def answer(slot: TokenSlot) -> dict:
+    """The JSON of a token call: the slot's current token and the seconds it has left."""
     return {"access_token": slot.current, "expires_in": max(0, round(slot.expires_at - time.time()))}
 
 
