@@ -4,6 +4,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import lru_cache
+from threading import BoundedSemaphore
 from typing import NamedTuple
 
 import psycopg2
@@ -13,7 +14,8 @@ from odoo import SUPERUSER_ID, http
 from odoo.http import request
 from odoo.modules import module
 
-from ..models.wechat_event import FOLLOW_EVENTS, SignatureReusedError, process_event
+from ..models.wechat_event import FOLLOW_EVENTS, SignatureReusedError
+from ..models.wechat_event_handling import process_event
 from ..tools import wechat_crypto, wechat_xml
 
 _logger = logging.getLogger(__name__)
@@ -78,6 +80,7 @@ class FailureLimiter:
 
 
 _failures = FailureLimiter()
+_free_threads = BoundedSemaphore(HANDLING_THREADS)
 
 
 @lru_cache(maxsize=1)
@@ -87,6 +90,8 @@ def _get_executor():
 
 
 class WechatWebhook(http.Controller):
+    """The one route that WeChat calls: the check of the address, and the pushes."""
+
     _webhook_url = "/wechat/merchant/<string:webhook_key>"
 
     @http.route(_webhook_url, type="http", auth="public", methods=["GET"], csrf=False, save_session=False)
@@ -122,10 +127,10 @@ class WechatWebhook(http.Controller):
         :param str webhook_key: the secret part of the address.
         :return: a passive reply, or ``success``.
         """
-        account_sudo = self._find_account(webhook_key)
         query = request.httprequest.args
-        events = account_sudo.env["wechat.event"]
         try:
+            account_sudo = self._find_account(webhook_key)
+            events = account_sudo.env["wechat.event"]
             push = self._open_push(account_sudo, query, request.httprequest.get_data())
             event_id, reply = events._receive(account_sudo, push.message, push.signature)
             request.env.cr.commit()  # pylint: disable=invalid-commit  # the inbox comes first, whatever happens next
@@ -275,12 +280,24 @@ class WechatWebhook(http.Controller):
             # In a test, a thread would wait for ever for the cursor that the test and this request share.
             if push.message.get("Event", "").lower() not in FOLLOW_EVENTS or module.current_test:
                 return process_event(registry, event_sudo.id)
-            return _get_executor().submit(process_event, registry, event_sudo.id).result(HANDLING_SECONDS)
+            return self._handle_in_thread(registry, event_sudo.id)
         except FutureTimeoutError:
             _logger.warning("WeChat event %s takes longer than WeChat waits; it goes on without us", event_sudo.id)
         except psycopg2.Error as error:
             _logger.error("WeChat event %s is left to the cron: %s", event_sudo.id, self._describe(error))
         return event_sudo._get_pending_reply()
+
+    def _handle_in_thread(self, registry, event_id):
+        """Handle an event in a thread of ours, as long as there is one: what waits in no queue is left to the cron.
+
+        :raise concurrent.futures.TimeoutError: if it takes longer than WeChat waits.
+        """
+        deadline = time.monotonic() + HANDLING_SECONDS
+        if not _free_threads.acquire(timeout=HANDLING_SECONDS):
+            raise FutureTimeoutError
+        future = _get_executor().submit(process_event, registry, event_id)
+        future.add_done_callback(lambda _future: _free_threads.release())
+        return future.result(max(0, deadline - time.monotonic()))
 
     def _make_reply(self, account_sudo, push, query, reply):
         """Return the response that carries a passive reply, encrypted as the push was."""

@@ -6,4 +6,5 @@ from . import wechat_bind_batch_line
 from . import wechat_bind_code
 from . import wechat_binding
 from . import wechat_event
+from . import wechat_event_handling
 from . import wechat_operation

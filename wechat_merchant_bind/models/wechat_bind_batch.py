@@ -1,12 +1,8 @@
-from datetime import timedelta
-
 from odoo import Command, api, fields, models
 from odoo.exceptions import UserError
 
 # Lines that one run of the cron takes before it reports its progress; each costs a call to WeChat.
 DRAIN_BATCH = 50
-# How long to leave WeChat alone once it asks for that, or can't be reached. 45011 counts by the minute.
-PAUSE = timedelta(minutes=2)
 
 
 class WechatBindBatch(models.Model):
@@ -64,7 +60,9 @@ class WechatBindBatch(models.Model):
         self.check_access("read")
         self.line_ids.partner_id._wechat_check_may_generate()
         # sudo: wechat.bind.batch.line - users never write lines; the right to generate was just checked
-        self.line_ids.sudo().filtered(lambda line: line.state == "failed").write({"state": "pending", "reason": False})
+        self.line_ids.sudo().filtered(lambda line: line.state == "failed").write(
+            {"state": "pending", "reason": False, "attempts": 0, "next_attempt_at": False}
+        )
         self._trigger_drain()
 
     # === BUSINESS METHODS === #
@@ -75,12 +73,19 @@ class WechatBindBatch(models.Model):
 
         :param res.partner partners: any number; those who are disabled or bound when their turn comes are skipped.
         :rtype: wechat.bind.batch
-        :raise UserError: if there is no partner at all.
+        :raise UserError: if there is no partner at all, or no account for one.
         """
         if not partners:
             raise UserError(self.env._("Select the merchants to generate binding codes for."))
         # sudo: wechat.bind.batch - users follow their batches and never write them; the caller has checked the right
-        lines = [Command.create({"partner_id": partner.id}) for partner in partners]
+        accounts = {}
+        for partner in partners:
+            if partner.company_id not in accounts:
+                accounts[partner.company_id] = self.env["wechat.account"]._get_for_partner(partner)
+        lines = [
+            Command.create({"partner_id": partner.id, "account_id": accounts[partner.company_id].id})
+            for partner in partners
+        ]
         batch_sudo = self.sudo().create({"line_ids": lines})
         self._trigger_drain()
         return batch_sudo.sudo(False)
@@ -107,15 +112,15 @@ class WechatBindBatch(models.Model):
 
     @api.model
     def _cron_drain(self):
-        """Generate the codes of the waiting lines, oldest first, until WeChat asks us to slow down."""
-        lines = self.env["wechat.bind.batch.line"].search([("state", "=", "pending")], order="id", limit=DRAIN_BATCH)
-        remaining = self.env["wechat.bind.batch.line"].search_count([("state", "=", "pending")])
+        """Generate the codes of the waiting lines, oldest first, except those of accounts that are to be left alone."""
+        now = fields.Datetime.now()
+        due = [("state", "=", "pending"), "|", ("next_attempt_at", "=", False), ("next_attempt_at", "<=", now)]
+        lines = self.env["wechat.bind.batch.line"].search(due, order="id", limit=DRAIN_BATCH)
+        remaining = self.env["wechat.bind.batch.line"].search_count(due)
         for line in lines:
-            # Another line may have failed for all of its batch.
-            if line.state == "pending" and not line._generate():
-                self._trigger_drain(fields.Datetime.now() + PAUSE)
-                self.env["ir.cron"]._commit_progress(0, remaining=0)
-                break
+            # A line before it may have failed, or paused, for the whole account.
+            if line.state == "pending" and not (line.next_attempt_at and line.next_attempt_at > now):
+                line._generate()
             remaining -= 1
             if not self.env["ir.cron"]._commit_progress(1, remaining=remaining):
                 break

@@ -5,12 +5,12 @@ from datetime import datetime, timezone
 from odoo import api, fields, models
 from odoo.exceptions import ValidationError
 
-from ..tools.wechat_errors import WechatError, WechatUnreachable
+from ..tools.wechat_errors import WechatAmbiguous, WechatError, WechatUnreachable
 from .wechat_event import FOLLOW_EVENTS
 
 _logger = logging.getLogger(__name__)
 
-# Leavers whom one run of the cron looks at; each costs a call to WeChat.
+# Leavers who are looked up at a time; each costs a call to WeChat.
 ERASE_BATCH = 50
 
 
@@ -268,44 +268,84 @@ class WechatBinding(models.Model):
     @api.model
     def _cron_erase_leavers(self):
         """Erase what is kept of people who left, where the account asks for it, once WeChat confirms that they left."""
-        accounts = self.env["wechat.account"].search([("leaver_policy", "=", "erase")])
-        leavers = [(account, openid) for account in accounts for openid in self._get_leavers(account)]
-        for remaining, (account, openid) in zip(range(len(leavers) - 1, -1, -1), leavers, strict=True):
-            try:
-                info = account._call_api("user_info", openid)
-            except WechatUnreachable:
-                # WeChat no longer knows the OpenID at all.
-                info = {}
-            except WechatError as error:
-                # Nobody else waits for this one; the next run tries again.
-                message = account._get_error_message(error)
-                _logger.warning("A leaver of WeChat account %s is not erased: %s", account.id, message)
-                continue
-            if info.get("subscribe"):
-                since = datetime.fromtimestamp(info.get("subscribe_time") or time.time(), timezone.utc)
-                self._find(account, openid)._set_subscribed(True, since.replace(tzinfo=None))
-            else:
-                self._erase(account, openid)
-            if not self.env["ir.cron"]._commit_progress(1, remaining=remaining):
-                break
+        for account in self.env["wechat.account"].search([("leaver_policy", "=", "erase")]):
+            asked = []
+            while leavers := self._get_leavers(account, asked):
+                for openid in leavers:
+                    asked.append(openid)
+                    is_available = self._ask_leaver(account, openid)
+                    if not self.env["ir.cron"]._commit_progress(1, remaining=1):
+                        return
+                    if not is_available:
+                        break
+                if not is_available:
+                    break
+        self.env["ir.cron"]._commit_progress(remaining=0)
 
     @api.model
-    def _get_leavers(self, account):
-        """Return some of the OpenIDs that left an account longer ago than it keeps their data, bound or not.
+    def _ask_leaver(self, account, openid):
+        """Ask WeChat whether somebody has really left, and act on it.
 
+        :return: whether the account can be asked about others.
+        :rtype: bool
+        """
+        try:
+            info = account._call_api("user_info", openid)
+        except WechatUnreachable:
+            # WeChat no longer knows the OpenID at all.
+            info = {}
+        except WechatError as error:
+            # The next run tries again.
+            message = account._get_error_message(error)
+            _logger.warning("A leaver of WeChat account %s is not erased: %s", account.id, message)
+            return isinstance(error, WechatAmbiguous)
+        if not info.get("subscribe"):
+            self._erase(account, openid)
+            return True
+        # The following was missed: from now on nothing says that this person left.
+        since = datetime.fromtimestamp(info.get("subscribe_time") or time.time(), timezone.utc)
+        self._find(account, openid)._set_subscribed(True, since.replace(tzinfo=None))
+        self.env["wechat.event"].search(
+            [("account_id", "=", account.id), ("openid", "=", openid), ("event", "=", "unsubscribe")]
+        ).unlink()
+        return True
+
+    @api.model
+    def _get_leavers(self, account, asked):
+        """Return the next OpenIDs whose last sign is that they left, longer ago than the account keeps their data.
+
+        :param list[str] asked: OpenIDs to leave out.
         :rtype: list[str]
         """
-        before = fields.Datetime.subtract(fields.Datetime.now(), days=account.leaver_days)
-        person = [("account_id", "=", account.id), ("openid", "!=", False)]
-        bindings = self._read_group(
-            [*person, ("is_subscribed", "=", False), ("last_event_at", "<", before)], ["openid"], limit=ERASE_BATCH
+        self.env.flush_all()
+        self.env.cr.execute(
+            """
+            WITH sign AS (
+                SELECT openid, last_event_at AS moment, is_subscribed AS follows
+                  FROM wechat_binding
+                 WHERE account_id = %(account_id)s AND openid IS NOT NULL
+                 UNION ALL
+                SELECT openid, create_time, event != 'unsubscribe'
+                  FROM wechat_event
+                 WHERE account_id = %(account_id)s AND openid IS NOT NULL AND event IN %(events)s
+            ), last_sign AS (
+                SELECT DISTINCT ON (openid) openid, moment, follows FROM sign ORDER BY openid, moment DESC, follows DESC
+            )
+            SELECT openid
+              FROM last_sign
+             WHERE NOT follows AND moment < %(before)s AND openid != ALL(%(asked)s)
+             ORDER BY moment
+             LIMIT %(limit)s
+            """,
+            {
+                "account_id": account.id,
+                "events": FOLLOW_EVENTS,
+                "before": fields.Datetime.subtract(fields.Datetime.now(), days=account.leaver_days),
+                "asked": asked,
+                "limit": ERASE_BATCH,
+            },
         )
-        events = self.env["wechat.event"]._read_group(
-            [*person, ("event", "=", "unsubscribe"), ("create_time", "<", before)], ["openid"], limit=ERASE_BATCH
-        )
-        left = {openid for [openid] in bindings + events}
-        back = self._read_group([*person, ("openid", "in", list(left)), ("is_subscribed", "=", True)], ["openid"])
-        return sorted(left - {openid for [openid] in back})
+        return [openid for [openid] in self.env.cr.fetchall()]
 
     @api.model
     def _find(self, account, openid):

@@ -1,70 +1,26 @@
 import hashlib
 import json
-import logging
 import re
-import threading
-import time
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
-import psycopg2
-from psycopg2.errors import DeadlockDetected, LockNotAvailable, SerializationFailure, UniqueViolation
+from psycopg2.errors import UniqueViolation
 
 from odoo import SUPERUSER_ID, api, fields, models
-from odoo.exceptions import AccessError
-
-from ..tools import wechat_xml
-from ..tools.pg_lock import session_locks
-from .wechat_bind_code import SCENE_PREFIX
-
-_logger = logging.getLogger(__name__)
 
 # What makes a push the same push: WeChat's own rule (FromUserName and CreateTime) takes two receipts of one second for
 # one.
 DEDUPE_FIELDS = ("ToUserName", "FromUserName", "CreateTime", "Event", "EventKey", "MsgID", "MsgId", "Status")
 FOLLOW_EVENTS = ("subscribe", "unsubscribe", "scan")
-# A subscribe that came from a scan carries the scene behind this prefix, a SCAN carries the bare scene.
-QRSCENE_PREFIX = "qrscene_"
-# The messages, as opposed to events, that WeChat lets us hand over to its customer service.
-MESSAGE_TYPES = ("text", "image", "voice", "video", "shortvideo", "location", "link")
 OPENID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
-# How long the handling of a scan waits for another one of the same code or person, and for whoever writes the merchant.
+# How long a push waits for whoever locks the inbox, and its handling for another scan of the same code or person and
+# for whoever writes the merchant.
 LOCK_TIMEOUT = "2500ms"
-HANDLE_ATTEMPTS = 3
-
-RETRY_BATCH = 100
-RETRY_RECEIVED_AFTER = timedelta(seconds=60)
-RETRY_WITHIN = timedelta(hours=24)
 VACUUM_BATCH = 10000
 
 
 class SignatureReusedError(Exception):
     """In plain mode a signature came a second time, with another body."""
-
-
-def process_event(registry, event_id):
-    """Handle a stored push in a transaction of its own, which sees nothing of the caller's.
-
-    It runs as the superuser, so that the chatter is signed by OdooBot and not by the public user.
-
-    :param Registry registry: the database's registry.
-    :param int event_id: the ``wechat.event``.
-    :return: the passive reply in the clear, or None if there is none (yet).
-    :rtype: str | None
-    """
-    # What the log lines of this thread name as their database.
-    threading.current_thread().dbname = registry.db_name
-    try:
-        with registry.cursor() as cr:
-            env = api.Environment(cr, SUPERUSER_ID, {})
-            # Nobody is logged in whose language errors and notes could take.
-            env = env(context={"lang": env["wechat.account"]._get_lang()})
-            reply = env["wechat.event"].browse(event_id)._process()
-        registry.signal_changes()
-    except Exception:
-        registry.reset_changes()
-        raise
-    return reply
 
 
 class WechatEvent(models.Model):
@@ -154,36 +110,6 @@ class WechatEvent(models.Model):
             name = event.event or event.msg_type
             unnamed = self.env._("Refused push") if event.refusal else self.env._("Remembered signature")
             event.display_name = names.get(name, name) or unnamed
-
-    # === ACTION METHODS === #
-
-    def action_retry(self):
-        """Handle failed or forgotten events again, whatever their age.
-
-        :return: the notification that tells how many could be handled.
-        :rtype: dict
-        :raise AccessError: if the user is not a WeChat manager.
-        """
-        if not self.env.user.has_group("wechat_merchant_bind.group_manager"):
-            raise AccessError(self.env._("Only WeChat managers may retry events."))
-        self.check_access("read")
-        events = self.filtered(lambda event: event.state in ("received", "failed") and not event.refusal)
-        for event in events:
-            process_event(self.env.registry, event.id)
-        # This request's snapshot is older than what was just done: count in a new one.
-        with self.env.registry.cursor() as cr:
-            done = self.with_env(self.env(cr=cr)).search_count(
-                [("id", "in", events.ids), ("state", "in", ("done", "ignored"))]
-            )
-        return {
-            "type": "ir.actions.client",
-            "tag": "display_notification",
-            "params": {
-                "type": "success" if done == len(events) else "warning",
-                "message": self.env._("%(done)s of %(all)s events were handled.", done=done, all=len(events)),
-                "next": {"type": "ir.actions.client", "tag": "soft_reload"},
-            },
-        }
 
     # === BUSINESS METHODS - INBOX === #
 
@@ -332,241 +258,7 @@ class WechatEvent(models.Model):
             "dedupe_key": hashlib.sha256(json.dumps(parts).encode()).hexdigest(),
         }
 
-    # === BUSINESS METHODS - HANDLING === #
-
-    def _process(self):
-        """Handle one event as the only user of this cursor, which it commits and rolls back.
-
-        Whatever fails, be it a third party's automation, leaves the event ``failed`` with its error.
-
-        :return: the passive reply in the clear, or None.
-        :rtype: str | None
-        """
-        self.ensure_one()
-        cr = self.env.cr
-        try:
-            with session_locks(cr, self._get_lock_names(), LOCK_TIMEOUT):
-                for attempt in range(1, HANDLE_ATTEMPTS + 1):
-                    try:
-                        self._claim_partners()
-                        reply = self._process_once()
-                        cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
-                        return reply
-                    except (SerializationFailure, DeadlockDetected, UniqueViolation):
-                        # Somebody else has just changed the merchant: look again.
-                        cr.rollback()
-                        if attempt == HANDLE_ATTEMPTS:
-                            raise
-        except LockNotAvailable:
-            # Another scan, or whoever writes the merchant, takes long. The event is stored: the cron comes back to it.
-            cr.rollback()
-            return self._get_pending_reply()
-        except Exception as error:  # code of other addons runs here, and may raise anything
-            cr.rollback()
-            # The text of a database error may hold a full OpenID.
-            _logger.error(
-                "WeChat event %s could not be handled: %s",
-                self.id,
-                type(error).__name__,
-                exc_info=not isinstance(error, psycopg2.Error),
-            )
-            self._process_failure(error)
-            return self._get_pending_reply()
-
-    def _get_lock_names(self):
-        """Return what must be handled one after the other: the events of one person, and the scans of one code."""
-        if self.event not in FOLLOW_EVENTS or not self.openid:
-            return []
-        scene = self._get_scene()
-        return [f"openid:{self.account_id.id}:{self.openid}", *([f"scene:{scene}"] if scene else [])]
-
-    def _claim_partners(self):
-        """Lock the merchants that this event may change, as the transaction's first statement.
-
-        Whoever has written them since makes this statement fail, which is repeated, instead of a later one of the ORM,
-        which would be logged with the full OpenID.
-        """
-        if not self._get_lock_names():
-            return
-        # Unlike set_config in a SELECT, SET takes no snapshot.
-        self.env.cr.execute("SET LOCAL lock_timeout = %s", [LOCK_TIMEOUT])
-        self.env.cr.execute(
-            """
-            SELECT id
-              FROM res_partner
-             WHERE id IN (SELECT partner_id FROM wechat_bind_code WHERE scene_str = %s
-                          UNION
-                          SELECT partner_id FROM wechat_binding
-                           WHERE account_id = %s AND openid = %s AND state = 'bound')
-             ORDER BY id
-               FOR NO KEY UPDATE
-            """,
-            [self._get_scene() or None, self.account_id.id, self.openid],
-            log_exceptions=False,
-        )
-
-    def _process_once(self):
-        if self.state not in ("received", "failed"):
-            return self.reply
-        state, reply = self._handle()
-        self.write(
-            {
-                "state": state,
-                "reply": reply,
-                "error": False,
-                "attempts": self.attempts + 1,
-                "next_attempt_at": False,
-            }
-        )
-        self.env.cr.flush()
-        return reply
-
-    def _process_failure(self, error):
-        """Keep the error, and when to try again: after 2, 4, 8 … minutes."""
-        attempts = self.attempts + 1
-        self.write(
-            {
-                "state": "failed",
-                # A text with a NUL can't be stored.
-                "error": f"{type(error).__name__}: {error}".replace("\x00", ""),
-                "attempts": attempts,
-                "next_attempt_at": fields.Datetime.now() + timedelta(minutes=2 ** min(attempts, 10)),
-            }
-        )
-        self.env.cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
-
-    def _get_pending_reply(self):
-        """Return what a merchant reads whose scan could not be handled in time. It is not stored: a better one follows.
-
-        :return: the passive reply in the clear, or None if nobody waits for one.
-        :rtype: str | None
-        """
-        if not self.openid or not (self._get_scene() or "").startswith(SCENE_PREFIX):
-            return None
-        env = self.with_context(lang=self.env["wechat.account"]._get_lang()).env
-        return self._get_text_reply(
-            env._("We have received your scan. The binding will be completed in a few minutes.")
-        )
-
-    def _get_scene(self):
-        """Return the scene that was scanned, if any."""
-        if self.event == "scan":
-            return self.event_key
-        if self.event == "subscribe" and (self.event_key or "").startswith(QRSCENE_PREFIX):
-            return self.event_key.removeprefix(QRSCENE_PREFIX)
-        return None
-
-    def _handle(self):
-        """Do what an event asks for.
-
-        :return: the event's new state and the passive reply in the clear, or None.
-        :rtype: tuple[str, str | None]
-        """
-        self._learn_original_id()
-        if not self.openid or not self.create_time:
-            return "ignored", None
-        if self.msg_type == "event":
-            handler = {
-                "subscribe": self._handle_subscribe,
-                "scan": self._handle_scan,
-                "unsubscribe": self._handle_unsubscribe,
-            }.get(self.event)
-        else:
-            handler = self._handle_message if self.msg_type in MESSAGE_TYPES else None
-        return handler() if handler else ("ignored", None)
-
-    def _handle_subscribe(self):
-        self._find_bindings()._set_subscribed(True, self._get_moment())
-        if self._get_scene() is not None:
-            return self._handle_scan()
-        content = self.account_id.with_context(lang=self.env["wechat.account"]._get_lang()).follow_reply
-        return "done", self._get_text_reply(content) if content else None
-
-    def _handle_scan(self):
-        scene = self._get_scene()
-        if not scene or not scene.startswith(SCENE_PREFIX):
-            # Somebody else's code on the same account.
-            return "ignored", None
-        # However old the scan says it is, it revives no code that had expired a day before it came.
-        expired_before = max(self._get_moment(), self.create_date - RETRY_WITHIN)
-        content = self.env["wechat.binding"]._bind_by_scan(
-            self.account_id, self.openid, scene, self._get_moment(), expired_before
-        )
-        return "done", self._get_text_reply(content)
-
-    def _handle_unsubscribe(self):
-        bindings = self._find_bindings()
-        bindings._set_subscribed(False, self._get_moment())
-        return "done" if bindings else "ignored", None
-
-    def _handle_message(self):
-        if not self.account_id.transfer_customer_service:
-            return "ignored", None
-        reply = wechat_xml.transfer_customer_service(self.openid, self._get_original_id(), int(time.time()))
-        return "done", reply.decode()
-
-    def _find_bindings(self):
-        """Return what binds or once bound the sender: also the OpenID of an ended binding is a leaver's data."""
-        return self.env["wechat.binding"]._find(self.account_id, self.openid)
-
-    def _get_moment(self):
-        """Return when it happened: CreateTime, but not in the future, which would outdate this person's real events."""
-        return min(self.create_time, self.create_date + timedelta(minutes=self.account_id.clock_tolerance))
-
-    def _learn_original_id(self):
-        """Take the account's gh_ ID from its first authentic push."""
-        if not self.account_id.original_id and (original_id := self._get_original_id()):
-            self.account_id.original_id = original_id
-
-    def _get_original_id(self):
-        return json.loads(self.payload).get("ToUserName") or ""
-
-    def _get_text_reply(self, content):
-        return wechat_xml.text_reply(self.openid, self._get_original_id(), content, int(time.time())).decode()
-
-    # === BUSINESS METHODS - RETRY AND VACUUM === #
-
-    @api.model
-    def _cron_retry(self):
-        """Handle what was received and forgotten, or failed, once more."""
-        now = fields.Datetime.now()
-        events = self.with_context(lang=self.env["wechat.account"]._get_lang()).search(
-            [
-                ("refusal", "=", False),
-                "|",
-                "&",
-                ("state", "=", "received"),
-                ("create_date", "<", now - RETRY_RECEIVED_AFTER),
-                "&",
-                ("state", "=", "failed"),
-                ("next_attempt_at", "<=", now),
-            ],
-            order="id",
-            limit=RETRY_BATCH,
-        )
-        for event in events:
-            if obstacle := event._get_retry_obstacle(now):
-                event.write({"state": "failed", "next_attempt_at": False, "error": obstacle})
-            else:
-                process_event(self.env.registry, event.id)
-            if not self.env["ir.cron"]._commit_progress(1):
-                break
-
-    def _get_retry_obstacle(self, now):
-        """Return why the event must not be handled any more by the cron, or None."""
-        if self.create_date < now - RETRY_WITHIN:
-            return self.env._("Not retried: the event is older than 24 hours.")
-        if self.openid and self.search_count(
-            [
-                ("account_id", "=", self.account_id.id),
-                ("openid", "=", self.openid),
-                ("event", "in", FOLLOW_EVENTS),
-                ("id", ">", self.id),
-            ],
-            limit=1,
-        ):
-            return self.env._("Not retried: the same person has scanned, followed or unfollowed since.")
-        return None
+    # === BUSINESS METHODS - VACUUM === #
 
     @api.autovacuum
     def _gc_events(self):

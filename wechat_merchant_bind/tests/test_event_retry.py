@@ -282,6 +282,19 @@ class TestSlowHandling(WechatPushCase):
             self.assertTrue(finished.wait(5), "It goes on after the answer")
         self.assertEqual(seen, self._get_events().ids)
 
+    @mute_logger("odoo.addons.wechat_merchant_bind.controllers.webhook")
+    def test_no_queue_grows_behind_slow_scans(self):
+        code, openid = self._make_code(), self._make_openid()
+        with (
+            patch.object(webhook, "module", SimpleNamespace(current_test=None)),
+            patch.object(webhook, "HANDLING_SECONDS", 0.1),
+            patch.object(webhook, "_free_threads", threading.BoundedSemaphore(1)) as threads,
+            patch.object(webhook, "_get_executor", side_effect=AssertionError("no thread is free")),
+        ):
+            threads.acquire()
+            self.assertReply(self._push_scan(code, openid), "已收到", to=openid)
+        self.assertEqual(self._get_events().state, "received", "The cron comes back to it")
+
     def test_messages_do_not_wait_behind_slow_scans(self):
         with (
             patch.object(webhook, "module", SimpleNamespace(current_test=None)),

@@ -1,4 +1,5 @@
 import time
+from unittest.mock import patch
 
 from odoo import fields
 from odoo.tools import mute_logger
@@ -95,6 +96,21 @@ class TestLeavers(WechatPushCase):
         self.wechat.answer(USER_PATH, {"subscribe": 0})
         self._run_cron()
         self.assertFalse(self._get_events().filtered(lambda event: event.openid == openid))
+
+    def test_those_who_came_back_keep_no_leaver_waiting(self):
+        self._leave(days=31)
+        with patch("odoo.addons.wechat_merchant_bind.models.wechat_binding.ERASE_BATCH", 2):
+            for days in (40, 39, 38):
+                openid = self._make_openid()
+                self._push_unsubscribe(openid, create_time=int(time.time()) - days * 86400)
+                if days != 40:
+                    self._push_subscribe(openid, create_time=int(time.time()) - (days - 1) * 86400)
+            self.wechat.answer(USER_PATH, {"subscribe": 1}, {"subscribe": 0})
+            self._run_cron()
+            self.assertEqual(self._get_traces(), [])
+            self.assertEqual(self.wechat.count(USER_PATH), 2, "Who followed again is not asked about")
+            self._run_cron()
+            self.assertEqual(self.wechat.count(USER_PATH), 2, "Nor is who turned out to follow")
 
     def test_kept_within_the_days(self):
         self._leave(days=29)

@@ -70,7 +70,10 @@ class TestMerge(WechatPushCase):
     def test_an_open_code_of_the_source_alone(self):
         code = self._make_code()
         self._merge(self.merchant, self.other_merchant)
-        self.assertEqual(code.state, "revoked", "Whoever printed it thought of another merchant")
+        self.assertRecordValues(code, [{"state": "active", "partner_id": self.other_merchant.id}])
+        openid = self._make_openid()
+        self._push_scan(code, openid)
+        self.assertBound(self.other_merchant, openid)
 
     def test_a_binding_ends_all_open_codes(self):
         for bound, unbound in ((self.merchant, self.other_merchant), (self.other_merchant, self.merchant)):

@@ -35,7 +35,8 @@ class MergePartnerAutomatic(models.TransientModel):
             .sudo()
             .search([("partner_id", "in", (src_partners | dst_partner).ids), ("state", "=", "active")])
         )
-        ended = codes if bindings else codes.filtered(lambda code: code.partner_id in src_partners)
-        ended._revoke(self.env._("The merchant was merged with another one."))
+        # A code that was already sent stays good, unless the merchant is bound or has one of its own.
+        kept = codes.filtered(lambda code: code.partner_id == dst_partner) or codes[:1]
+        (codes if bindings else codes - kept)._revoke(self.env._("The merchant was merged with another one."))
         bindings.partner_id = dst_partner
         self.env.flush_all()
