@@ -22,6 +22,7 @@ from wechatpy.utils import check_signature
 SANDBOX = Path(__file__).resolve().parents[2] / "setup" / "sandbox"
 START_SECONDS = 20
 EVENT_SECONDS = 10
+POLL_SECONDS = 0.05
 
 
 def free_port() -> int:
@@ -29,6 +30,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def until(condition, what: str):
+    """Poll until `condition()` is true, for what only the clock brings about; return its value."""
+    deadline = time.monotonic() + EVENT_SECONDS
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        time.sleep(POLL_SECONDS)
+    return value
 
 
 class Sandbox:
@@ -46,7 +56,7 @@ class Sandbox:
             except urllib.error.URLError:
                 assert self.process.poll() is None, "the sandbox ended at once"
                 assert time.monotonic() < deadline, "the sandbox does not answer"
-                time.sleep(0.05)
+                time.sleep(POLL_SECONDS)
 
     def stop(self):
         self.process.terminate()

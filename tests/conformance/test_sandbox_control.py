@@ -3,11 +3,10 @@
 import concurrent.futures
 import subprocess
 import sys
-import time
 
 import pytest
 import requests
-from sandbox_harness import SANDBOX, Sandbox, errcode
+from sandbox_harness import SANDBOX, Sandbox, errcode, until
 from wechatpy.exceptions import WeChatClientException
 
 IPS = "/cgi-bin/getcallbackip"
@@ -174,10 +173,7 @@ def test_state_survives_a_crash(tmp_path):
     first = Sandbox("--state", str(file))
     try:
         first.post("follow", user="王老板")
-        deadline = time.monotonic() + 10
-        while not file.exists() or "王老板" not in file.read_text(encoding="utf-8"):
-            assert time.monotonic() < deadline, "the follower never reached the file"
-            time.sleep(0.05)
+        until(lambda: file.exists() and "王老板" in file.read_text(encoding="utf-8"), "the follower in the file")
     finally:
         first.process.kill()
         first.process.wait()

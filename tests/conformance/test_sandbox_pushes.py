@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from sandbox_harness import until
 from wechatpy import create_reply
 from wechatpy.replies import TransferCustomerServiceReply
 
@@ -178,7 +179,8 @@ def test_slow_answer_is_cut(sandbox, server):
     result = sandbox.post("follow", user="王老板")
     released.set()
     assert (result["ok"], result["status"], result["attempts"]) == (False, None, 2)
-    assert result["elapsed"] < 1
+    # Far below the 10 s after which the server answers, and below the default of 5 s.
+    assert result["elapsed"] < 4
     assert result["error"] == "no answer within 0.2 s"
 
 
@@ -213,9 +215,9 @@ def test_mark_fail_ends_by_itself(sandbox, server):
     sandbox.post("accounts", app_id=server.account["app_id"], mark_fail_threshold=4, mark_fail_seconds=0.2)
     server.answer = lambda push: (500, b"")
     sandbox.post("follow", user="王老板")
+    assert sandbox.get("state")["accounts"][0]["suspended_until"]
     server.answer = lambda push: (200, b"success")
-    time.sleep(0.25)
-    assert sandbox.post("say", user="王老板", text="在吗")["ok"]
+    until(lambda: sandbox.post("say", user="王老板", text="在吗")["ok"], "the end of MarkFail")
 
 
 def test_text_and_unfollow(sandbox, server):

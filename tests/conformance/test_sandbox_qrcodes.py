@@ -1,13 +1,12 @@
 """Parametric QR codes: what qrcode/create takes and gives, the picture, and what a scan of each kind pushes."""
 
 import io
-import time
 from urllib.parse import quote
 
 import pytest
 import requests
 from PIL import Image
-from sandbox_harness import errcode
+from sandbox_harness import errcode, until
 from wechatpy.client.api import qrcode as sdk_qrcode
 
 
@@ -101,8 +100,7 @@ def test_scan_of_ticket_link_and_https(sandbox, server, make_code):
 def test_unknown_and_expired_codes_push_nothing(sandbox, server, make_code):
     sandbox.post("scan", expect=404, user="王老板", content="http://weixin.qq.com/q/nothing")
     code = make_code(expire_seconds=1)
-    time.sleep(1.05)
-    assert sandbox.get("codes")["codes"] == []
+    until(lambda: sandbox.get("codes")["codes"] == [], "the end of the code")
     answer = sandbox.post("scan", expect=410, user="王老板", content=code["url"])
     assert "expired" in answer["error"]
     assert server.pushes == []
