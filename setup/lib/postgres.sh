@@ -11,7 +11,9 @@ find_postgres() {
     dirname -- "$initdb"
 }
 
-# PostgreSQL refuses to run as root. It must not inherit our locks either.
+START_FD= # of the lock that setup/demo holds
+
+# PostgreSQL refuses to run as root. It must not inherit our locks either: the server outlives the script.
 as_postgres() {
     local prefix=()
     if is_root; then
@@ -20,6 +22,7 @@ as_postgres() {
     (
         cd /
         [ -z "$LOCK_FD" ] || exec {LOCK_FD}>&-
+        [ -z "$START_FD" ] || exec {START_FD}>&-
         exec {PG_USERS_FD}>&- "${prefix[@]}" "$@" </dev/null
     )
 }
