@@ -2,41 +2,69 @@
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import requests
 
 
 def wait(url: str, pid: int, seconds: float) -> None:
-    """Return when `url` answers 200; exit with status 1 when process `pid` has ended or `seconds` have passed."""
+    """Return when process `pid` listens on the port of `url` and answers 200 there.
+
+    Exits with status 1 when the process has ended, when another program answers in its place, or after `seconds`.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            if requests.get(url, timeout=30).status_code == requests.codes.ok:
-                return
+            status = requests.get(url, timeout=30).status_code
         except requests.RequestException:
-            pass
+            status = None
+        # Asked after the answer: a server that could not have the port is then known not to be the one that answered.
         try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            break
+            listens = urlsplit(url).port in listening_ports(pid)
+        except psutil.NoSuchProcess:
+            sys.exit(f'process {pid} has ended')
+        if status is not None and not listens:
+            sys.exit(f'another program answers at {url}')
+        if status == requests.codes.ok:
+            return
         time.sleep(0.2)
-    sys.exit(1)
+    sys.exit(f'no answer at {url} within {seconds:g} s')
+
+
+def listening_ports(pid: int) -> set[int]:
+    """Return the TCP ports on which a process listens.
+
+    :raise psutil.NoSuchProcess: it has ended
+    """
+    process = psutil.Process(pid)
+    if process.status() == psutil.STATUS_ZOMBIE:
+        raise psutil.NoSuchProcess(pid)
+    return {
+        connection.laddr.port
+        for connection in process.net_connections('tcp')
+        if connection.status == psutil.CONN_LISTEN
+    }
 
 
 def replay(sandbox_url: str, file: Path) -> None:
     """Let the sandbox's users scan and unfollow as `file` says: {"scans": [{"user", "content"}], "unfollow": [user]}.
 
     :raise requests.HTTPError: the sandbox refused one
+    :raise SystemExit: Odoo did not take what the sandbox pushed; the sandbox itself answers 200 then
     """
     plan = json.loads(file.read_text(encoding='utf-8'))
     with requests.Session() as session:
         steps = [('scan', scan) for scan in plan['scans']] + [('unfollow', {'user': user}) for user in plan['unfollow']]
         for action, body in steps:
-            session.post(f'{sandbox_url}/sandbox/{action}', json=body, timeout=60).raise_for_status()
+            response = session.post(f'{sandbox_url}/sandbox/{action}', json=body, timeout=60)
+            response.raise_for_status()
+            answer = response.json()
+            if not answer['ok']:
+                sys.exit(f'{action} by {body["user"]}: the push failed: {answer["error"]}')
 
 
 def describe(file: Path, args: argparse.Namespace) -> None:
