@@ -34,7 +34,6 @@ stop_server() {
     rm -f -- "$RUN_DIR/$name.pid"
 }
 
-# demo.json goes first: its absence tells a demo in the foreground that it was stopped on purpose.
 stop_servers() {
     rm -f -- "$RUN_DIR/demo.json"
     stop_server odoo
