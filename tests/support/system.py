@@ -1,5 +1,6 @@
 """The whole system: Odoo's processes with an account that is connected to the sandbox."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from support.pushes import Channel
 from support.sandbox import Sandbox
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-LOGS = REPOSITORY / ".run" / "tests"
+# ./setup/test gives each run a folder of its own: two runs of a clone may overlap.
+LOGS = Path(os.environ.get("WECHAT_TEST_LOGS") or REPOSITORY / ".run" / "tests")
 
 
 @contextmanager
