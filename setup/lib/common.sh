@@ -36,7 +36,8 @@ prepare_folders() {
     CACHE_DIR=$(cd -- "$CACHE_DIR" && pwd -P)
     [ -w "$CACHE_DIR" ] || die "cannot write to $CACHE_DIR (set WECHAT_BIND_CACHE to another folder)"
     # The folder of a run holds the demo's password.
-    chmod 700 "$RUN_DIR"
+    chmod 700 "$RUN_DIR" 2>/dev/null \
+        || die "$RUN_DIR belongs to $(stat -c %U -- "$RUN_DIR"): run this as that user, or remove the folder"
 }
 
 # require_space FOLDER MEGABYTES: a full disk shows up as dozens of odd errors later, so ask before.
