@@ -8,9 +8,9 @@ missing_python_packages() { find_python >/dev/null || printf '%s\n' python3 pyth
 # Debian's own comes first: the pins were resolved for it. The one that imports Odoo (the official image) wins over it.
 find_python() {
     local candidate
-    for candidate in ${IMPORTING_PYTHON:-} /usr/bin/python3 python3 python3.12 python3.11 python3.13 python3.10; do
+    for candidate in ${IMPORTING_PYTHON:-} /usr/bin/python3 python3 python3.12 python3.11 python3.13; do
         if command -v "$candidate" >/dev/null && "$candidate" -c \
-            'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then
+            'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
             command -v "$candidate"
             return
         fi
@@ -46,6 +46,7 @@ make_venv() {
     say "Installing the Python requirements (250 MB)"
     # Without its stamp this folder is what an interrupted run left behind.
     rm -rf -- "$VENV_DIR"
+    find "$CACHE_DIR" -maxdepth 1 -name 'venv-*' -mtime +30 -exec rm -rf -- {} +
     quietly "$CACHE_DIR/log/venv.log" "making a virtual environment with $python" "$python" -m venv "$VENV_DIR"
     pip_install "$CACHE_DIR/log/pip.log" "$SETUP_DIR/requirements-odoo.txt"
     # A .pth file, not PYTHONPATH: the tree may be the machine's dist-packages, whose libraries must not win over our pins.
@@ -58,7 +59,9 @@ make_venv() {
 # Sets VENV_DIR. Call after ensure_odoo_source.
 ensure_venv() {
     local python
-    python=$(find_python) || die "no Python 3.10 to 3.13 with the module venv found"
+    python=$(find_python) || die "no Python 3.11 to 3.13 with the module venv found"
     VENV_DIR=$CACHE_DIR/venv-$(hash_of "$SETUP_DIR/requirements-odoo.txt" <(readlink -f -- "$python" && echo "$ODOO_TREE"))
     [ -e "$VENV_DIR/.complete" ] || with_lock venv make_venv "$python"
+    # The folder's time is that of its last use: make_venv removes those that nobody used for a month.
+    touch "$VENV_DIR"
 }
