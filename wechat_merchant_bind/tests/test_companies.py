@@ -155,7 +155,7 @@ class TestRules(CompaniesCase):
         self.assertNotBound(self.merchant)
 
     def test_a_batch_of_another_company(self):
-        batch = self.env["wechat.bind.batch"].with_company(self.company)._create_for(self.foreign_merchant)
+        batch = self.env["wechat.bind.batch"].with_company(self.company)._create_for(self.merchant)
         batch.line_ids.write({"state": "failed", "reason": "x"})
         for user in (self.user, self.manager):
             with self.subTest(user=user.login):
