@@ -76,7 +76,7 @@ def fill_a_batch(system: System, skipped: list[int]) -> None:
     """Run a bulk generation whose first merchant gets a code and whose last one meets an error of WeChat."""
     done, failed = system.merchant("青岛栈桥啤酒"), system.merchant("福州三坊茉莉花茶")
     system.code(done)
-    system.sandbox.post("faults", path=QR_PATH, errcode=45009, times=1)
+    system.sandbox.post("faults", path=QR_PATH, errcode=48001, times=1)
     action = system.admin.call("res.partner", "action_wechat_bind_code", [done, *skipped, failed])
     domain = [("batch_id", "=", action["res_id"]), ("state", "=", "pending")]
     wait_for(lambda: not system.admin.find("wechat.bind.batch.line", domain, ["id"]), "the cron drains the batch")
