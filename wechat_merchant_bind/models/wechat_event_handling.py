@@ -101,11 +101,15 @@ class WechatEvent(models.Model):
         """
         self.ensure_one()
         cr = self.env.cr
+        # Read before the locks: the first statement after them is to be the claim.
+        lock_names = self._get_lock_names()
+        person = (self._get_scene() or None, self.account_id.id, self.openid)
         try:
-            with session_locks(cr, self._get_lock_names(), LOCK_TIMEOUT):
+            with session_locks(cr, lock_names, LOCK_TIMEOUT):
                 for attempt in range(1, HANDLE_ATTEMPTS + 1):
                     try:
-                        self._claim_partners()
+                        if lock_names:
+                            self._claim_partners(*person)
                         reply = self._process_once()
                         cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
                         return reply
@@ -139,14 +143,16 @@ class WechatEvent(models.Model):
         scene = self._get_scene()
         return [f"openid:{self.account_id.id}:{self.openid}", *([f"scene:{scene}"] if scene else [])]
 
-    def _claim_partners(self):
-        """Lock the merchants that this event may change, as the transaction's first statement.
+    def _claim_partners(self, scene, account_id, openid):
+        """Lock the merchants that a scan or a person's following may change, as the transaction's first statement.
 
         Whoever has written them since makes this statement fail, which is repeated, instead of a later one of the ORM,
         which would be logged with the full OpenID.
+
+        :param str scene: what was scanned, if anything.
+        :param int account_id: the account of the push.
+        :param str openid: whose event it is.
         """
-        if not self._get_lock_names():
-            return
         claim(
             self.env.cr,
             """
@@ -159,7 +165,7 @@ class WechatEvent(models.Model):
              ORDER BY id
                FOR NO KEY UPDATE
             """,
-            [self._get_scene() or None, self.account_id.id, self.openid],
+            [scene, account_id, openid],
             LOCK_TIMEOUT,
         )
 

@@ -27,10 +27,10 @@ class HandlingCase(WechatPushCase):
         """Let the first attempts to claim the merchants fail with these errors, and the later ones succeed."""
         claim, waiting = self.events._claim_partners, list(errors)
 
-        def fail(event):
+        def fail(event, *person):
             if waiting:
                 raise waiting.pop(0)
-            return claim(event)
+            return claim(event, *person)
 
         self.startPatcher(patch.object(self.events, "_claim_partners", fail))
         return waiting
