@@ -288,7 +288,7 @@ class WechatWebhook(http.Controller):
         return event_sudo._get_pending_reply()
 
     def _handle_in_thread(self, registry, event_id):
-        """Handle an event in a thread of ours, as long as there is one: what waits in no queue is left to the cron.
+        """Handle an event in a thread of ours. If none becomes free in time, the event is left to the cron.
 
         :raise concurrent.futures.TimeoutError: if it takes longer than WeChat waits.
         """

@@ -5,11 +5,13 @@ from datetime import datetime, timezone
 from odoo import api, fields, models
 from odoo.exceptions import ValidationError
 
-from ..tools.wechat_errors import WechatAmbiguous, WechatError, WechatUnreachable
+from ..tools.wechat_errors import WechatAmbiguous, WechatError
 from .wechat_event import FOLLOW_EVENTS
 
 _logger = logging.getLogger(__name__)
 
+# WeChat's answers about an OpenID that it no longer knows at all. Other refusals may concern the account as a whole.
+UNKNOWN_OPENID = (40003, 46004)
 # Leavers who are looked up at a time; each costs a call to WeChat.
 ERASE_BATCH = 50
 
@@ -128,7 +130,7 @@ class WechatBinding(models.Model):
             return "disabled"
         if len(code.partner_id.company_id | code.account_id.company_id) > 1:
             return "other_company"
-        if code.state != "active" and code.state != "expired":
+        if code.state not in ("active", "expired"):
             return code.state
         if code.expires_at <= expired_before:
             return "expired"
@@ -268,19 +270,27 @@ class WechatBinding(models.Model):
     @api.model
     def _cron_erase_leavers(self):
         """Erase what is kept of people who left, where the account asks for it, once WeChat confirms that they left."""
-        for account in self.env["wechat.account"].search([("leaver_policy", "=", "erase")]):
-            asked = []
-            while leavers := self._get_leavers(account, asked):
-                for openid in leavers:
-                    asked.append(openid)
-                    is_available = self._ask_leaver(account, openid)
-                    if not self.env["ir.cron"]._commit_progress(1, remaining=1):
-                        return
-                    if not is_available:
-                        break
+        accounts = self.env["wechat.account"].search([("leaver_policy", "=", "erase")])
+        if all(self._erase_leavers(account) for account in accounts):
+            self.env["ir.cron"]._commit_progress(remaining=0)
+
+    @api.model
+    def _erase_leavers(self, account):
+        """Ask WeChat about an account's leavers one by one, as long as it answers.
+
+        :return: whether there is time for another account.
+        :rtype: bool
+        """
+        asked = []
+        while leavers := self._get_leavers(account, asked):
+            for openid in leavers:
+                asked.append(openid)
+                is_available = self._ask_leaver(account, openid)
+                if not self.env["ir.cron"]._commit_progress(1, remaining=1):
+                    return False
                 if not is_available:
-                    break
-        self.env["ir.cron"]._commit_progress(remaining=0)
+                    return True
+        return True
 
     @api.model
     def _ask_leaver(self, account, openid):
@@ -291,14 +301,13 @@ class WechatBinding(models.Model):
         """
         try:
             info = account._call_api("user_info", openid)
-        except WechatUnreachable:
-            # WeChat no longer knows the OpenID at all.
-            info = {}
         except WechatError as error:
-            # The next run tries again.
-            message = account._get_error_message(error)
-            _logger.warning("A leaver of WeChat account %s is not erased: %s", account.id, message)
-            return isinstance(error, WechatAmbiguous)
+            if error.errcode not in UNKNOWN_OPENID:
+                # Nothing is erased on less than WeChat's word. The next run tries again.
+                message = account._get_error_message(error)
+                _logger.warning("A leaver of WeChat account %s is not erased: %s", account.id, message)
+                return isinstance(error, WechatAmbiguous)
+            info = {}
         if not info.get("subscribe"):
             self._erase(account, openid)
             return True

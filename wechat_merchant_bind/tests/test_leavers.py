@@ -80,6 +80,13 @@ class TestLeavers(WechatPushCase):
         self._run_cron()
         self.assertEqual(self._get_traces(), [])
 
+    def test_kept_when_the_account_is_restricted(self):
+        self._leave()
+        self.wechat.answer(USER_PATH, {"errcode": 50002, "errmsg": "user limited rid: 1"})
+        with mute_logger("odoo.addons.wechat_merchant_bind.models.wechat_binding"):
+            self._run_cron()
+        self.assertEqual(self.binding.openid, self.openid, "50002 does not say that the person is gone")
+
     def test_one_that_fails_keeps_no_other_waiting(self):
         self._bind(self.other_merchant, "o-first-in-the-alphabet-000000", is_subscribed=False)
         self._get_live_binding(self.other_merchant).last_event_at = "2026-01-01"
