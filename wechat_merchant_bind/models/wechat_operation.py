@@ -1,10 +1,11 @@
 from odoo import api, fields, models
 from odoo.exceptions import UserError
+from odoo.http import request
 from odoo.tools import plaintext2html
 
 
 class WechatOperation(models.Model):
-    """The operations log: who did what to which merchant's binding. It outlives the merchant and is never changed."""
+    """The operations log: who did what, when, from where and why. It outlives the merchant and is never changed."""
 
     _name = "wechat.operation"
     _description = "WeChat Operation"
@@ -14,12 +15,22 @@ class WechatOperation(models.Model):
     operation = fields.Selection(
         [
             ("generate", "Code generated"),
+            ("send", "Code sent"),
+            ("remind", "Reminded"),
             ("revoke", "Code revoked"),
+            ("request", "Confirmation asked for"),
             ("bind", "Bound"),
             ("refuse", "Binding refused"),
+            ("import", "OpenID imported"),
             ("unbind", "Unbound"),
             ("unfollow", "Unfollowed"),
             ("follow", "Followed again"),
+            ("disable", "Merchant disabled"),
+            ("enable", "Merchant enabled"),
+            ("merge", "Merchants merged"),
+            ("reveal", "OpenID revealed"),
+            ("export", "OpenIDs exported"),
+            ("settings", "Settings changed"),
             ("erase", "Data erased"),
         ],
         required=True,
@@ -31,6 +42,9 @@ class WechatOperation(models.Model):
     company_id = fields.Many2one("res.company", readonly=True, ondelete="set null", index="btree_not_null")
     user_id = fields.Many2one("res.users", "Done by", readonly=True, ondelete="set null")
     user_name = fields.Char("Done by (name)", readonly=True)
+    ip_address = fields.Char(
+        "IP Address", readonly=True, help="Where the request came from. Empty for what WeChat or a schedule caused."
+    )
     openid_masked = fields.Char("OpenID", readonly=True)
     note = fields.Text("Details", readonly=True)
 
@@ -47,30 +61,44 @@ class WechatOperation(models.Model):
         """Record an operation in the merchants' chatter and in the log that outlives the merchants.
 
         :param str operation: a value of the field ``operation``.
-        :param records: the codes or bindings that it concerns, of one merchant each.
-        :param dict[int, str] notes: by record id, what happened, in words and in the reader's language.
-        :param str openid: the OpenID that took part, if it is not the binding's own; only its two ends are kept.
+        :param records: what it concerns: merchants, accounts, or records of one merchant each, such as codes.
+        :param dict[int, str] notes: by record id, what happened and why, in words and in the reader's language.
+        :param str openid: the OpenID that took part, if it is not the record's own; only its two ends are kept.
         """
         # sudo: wechat.operation - nobody may write the log directly; the caller has checked the operation itself
         self.sudo().create(
-            [
-                {
-                    "operation": operation,
-                    "partner_id": record.partner_id.id,
-                    "partner_name": record.partner_id.display_name,
-                    "account_id": record.account_id.id,
-                    "company_id": record.company_id.id or record.partner_id.company_id.id,
-                    "user_id": self.env.uid,
-                    "user_name": self.env.user.name,
-                    "openid_masked": self._mask_openid(openid or ("openid" in record and record.openid)),
-                    "note": notes[record.id],
-                }
-                for record in records.sudo()
-            ]
+            [self._prepare_values(operation, record, notes[record.id], openid) for record in records.sudo()]
         )
-        records.partner_id._message_log_batch(
-            {record.partner_id.id: plaintext2html(notes[record.id]) for record in records if record.partner_id}
+        merchants = {self._get_merchant(record): notes[record.id] for record in records}
+        self.env["res.partner"].union(*merchants)._message_log_batch(
+            {merchant.id: plaintext2html(note) for merchant, note in merchants.items() if merchant}
         )
+
+    @api.model
+    def _prepare_values(self, operation, record, note, openid):
+        partner = self._get_merchant(record)
+        account = record if record._name == "wechat.account" else "account_id" in record and record.account_id
+        company = "company_id" in record and record.company_id
+        return {
+            "operation": operation,
+            "partner_id": partner.id,
+            "partner_name": partner.display_name if partner else False,
+            "account_id": account and account.id,
+            "company_id": (company or partner.company_id).id,
+            "user_id": self.env.uid,
+            "user_name": self.env.user.name,
+            # Behind a proxy this is the visitor's own address only with proxy_mode.
+            "ip_address": request.httprequest.remote_addr if request and not self.env.user._is_superuser() else False,
+            "openid_masked": self._mask_openid(openid or ("openid" in record and record.openid)),
+            "note": note,
+        }
+
+    @api.model
+    def _get_merchant(self, record):
+        """Return the merchant that a record is, or belongs to; empty for an account."""
+        if record._name == "res.partner":
+            return record
+        return record.partner_id if "partner_id" in record else self.env["res.partner"]
 
     @api.model
     def _mask_openid(self, openid):
