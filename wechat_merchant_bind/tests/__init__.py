@@ -15,6 +15,7 @@ from . import test_js
 from . import test_leavers
 from . import test_merge
 from . import test_query_counts
+from . import test_rights
 from . import test_share
 from . import test_signatures
 from . import test_tools_api

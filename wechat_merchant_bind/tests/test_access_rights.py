@@ -1,48 +1,12 @@
 from odoo.exceptions import AccessError, UserError
 
 from .common import WechatCase
-
-ALL = {"read", "write", "create", "unlink"}
-NONE: set = set()
-READ = {"read"}
-DIALOG = {"read", "write", "create"}
-# What the users of the addon and the managers may do with each of its models; nobody else may do anything with any.
-EXPECTED = {
-    "wechat.account": (READ, ALL),
-    "wechat.access.token": (NONE, NONE),
-    "wechat.bind.code": (READ, READ),
-    "wechat.binding": (READ, READ),
-    "wechat.bind.batch": (READ, READ),
-    "wechat.bind.batch.line": (READ, READ),
-    "wechat.event": (NONE, READ),
-    "wechat.operation": (NONE, READ),
-    "wechat.bind.code.show": (DIALOG, DIALOG),
-    "wechat.account.check": (NONE, DIALOG),
-    "wechat.account.check.line": (NONE, DIALOG),
-    "wechat.unbind": (NONE, DIALOG),
-}
+from .rights import MODELS
 
 
-class TestAccessRights(WechatCase):
-    def test_every_model_is_expected(self):
-        models = {name for name in self.env.registry if name.startswith("wechat.")}
-        self.assertEqual(models, set(EXPECTED))
-
-    def test_operations(self):
-        for model, (for_users, for_managers) in EXPECTED.items():
-            for user, expected in (
-                (self.public, NONE),
-                (self.portal, NONE),
-                (self.employee, NONE),
-                (self.user, for_users),
-                (self.manager, for_managers),
-            ):
-                with self.subTest(model=model, user=user.login):
-                    records = self.env[model].with_user(user)
-                    self.assertEqual({operation for operation in ALL if records.has_access(operation)}, expected)
-
+class TestCompanyRules(WechatCase):
     def test_every_stored_model_has_a_company_rule(self):
-        for name in EXPECTED:
+        for name in MODELS:
             model = self.env[name]
             if model._transient:
                 continue

@@ -1,0 +1,230 @@
+"""What test_rights.py plays the table of rights with: all that the addon defines, and a record of each kind, of the
+users' own company and of another one."""
+
+import re
+
+from odoo.exceptions import AccessError
+from odoo.service.model import get_public_method
+
+from .common_push import Push, WechatPushCase
+from .rights import EMPLOYEE, FIELDS, MANAGER, METHODS, MODELS, PORTAL, PUBLIC, ROUTES, SECRETS, USER
+
+ADDON = "odoo.addons.wechat_merchant_bind"
+MODULE = "wechat_merchant_bind"
+# Written on the addon's models too, but what these do to records is what MODELS tells.
+ORM_METHODS = frozenset({"create", "write", "unlink", "read", "search", "export_data", "load"})
+SECRETIVE = re.compile("openid|secret|token|key|webhook|scene|ticket|qr_|share_url|payload|signature")
+
+
+# === WHAT THE ADDON DEFINES === #
+
+
+def is_ours(cls):
+    """Tell whether the addon defines a class."""
+    return cls.__module__ == ADDON or cls.__module__.startswith(f"{ADDON}.")
+
+
+def find_models(env):
+    """Return the names of the addon's own models, dialogs and reports included."""
+    return {name for name, cls in env.registry.items() if cls._original_module == MODULE and not cls._abstract}
+
+
+def find_methods(env):
+    """Return ``model.method`` for every method that the addon defines or overrides and that RPC reaches."""
+    own_models = find_models(env)
+    found = set()
+    for model, cls in env.registry.items():
+        names = {name for base in cls.mro() if is_ours(base) for name in vars(base)}
+        for name in names - (ORM_METHODS if model in own_models else set()):
+            try:
+                get_public_method(env[model], name)
+            except (AccessError, AttributeError):
+                continue
+            found.add(f"{model}.{name}")
+    return found
+
+
+def find_routes(env):
+    """Return ``METHOD /path`` for every route that the addon defines or extends; without methods it is ``ANY``."""
+    found = set()
+    for path, endpoint in env["ir.http"]._generate_routing_rules(sorted(env.registry._init_modules), converters=None):
+        handler = endpoint.func
+        if any(is_ours(cls) and handler.__name__ in vars(cls) for cls in type(handler.__self__).mro()):
+            methods = set(endpoint.routing["methods"] or ["ANY"]) - {"OPTIONS"}
+            found |= {f"{method} {path}" for method in methods}
+    return found
+
+
+def find_fields(env):
+    """Return ``model.field`` for every field that the addon adds to a model of another addon."""
+    own_models = find_models(env)
+    return {
+        f"{model}.{name}"
+        for model, cls in env.registry.items()
+        if model not in own_models and not cls._abstract
+        for name, field in cls._fields.items()
+        if field._modules == (MODULE,)
+    }
+
+
+def find_secretive_fields(env):
+    """Return ``model.field`` for every field of the addon's models that sounds like a secret or like an OpenID."""
+    return {f"{model}.{name}" for model in find_models(env) for name in env[model]._fields if SECRETIVE.search(name)}
+
+
+TABLES = {"MODELS": MODELS, "METHODS": METHODS, "ROUTES": ROUTES, "FIELDS": FIELDS, "SECRETS": SECRETS}
+
+
+def find_gaps(env):
+    """Compare the tables of rights.py with what there is.
+
+    :return: by table, the keys of things that have no row, and of rows that have no thing; nothing if all is well.
+    :rtype: dict[str, dict[str, list[str]]]
+    """
+    found = {
+        "MODELS": find_models(env),
+        "METHODS": find_methods(env),
+        "ROUTES": find_routes(env),
+        "FIELDS": find_fields(env),
+        "SECRETS": find_secretive_fields(env),
+    }
+    gaps = {}
+    for table, rows in TABLES.items():
+        pairs = (("no row", found[table] - set(rows)), ("nothing to this row", set(rows) - found[table]))
+        if gap := {name: sorted(keys) for name, keys in pairs if keys}:
+            gaps[table] = gap
+    return gaps
+
+
+# === RECORDS === #
+
+
+class RightsCase(WechatPushCase):
+    """Five users, and twice the same records: ``self.own`` of their company and ``self.foreign`` of another one.
+
+    All users may export, as far as Odoo is concerned: what refuses them are the addon's rights.
+    """
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.roles = {
+            PUBLIC: cls.public,
+            PORTAL: cls.portal,
+            EMPLOYEE: cls.employee,
+            USER: cls.user,
+            MANAGER: cls.manager,
+        }
+        for user in cls.roles.values():
+            user.group_ids += cls.env.ref("base.group_allow_export")
+        cls.foreign_company = cls.env["res.company"].create({"name": "另一家公司"})
+
+    def setUp(self):
+        super().setUp()
+        self.own = self._make_records(self.env.company)
+        self.foreign = self._make_records(self.foreign_company)
+        self.env.flush_all()
+        self.wechat.calls.clear()
+
+    def _make_records(self, company):
+        """Make a record of every model of the addon, and those that the methods of the table are called on.
+
+        :param res.company company: whose records they are.
+        :return: records by name; those that the rows of models are played with by the model's name.
+        :rtype: dict[str, models.Model]
+        """
+        env = self.env(context={**self.env.context, "allowed_company_ids": [company.id]})
+        account = self._create_account(company_id=company.id)
+        merchant, bound_merchant, invited = (
+            self._create_merchant(f"商家 {number}", company_id=company.id).with_env(env) for number in range(3)
+        )
+        # The merchant of each code and batch would get it from the first account of its company.
+        account.sequence = -1
+        self.env.flush_all()
+        code = invited._wechat_get_bind_code().sudo()
+        binding = self._bind(bound_merchant, account=account)
+        batch = env["wechat.bind.batch"]._create_for(merchant)
+        batch.line_ids.write({"state": "failed", "reason": "x"})
+        env["wechat.operation"]._log("bind", binding, {binding.id: "x"})
+        check = env["wechat.account.check"].create({"account_id": account.id})
+        dialog = env["wechat.bind.code.show"].create({"partner_id": invited.id, "code_id": code.id})
+        event = env["wechat.event"].create({"account_id": account.id, "dedupe_key": f"rights {company.id}"})
+        unbind_dialog = env["wechat.unbind"].create({"partner_id": bound_merchant.id})
+        return {
+            "account": account,
+            "batch": batch,
+            "bound_merchant": bound_merchant,
+            "code": code,
+            "dialog": dialog,
+            "event": event,
+            "merchant": merchant,
+            "unbind_dialog": unbind_dialog,
+            "wechat.access.token": env["wechat.access.token"].search([("account_id", "=", account.id)]),
+            # One without a history, which could be deleted.
+            "wechat.account": self._create_account(company_id=company.id, sequence=99),
+            "wechat.account.check": check,
+            "wechat.account.check.line": env["wechat.account.check.line"].create(
+                {"check_id": check.id, "subject": "x", "result": "ok"}
+            ),
+            "wechat.bind.batch": batch,
+            "wechat.bind.batch.line": batch.line_ids,
+            "wechat.bind.code": code,
+            "wechat.bind.code.show": dialog,
+            "wechat.binding": binding,
+            "wechat.event": event,
+            "wechat.operation": env["wechat.operation"].search([("partner_id", "=", bound_merchant.id)], limit=1),
+            "wechat.unbind": unbind_dialog,
+        }
+
+    def _prepare_values(self, model):
+        """Return what a record of a model can be created with, or what can be written on it.
+
+        :rtype: dict
+        """
+        # Whoever may write nothing is refused whatever he writes; every stored model has a company.
+        return {
+            "wechat.account": {"name": "x", "app_id": "wx-rights", "account_kind": "service"},
+            "wechat.account.check": {"account_id": self.own["account"].id},
+            "wechat.account.check.line": {
+                "check_id": self.own["wechat.account.check"].id,
+                "subject": "x",
+                "result": "ok",
+            },
+            "wechat.bind.code.show": {"partner_id": self.own["merchant"].id},
+            "wechat.unbind": {"partner_id": self.own["bound_merchant"].id},
+        }.get(model, {"company_id": self.env.company.id})
+
+    def _prepare_import(self, model):
+        """Return the same as the columns and the one row of an import.
+
+        :rtype: tuple[list[str], list[str]]
+        """
+        values = self._prepare_values(model)
+        columns = [f"{name}/.id" if self.env[model]._fields[name].relational else name for name in values]
+        return columns, [str(value) for value in values.values()]
+
+    def _prepare_request(self, route, is_foreign=False):
+        """Return a request that calls a route with the key or record that opens it.
+
+        :param str route: a key of ``ROUTES``.
+        :param bool is_foreign: with one that doesn't: an unknown secret, another account's key, another company's
+            record.
+        :return: what ``url_open`` takes.
+        :rtype: dict
+        """
+        method, path = route.split(" ")
+        records = self.foreign if is_foreign else self.own
+        values = {
+            "<string:share_token>": "unknown" if is_foreign else records["code"].share_token,
+            "<string:webhook_key>": records["account"].webhook_key,
+        }
+        for placeholder, value in values.items():
+            path = path.replace(placeholder, value)
+        call = {"url": path, "method": method, "allow_redirects": False}
+        if "<string:webhook_key>" in route:
+            # Signed by the own account, whosever key the address has.
+            account = self.own["account"]
+            push = Push(account, self._event_fields("VIEW", self._make_openid(), account=account))
+            call["params"] = {**push.query, "echostr": "12345"} if method == "GET" else push.query
+            call |= {"headers": push.headers, "data": push.body.encode()} if method == "POST" else {}
+        return call

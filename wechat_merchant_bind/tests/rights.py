@@ -1,0 +1,156 @@
+"""Who may do what: the one table of all rights, which test_rights.py plays as the user of each cell.
+
+What is not in the table fails the test, and so does a row of something that is gone. To add a model, a method, a route
+or a field: add its row here, and in ``common_rights.py`` the record or address that the cell is played with.
+"""
+
+from typing import NamedTuple
+
+PUBLIC, PORTAL, EMPLOYEE, USER, MANAGER = ROLES = ("public", "portal", "employee", "user", "manager")
+
+NOBODY = frozenset()
+MANAGERS = frozenset({MANAGER})
+USERS = frozenset({USER, MANAGER})
+EMPLOYEES = frozenset({EMPLOYEE, USER, MANAGER})
+LOGGED_IN = frozenset({PORTAL, EMPLOYEE, USER, MANAGER})
+EVERYBODY = frozenset(ROLES)
+
+# === MODELS === #
+
+
+class Model(NamedTuple):
+    """Who may do what with the records of a model. Everybody else is refused by an AccessError."""
+
+    # Also searches and exports.
+    read: frozenset = NOBODY
+    # Also imports.
+    create: frozenset = NOBODY
+    write: frozenset = NOBODY
+    unlink: frozenset = NOBODY
+
+
+# Bindings, codes, batches, events and the log are written by methods only, which check the right and then write as the
+# superuser. Dialogs are written by those who may do what the dialog does.
+MODELS = {
+    "wechat.account": Model(read=USERS, create=MANAGERS, write=MANAGERS, unlink=MANAGERS),
+    "wechat.access.token": Model(),
+    "wechat.bind.code": Model(read=USERS),
+    "wechat.binding": Model(read=USERS),
+    "wechat.bind.batch": Model(read=USERS),
+    "wechat.bind.batch.line": Model(read=USERS),
+    "wechat.event": Model(read=MANAGERS),
+    "wechat.operation": Model(read=MANAGERS),
+    "wechat.bind.code.show": Model(read=USERS, create=USERS, write=USERS),
+    "wechat.account.check": Model(read=MANAGERS, create=MANAGERS, write=MANAGERS),
+    "wechat.account.check.line": Model(read=MANAGERS, create=MANAGERS, write=MANAGERS),
+    "wechat.unbind": Model(read=MANAGERS, create=MANAGERS, write=MANAGERS),
+}
+
+# === METHODS === #
+
+
+class Method(NamedTuple):
+    """Who may call a method by RPC. Everybody else is refused by an AccessError."""
+
+    allowed: frozenset
+    # The record of common_rights.py that it is called on; without one it is a method of the model.
+    on: str | None = None
+    args: tuple = ()
+    # Who gets through with the other company's record of that name.
+    foreign: frozenset = NOBODY
+
+
+FORGERY = {"is_wechat_bound": True, "wechat_openid": "oForged", "wechat_state": "bound"}
+
+# Every public method that the addon defines, on its own models and on Odoo's.
+METHODS = {
+    "res.partner.create": Method(NOBODY, args=([{"name": "x", **FORGERY}],)),
+    "res.partner.write": Method(NOBODY, on="merchant", args=(FORGERY,)),
+    "res.partner.action_wechat_bind_code": Method(USERS, on="merchant"),
+    "res.partner.action_wechat_unbind": Method(MANAGERS, on="bound_merchant", args=("reason",)),
+    # Only opens a dialog, and tells nothing: whoever may not unbind may not create that dialog's record.
+    "res.partner.action_wechat_unbind_dialog": Method(EVERYBODY, on="bound_merchant", foreign=EVERYBODY),
+    "wechat.account.action_generate_secrets": Method(MANAGERS, on="account"),
+    "wechat.account.action_test_connection": Method(MANAGERS, on="account"),
+    # Returns what they may read anyway, without the secrets.
+    "wechat.account.copy_data": Method(USERS, on="account"),
+    "wechat.bind.batch.action_retry_failed": Method(USERS, on="batch"),
+    "wechat.bind.code.show.action_download": Method(USERS, on="dialog"),
+    "wechat.bind.code.show.action_regenerate": Method(USERS, on="dialog"),
+    "wechat.event.action_retry": Method(MANAGERS, on="event"),
+    "wechat.unbind.action_unbind": Method(MANAGERS, on="unbind_dialog"),
+}
+
+# === ROUTES === #
+
+OK, TO_LOGIN, BAD_REQUEST, FORBIDDEN, NOT_FOUND = 200, 303, 400, 403, 404
+
+
+class Route(NamedTuple):
+    """What a request is answered with: with the key or record that grants the access, and with a foreign one."""
+
+    allowed: frozenset
+    refused: int = NOT_FOUND
+    foreign: int = NOT_FOUND
+
+
+# Every route of the addon. What a secret in the address opens is open to all who have it, logged in or not.
+ROUTES = {
+    "GET /wechat/bind/<string:share_token>": Route(EVERYBODY),
+    "GET /wechat/bind/<string:share_token>/code.png": Route(EVERYBODY),
+    # Says "unknown", which is what the page shows.
+    "GET /wechat/bind/<string:share_token>/state": Route(EVERYBODY, foreign=OK),
+    # A push needs a signature besides the key.
+    "GET /wechat/merchant/<string:webhook_key>": Route(EVERYBODY, foreign=FORBIDDEN),
+    "POST /wechat/merchant/<string:webhook_key>": Route(EVERYBODY, foreign=FORBIDDEN),
+}
+
+# Odoo's own routes to what the addon keeps. They hide what they refuse.
+DOWNLOADS = {
+    "/web/content/wechat.bind.code/{code}/qr_image": Route(USERS),
+    "/web/content/wechat.bind.code.show/{dialog}/qr_image": Route(USERS),
+}
+
+# === FIELDS === #
+
+# Every field that the addon adds to a model of Odoo, and who may read it, search by it and sort by it.
+FIELDS = {
+    "res.partner.wechat_binding_ids": USERS,
+    "res.partner.wechat_bind_code_ids": USERS,
+    "res.partner.wechat_openid": MANAGERS,
+    "res.partner.wechat_openid_masked": USERS,
+    "res.partner.is_wechat_bound": EMPLOYEES,
+    "res.partner.wechat_state": EMPLOYEES,
+}
+
+# Every field of the addon's models whose name sounds like a secret or like an OpenID, and who may read it. Whoever
+# makes a code gets to know what is in it; a masked OpenID shows its two ends.
+SECRETS = {
+    "wechat.access.token.token": NOBODY,
+    "wechat.account.app_secret": MANAGERS,
+    "wechat.account.encoding_aes_key": MANAGERS,
+    "wechat.account.previous_encoding_aes_key": MANAGERS,
+    "wechat.account.webhook_key": MANAGERS,
+    "wechat.account.webhook_token": MANAGERS,
+    "wechat.account.webhook_url": MANAGERS,
+    "wechat.bind.batch.line.share_url": USERS,
+    "wechat.bind.code.qr_content": USERS,
+    "wechat.bind.code.qr_image": USERS,
+    "wechat.bind.code.scene_str": USERS,
+    "wechat.bind.code.share_token": USERS,
+    "wechat.bind.code.share_url": USERS,
+    "wechat.bind.code.ticket": USERS,
+    "wechat.bind.code.show.openid_masked": USERS,
+    "wechat.bind.code.show.qr_image": USERS,
+    "wechat.bind.code.show.share_url": USERS,
+    "wechat.binding.openid": MANAGERS,
+    "wechat.binding.openid_masked": USERS,
+    "wechat.event.dedupe_key": MANAGERS,
+    "wechat.event.event_key": MANAGERS,
+    "wechat.event.openid": MANAGERS,
+    "wechat.event.openid_masked": MANAGERS,
+    "wechat.event.payload": MANAGERS,
+    "wechat.event.signature": MANAGERS,
+    "wechat.operation.openid_masked": MANAGERS,
+    "wechat.unbind.openid_masked": MANAGERS,
+}

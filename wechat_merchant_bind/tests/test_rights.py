@@ -1,0 +1,236 @@
+"""Plays the table of rights.py: every model, method, route and field of the addon, as each of five users.
+
+What there is comes from the registry and from the routing map, so that nothing new stays without a row. Each cell makes
+its call as the user of the cell, through the very function that answers RPC or through the web server, and is undone.
+"""
+
+from contextlib import contextmanager
+from unittest.mock import patch
+
+from odoo import fields, http
+from odoo.exceptions import AccessError
+from odoo.service.model import call_kw
+from odoo.tools import mute_logger
+
+from ..controllers.share import WechatShare
+from ..models.wechat_binding import WechatBinding
+from .common import WechatCase
+from .common_rights import MODULE, TABLES, RightsCase, find_gaps, find_methods
+from .rights import DOWNLOADS, FIELDS, METHODS, MODELS, NOBODY, OK, PUBLIC, ROLES, ROUTES, SECRETS
+
+
+class RightsTableCase(RightsCase):
+    @contextmanager
+    def _undone(self):
+        """Take back whatever a cell has done, so that the next one finds what this one found."""
+        savepoint = self.env.cr.savepoint()
+        try:
+            with mute_logger("odoo.models", "odoo.addons.base.models.ir_model", "odoo.addons.base.models.ir_rule"):
+                yield
+        finally:
+            savepoint.close(rollback=True)
+            self.env.invalidate_all(flush=False)
+            self.wechat.calls.clear()
+
+    def _is_allowed(self, role, model, method, *args):
+        """Call a method as RPC does.
+
+        :return: whether the user gets through. A refusal makes no call to WeChat.
+        :rtype: bool
+        """
+        with self._undone():
+            try:
+                result = call_kw(self.env(user=self.roles[role])[model], method, args, {"context": {"lang": "en_US"}})
+                self.env.flush_all()
+            except AccessError:
+                self.assertFalse(self.wechat.calls, "WeChat was called on behalf of somebody without the right")
+                return False
+        if method == "load" and not result["ids"]:
+            # An import catches what its rows raise.
+            self.assertIn("not allowed to", result["messages"][0]["message"])
+            return False
+        return True
+
+    def _assertAllowed(self, expected, model, method, *args):
+        """Check who gets through with a call."""
+        allowed = {role for role in ROLES if self._is_allowed(role, model, method, *args)}
+        self.assertEqual(allowed, set(expected), f"Who gets through with {model}.{method}{args}")
+
+
+class TestCompleteness(WechatCase):
+    maxDiff = None
+
+    def _assertGap(self, table, kind, *keys):
+        """Check that a thing without a row, or a row without a thing, is reported."""
+        self.assertLessEqual(set(keys), set(find_gaps(self.env).get(table, {}).get(kind, [])))
+
+    def test_everything_has_its_row_and_every_row_its_thing(self):
+        self.assertEqual(find_gaps(self.env), {}, "Say in tests/rights.py who may do this")
+
+    def test_a_method_without_a_row_is_found(self):
+        def method(self):
+            return True
+
+        with patch.multiple(WechatBinding, create=True, stray=method, _stray=method):
+            self._assertGap("METHODS", "no row", "wechat.binding.stray")
+            # Its name keeps it from RPC.
+            self.assertNotIn("wechat.binding._stray", find_methods(self.env))
+
+    def test_a_route_without_a_row_is_found(self):
+        @http.route("/wechat/stray/<int:stray_id>", type="http", auth="public", methods=["GET", "POST"])
+        def stray(self, stray_id):
+            return "stray"
+
+        with patch.object(WechatShare, "stray", stray, create=True):
+            for method in ("GET", "POST"):
+                self._assertGap("ROUTES", "no row", f"{method} /wechat/stray/<int:stray_id>")
+
+    def test_a_model_without_a_row_is_found(self):
+        with patch.dict(self.env.registry.models, {"stray.model": self.env.registry["wechat.access.token"]}):
+            self._assertGap("MODELS", "no row", "stray.model")
+
+    def test_a_field_without_a_row_is_found(self):
+        stray = fields.Char()
+        stray._modules = (MODULE,)
+        for model, name, table in (
+            ("res.partner", "stray_field", "FIELDS"),
+            ("wechat.account", "stray_secret", "SECRETS"),
+        ):
+            with self.subTest(model=model), patch.dict(self.env.registry[model]._fields__, {name: stray}):
+                self._assertGap(table, "no row", f"{model}.{name}")
+
+    def test_a_row_without_a_thing_is_found(self):
+        for table, rows in TABLES.items():
+            with self.subTest(table=table), patch.dict(rows, {"wechat.gone": next(iter(rows.values()))}):
+                self._assertGap(table, "nothing to this row", "wechat.gone")
+
+
+class TestModels(RightsTableCase):
+    def test_read(self):
+        for model, row in MODELS.items():
+            ids = self.own[model].ids
+            with self.subTest(model=model):
+                self._assertAllowed(row.read, model, "read", ids, ["display_name"])
+                self._assertAllowed(row.read, model, "search", [])
+                self._assertAllowed(row.read, model, "web_search_read", [("id", "in", ids)], {"display_name": {}})
+                self._assertAllowed(row.read, model, "formatted_read_group", [], [], ["__count"])
+                self._assertAllowed(row.read, model, "export_data", ids, ["display_name"])
+
+    def test_create(self):
+        for model, row in MODELS.items():
+            columns, cells = self._prepare_import(model)
+            with self.subTest(model=model):
+                self._assertAllowed(row.create, model, "create", [self._prepare_values(model)])
+                self._assertAllowed(row.create, model, "load", columns, [cells])
+
+    def test_write(self):
+        for model, row in MODELS.items():
+            record_id = self.own[model].id
+            columns, cells = self._prepare_import(model)
+            with self.subTest(model=model):
+                self._assertAllowed(row.write, model, "write", [record_id], self._prepare_values(model))
+                self._assertAllowed(row.write, model, "load", [".id", *columns], [[str(record_id), *cells]])
+
+    def test_unlink(self):
+        for model, row in MODELS.items():
+            with self.subTest(model=model):
+                self._assertAllowed(row.unlink, model, "unlink", self.own[model].ids)
+
+    def test_records_of_another_company(self):
+        for model in MODELS:
+            if self.env[model]._transient:
+                # What a dialog shows is the user's own to read or not; see TestFields.
+                continue
+            ids = self.foreign[model].ids
+            with self.subTest(model=model):
+                self._assertAllowed(NOBODY, model, "read", ids, ["display_name"])
+                self._assertAllowed(NOBODY, model, "write", ids, self._prepare_values(model))
+                self._assertAllowed(NOBODY, model, "unlink", ids)
+                for user in self.roles.values():
+                    records = self.env[model].with_user(user)
+                    self.assertFalse(records.has_access("read") and records.search([("id", "in", ids)]))
+
+
+class TestMethods(RightsTableCase):
+    def _get_call(self, name, records):
+        """Return the arguments of :meth:`_assertAllowed` for a row."""
+        row = METHODS[name]
+        model, method = name.rsplit(".", 1)
+        return model, method, *([records[row.on].ids] if row.on else []), *row.args
+
+    def test_own_company(self):
+        for name, row in METHODS.items():
+            with self.subTest(method=name):
+                self._assertAllowed(row.allowed, *self._get_call(name, self.own))
+
+    def test_another_company(self):
+        for name, row in METHODS.items():
+            with self.subTest(method=name):
+                self._assertAllowed(row.foreign, *self._get_call(name, self.foreign))
+
+
+class TestRoutes(RightsTableCase):
+    def _log_in(self, role):
+        login = None if role == PUBLIC else self.roles[role].login
+        self.authenticate(login, login)
+
+    def _get_status(self, request):
+        with self._undone(), mute_logger("odoo.http"):
+            return self.url_open(**request).status_code
+
+    def test_routes(self):
+        for role in ROLES:
+            self._log_in(role)
+            for route, row in ROUTES.items():
+                with self.subTest(route=route, role=role):
+                    expected = OK if role in row.allowed else row.refused
+                    self.assertEqual(self._get_status(self._prepare_request(route)), expected)
+                    self.assertEqual(self._get_status(self._prepare_request(route, is_foreign=True)), row.foreign)
+
+    def test_downloads(self):
+        for role in ROLES:
+            self._log_in(role)
+            for path, row in DOWNLOADS.items():
+                with self.subTest(path=path, role=role):
+                    for records, allowed, refused in (
+                        (self.own, row.allowed, row.refused),
+                        (self.foreign, NOBODY, row.foreign),
+                    ):
+                        url = path.format(**{name: record.id for name, record in records.items()})
+                        expected = OK if role in allowed else refused
+                        self.assertEqual(self._get_status({"url": url}), expected)
+
+
+class TestFields(RightsTableCase):
+    def test_what_is_added_to_odoos_models(self):
+        for key, expected in FIELDS.items():
+            model, name = key.rsplit(".", 1)
+            field = self.env[model]._fields[name]
+            for role, user in self.roles.items():
+                own = user.partner_id if model == "res.partner" else self.own[model]
+                calls = [("read", own.ids, [name])]
+                if field.store:
+                    calls.append(("search_count", [(name, "!=", False)]))
+                if field.store and field.column_type:
+                    calls.append(("formatted_read_group", [], [name], ["__count"]))
+                    calls.append(("search_read", [], ["id"], 0, 1, name))
+                with self.subTest(field=key, role=role):
+                    self.assertEqual(name in self.env[model].with_user(user).fields_get(), role in expected)
+                    for call in calls:
+                        self.assertEqual(self._is_allowed(role, model, *call), role in expected, call)
+
+    def test_secrets(self):
+        for key, expected in SECRETS.items():
+            model, name = key.rsplit(".", 1)
+            with self.subTest(field=key):
+                self._assertAllowed(expected, model, "read", self.own[model].ids, [name])
+
+    def test_secrets_of_another_company(self):
+        for key in SECRETS:
+            model, name = key.rsplit(".", 1)
+            for role, user in self.roles.items():
+                with self.subTest(field=key, role=role), self._undone():
+                    try:
+                        self.assertFalse(self.foreign[model].with_user(user).read([name])[0][name])
+                    except AccessError:
+                        continue
