@@ -2,6 +2,7 @@ from . import res_partner
 from . import wechat_access_token
 from . import wechat_account
 from . import wechat_bind_batch
+from . import wechat_bind_batch_drain
 from . import wechat_bind_batch_line
 from . import wechat_bind_code
 from . import wechat_binding

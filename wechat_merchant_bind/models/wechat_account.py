@@ -390,18 +390,28 @@ class WechatAccount(models.Model):
         :return: what the method returns.
         :raise WechatError: if WeChat refuses or cannot be reached.
         """
+        client, token = self._get_access()
+        try:
+            return getattr(client, method)(token, *args, **kwargs)
+        except WechatTokenStale:
+            client, token = self._get_access(refused=token)
+            return getattr(client, method)(token, *args, **kwargs)
+
+    def _get_access(self, refused=None):
+        """Return what a call to WeChat needs. Threads may use it; they must never touch the environment.
+
+        :param str refused: the access token that WeChat has just refused; replaced only if it is still the stored one.
+        :return: the client and an access token that is good for the next two minutes at least.
+        :rtype: tuple[WechatClient, str]
+        :raise WechatError: if the token cannot be had.
+        """
         self.ensure_one()
         # sudo: wechat.account - only managers read the secret, but whoever may generate codes makes calls with it
         account_sudo = self.sudo()
         client = account_sudo._get_client()
         # sudo: wechat.access.token - nobody has access to tokens; this one never leaves the call
-        tokens_sudo = self.env["wechat.access.token"].sudo()
-        token = tokens_sudo._get_valid(account_sudo, client)
-        try:
-            return getattr(client, method)(token, *args, **kwargs)
-        except WechatTokenStale:
-            token = tokens_sudo._get_valid(account_sudo, client, refused=token)
-            return getattr(client, method)(token, *args, **kwargs)
+        token = self.env["wechat.access.token"].sudo()._get_valid(account_sudo, client, refused=refused)
+        return client, token
 
     def _get_error_message(self, error):
         """Say in the user's words what an error of WeChat means and what to do about it.

@@ -1,12 +1,11 @@
 from odoo import Command, api, fields, models
 from odoo.exceptions import UserError
 
-# Lines that one run of the cron takes before it reports its progress; each costs a call to WeChat.
-DRAIN_BATCH = 50
+from ..tools import file_names
 
 
 class WechatBindBatch(models.Model):
-    """Generates the binding codes of many merchants in the background."""
+    """Generates the binding codes of many merchants in the background; how is told in ``wechat_bind_batch_drain``."""
 
     _name = "wechat.bind.batch"
     _description = "Bulk Generation of WeChat Binding Codes"
@@ -20,13 +19,27 @@ class WechatBindBatch(models.Model):
     user_id = fields.Many2one(
         "res.users", "Started by", required=True, readonly=True, default=lambda self: self.env.user
     )
+    is_automated = fields.Boolean(
+        "Automated", readonly=True, help="Started by an automation: the rights of who caused it are not asked for."
+    )
+    send_email = fields.Boolean("Send by Email", readonly=True, help="Each merchant is sent its code by email.")
     line_ids = fields.One2many("wechat.bind.batch.line", "batch_id", readonly=True)
+    state = fields.Selection(
+        [("running", "In progress"), ("paused", "Paused"), ("done", "Completed"), ("canceled", "Cancelled")],
+        "Status",
+        compute="_compute_counts",
+    )
     total_count = fields.Integer("Merchants", compute="_compute_counts")
     done_count = fields.Integer("Generated", compute="_compute_counts")
     skipped_count = fields.Integer("Skipped", compute="_compute_counts")
     failed_count = fields.Integer("Failed", compute="_compute_counts")
+    canceled_count = fields.Integer("Cancelled", compute="_compute_counts")
     pending_count = fields.Integer("Waiting", compute="_compute_counts")
+    processed_count = fields.Integer("Processed", compute="_compute_counts")
     progress = fields.Float(compute="_compute_counts")
+    resumes_at = fields.Datetime("Continues on", compute="_compute_counts")
+    pause_reason = fields.Text(compute="_compute_pause_reason")
+    has_open_codes = fields.Boolean(compute="_compute_has_open_codes")
 
     # === COMPUTE METHODS === #
 
@@ -35,20 +48,61 @@ class WechatBindBatch(models.Model):
         for batch in self:
             batch.name = self.env._("Binding codes for %s merchants", batch.total_count)
 
-    @api.depends("line_ids.state")
+    @api.depends("line_ids.state", "line_ids.next_attempt_at")
     def _compute_counts(self):
-        counts = {}
-        for batch, state, count in self.env["wechat.bind.batch.line"]._read_group(
-            [("batch_id", "in", self.ids)], ["batch_id", "state"], ["__count"]
+        now = fields.Datetime.now()
+        counts, resumes_at = {}, {}
+        for batch, state, count, first_attempt_at in self.env["wechat.bind.batch.line"]._read_group(
+            [("batch_id", "in", self.ids)], ["batch_id", "state"], ["__count", "next_attempt_at:min"]
         ):
             counts[batch.id, state] = count
+            if state == "pending":
+                resumes_at[batch.id] = first_attempt_at
+        waiting_now = {
+            batch
+            for (batch,) in self.env["wechat.bind.batch.line"]._read_group(
+                [("batch_id", "in", self.ids), *self._get_due_domain(now)], ["batch_id"]
+            )
+        }
         for batch in self:
             batch.done_count = counts.get((batch.id, "done"), 0)
             batch.skipped_count = counts.get((batch.id, "skipped"), 0)
             batch.failed_count = counts.get((batch.id, "failed"), 0)
+            batch.canceled_count = counts.get((batch.id, "canceled"), 0)
             batch.pending_count = counts.get((batch.id, "pending"), 0)
-            batch.total_count = batch.done_count + batch.skipped_count + batch.failed_count + batch.pending_count
+            batch.processed_count = batch.done_count + batch.skipped_count + batch.failed_count
+            batch.total_count = batch.processed_count + batch.canceled_count + batch.pending_count
             batch.progress = 100 * (1 - batch.pending_count / batch.total_count) if batch.total_count else 0
+            batch.resumes_at = False
+            if batch in waiting_now:
+                batch.state = "running"
+            elif batch.pending_count:
+                batch.state = "paused"
+                batch.resumes_at = resumes_at[batch.id]
+            else:
+                batch.state = "canceled" if batch.canceled_count else "done"
+
+    @api.depends("line_ids.reason")
+    def _compute_pause_reason(self):
+        reasons = dict(
+            self.env["wechat.bind.batch.line"]._read_group(
+                [("batch_id", "in", self.ids), ("state", "=", "pending"), ("reason", "!=", False)],
+                ["batch_id", "reason"],
+            )
+        )
+        for batch in self:
+            batch.pause_reason = reasons.get(batch)
+
+    @api.depends("line_ids.code_id.state")
+    def _compute_has_open_codes(self):
+        with_codes = {
+            batch
+            for (batch,) in self.env["wechat.bind.batch.line"]._read_group(
+                [("batch_id", "in", self.ids), ("code_id.state", "=", "active")], ["batch_id"]
+            )
+        }
+        for batch in self:
+            batch.has_open_codes = batch in with_codes
 
     # === ACTION METHODS === #
 
@@ -61,39 +115,158 @@ class WechatBindBatch(models.Model):
         self.line_ids.partner_id._wechat_check_may_generate()
         # sudo: wechat.bind.batch.line - users never write lines; the right to generate was just checked
         self.line_ids.sudo().filtered(lambda line: line.state == "failed").write(
-            {"state": "pending", "reason": False, "attempts": 0, "next_attempt_at": False}
+            {"state": "pending", "reason": False, "summary": False, "attempts": 0, "next_attempt_at": False}
         )
+        self._notify_changed()
         self._trigger_drain()
+
+    def action_cancel(self):
+        """Generate no more codes: the waiting lines are cancelled, the codes that exist stay valid.
+
+        :raise AccessError: if the user may not generate codes.
+        """
+        self.check_access("read")
+        self._check_user()
+        # sudo: wechat.bind.batch.line - users never write lines; the right to generate was just checked
+        self.line_ids.sudo().search([("batch_id", "in", self.ids), ("state", "=", "pending")]).write(
+            {"state": "canceled", "reason": False, "summary": False, "next_attempt_at": False}
+        )
+        self._notify_changed()
+
+    def action_download_pictures(self):
+        """Download the pictures of the open codes, each named after its merchant.
+
+        :rtype: dict
+        :raise UserError: if there is none.
+        """
+        return self._get_download_action("pictures.zip")
+
+    def action_download_list(self):
+        """Download the list of the merchants with the links to their codes.
+
+        :rtype: dict
+        """
+        return self._get_download_action("merchants.xlsx")
+
+    def action_print(self):
+        """Print the open codes, several a page.
+
+        :rtype: dict
+        :raise UserError: if there is none.
+        """
+        self.ensure_one()
+        self._get_open_lines()
+        return self.env.ref("wechat_merchant_bind.wechat_bind_batch_report").report_action(self)
 
     # === BUSINESS METHODS === #
 
     @api.model
-    def _create_for(self, partners):
+    def _create_for(self, partners, **values):
         """Start the generation for several merchants.
 
         :param res.partner partners: any number; those who are disabled or bound when their turn comes are skipped.
+        :param values: of the batch.
         :rtype: wechat.bind.batch
         :raise UserError: if there is no partner at all, or no account for one.
         """
         if not partners:
             raise UserError(self.env._("Select the merchants to generate binding codes for."))
-        # sudo: wechat.bind.batch - users follow their batches and never write them; the caller has checked the right
         accounts = {}
         for partner in partners:
             if partner.company_id not in accounts:
                 accounts[partner.company_id] = self.env["wechat.account"]._get_for_partner(partner)
         lines = [
-            Command.create({"partner_id": partner.id, "account_id": accounts[partner.company_id].id})
-            for partner in partners
+            Command.create(self._prepare_line_values(partner, accounts[partner.company_id])) for partner in partners
         ]
-        batch_sudo = self.sudo().create({"line_ids": lines})
+        # sudo: wechat.bind.batch - users follow their batches and never write them; the caller has checked the right
+        batch_sudo = self.sudo().create({"line_ids": lines, **values})
         self._trigger_drain()
         return batch_sudo.sudo(False)
+
+    @api.model
+    def _prepare_line_values(self, partner, account):
+        return {
+            "partner_id": partner.id,
+            "account_id": account.id,
+            # Committed before WeChat is called, so that a call which has to be repeated asks for the same scene.
+            "scene_str": self.env["wechat.bind.code"]._draw_scene(),
+        }
+
+    @api.model
+    def _get_due_domain(self, now):
+        """Return the domain of the lines that may be generated at a moment."""
+        return [("state", "=", "pending"), "|", ("next_attempt_at", "=", False), ("next_attempt_at", "<=", now)]
 
     @api.model
     def _trigger_drain(self, at=None):
         # sudo: ir.cron - a user who may generate codes may have the job run that generates them
         self.env.ref("wechat_merchant_bind.ir_cron_drain_bind_batches").sudo()._trigger(at)
+
+    def _notify_changed(self):
+        """Tell the open forms of these batches to read again, each with its own user's rights."""
+        group = self.env.ref("wechat_merchant_bind.group_user")
+        for batch in self:
+            group._bus_send("wechat_merchant_bind/batch", {"id": batch.id})
+
+    def _get_starter_env(self):
+        """Return the environment of the user who started this batch, with all the companies that it may concern.
+
+        :rtype: odoo.api.Environment
+        """
+        user = self.user_id
+        companies = self.company_id | user.company_ids
+        lang = self.env["wechat.account"]._get_lang(user.lang)
+        # sudo: an automation stands for the administrator who set it up, see _wechat_generate_and_email_bind_codes
+        batch = self.with_user(user).with_context(allowed_company_ids=companies.ids, lang=lang)
+        return batch.sudo(self.is_automated).env
+
+    def _check_user(self):
+        """Raise AccessError unless the user may generate codes."""
+        self.env["res.partner"]._wechat_check_may_generate()
+
+    def _get_open_lines(self):
+        """Return the lines whose codes can still be scanned, of the merchants that the user may see.
+
+        :rtype: wechat.bind.batch.line
+        :raise AccessError: if the user may not generate codes or not see the batch.
+        :raise UserError: if there is none.
+        """
+        self._check_user()
+        self.check_access("read")
+        lines = self.line_ids._filter_visible().filtered(lambda line: line.code_id and line.code_id._is_open())
+        if not lines:
+            raise UserError(
+                self.env._(
+                    "None of these merchants has a code that can be scanned: they were used, have expired or were "
+                    "revoked. Generate the codes again."
+                )
+            )
+        return lines
+
+    def _get_file_names(self, lines):
+        """Return a file name for each line, without extension: the merchant's name, numbered if it comes again.
+
+        :rtype: list[str]
+        """
+        return file_names.number_duplicates(
+            [
+                file_names.safe_name(line.partner_id.display_name, self.env._("Merchant %s", line.partner_id.id))
+                for line in lines
+            ]
+        )
+
+    def _get_file_title(self):
+        """Return the name of the files about this batch, without extension."""
+        self.ensure_one()
+        started = fields.Datetime.context_timestamp(self, self.create_date)
+        return self.env._("WeChat binding codes %s", f"{started:%Y-%m-%d %H%M}")
+
+    def _get_download_action(self, file):
+        self.ensure_one()
+        self._check_user()
+        if file == "pictures.zip":
+            self._get_open_lines()
+        return {"type": "ir.actions.act_url", "url": f"/wechat/batch/{self.id}/{file}", "target": "download"}
 
     def _get_action(self):
         """Return the act_window that shows the progress of this batch.
@@ -109,18 +282,3 @@ class WechatBindBatch(models.Model):
             "view_mode": "form",
             "views": [(False, "form")],
         }
-
-    @api.model
-    def _cron_drain(self):
-        """Generate the codes of the waiting lines, oldest first, except those of accounts that are to be left alone."""
-        now = fields.Datetime.now()
-        due = [("state", "=", "pending"), "|", ("next_attempt_at", "=", False), ("next_attempt_at", "<=", now)]
-        lines = self.env["wechat.bind.batch.line"].search(due, order="id", limit=DRAIN_BATCH)
-        remaining = self.env["wechat.bind.batch.line"].search_count(due)
-        for line in lines:
-            # A line before it may have failed, or paused, for the whole account.
-            if line.state == "pending" and not (line.next_attempt_at and line.next_attempt_at > now):
-                line._generate()
-            remaining -= 1
-            if not self.env["ir.cron"]._commit_progress(1, remaining=remaining):
-                break

@@ -3,10 +3,12 @@ from datetime import timedelta
 
 from psycopg2 import OperationalError
 
-from odoo import fields, models
+from odoo import api, fields, models
 from odoo.exceptions import ConcurrencyError, UserError
+from odoo.tools import SQL
 
-from ..tools.wechat_errors import WechatAccountError, WechatAmbiguous, WechatPaused, WechatRetry
+from ..tools.call_pool import Call
+from ..tools.wechat_errors import WechatAccountError, WechatAmbiguous, WechatError, WechatPaused, WechatRetry
 
 _logger = logging.getLogger(__name__)
 
@@ -26,80 +28,325 @@ class WechatBindBatchLine(models.Model):
     _order = "batch_id desc, id"
     _rec_name = "partner_id"
 
+    # === FIELDS === #
+
     batch_id = fields.Many2one("wechat.bind.batch", required=True, readonly=True, ondelete="cascade", index=True)
     company_id = fields.Many2one(related="batch_id.company_id", store=True)
     partner_id = fields.Many2one(
         "res.partner", "Merchant", required=True, readonly=True, ondelete="cascade", index=True
     )
-    account_id = fields.Many2one("wechat.account", required=True, readonly=True, ondelete="cascade", index=True)
+    # Empty if there was none when an automation asked for the code.
+    account_id = fields.Many2one("wechat.account", readonly=True, ondelete="cascade", index=True)
+    scene_str = fields.Char("Scene", readonly=True, copy=False, exportable=False)
     code_id = fields.Many2one("wechat.bind.code", readonly=True, ondelete="set null", index="btree_not_null")
     share_url = fields.Char(related="code_id.share_url", related_sudo=False)
+    code_state = fields.Selection(related="code_id.state", related_sudo=False, string="Code")
+    expires_at = fields.Datetime(related="code_id.expires_at", related_sudo=False)
     state = fields.Selection(
-        [("pending", "Waiting"), ("done", "Generated"), ("skipped", "Skipped"), ("failed", "Failed")],
+        [
+            ("pending", "Waiting"),
+            ("done", "Generated"),
+            ("skipped", "Skipped"),
+            ("failed", "Failed"),
+            ("canceled", "Cancelled"),
+        ],
+        "Status",
         required=True,
         readonly=True,
         default="pending",
     )
+    summary = fields.Char("Reason in Short", readonly=True)
     reason = fields.Text(readonly=True)
     attempts = fields.Integer(readonly=True)
     next_attempt_at = fields.Datetime("Next Attempt on", readonly=True)
 
+    # === INDEXES === #
+
     _pending_idx = models.Index("(id) WHERE state = 'pending'")
 
-    # === BUSINESS METHODS === #
+    # === BUSINESS METHODS - STEPS OF THE DRAIN === #
 
-    def _generate(self):
-        """Generate the code of one waiting line, on behalf of the user who started the batch."""
-        self.ensure_one()
-        batch = self.batch_id
-        companies = batch.company_id | batch.user_id.company_ids
-        partner = self.partner_id.with_user(batch.user_id).with_context(
-            allowed_company_ids=companies.ids, lang=self.env["wechat.account"]._get_lang(batch.user_id.lang)
-        )
-        env = partner.env
-        # sudo: res.partner - whether it is bound is decided as in _wechat_get_bind_code
-        if partner.sudo().is_wechat_bound:
-            self.write({"state": "skipped", "reason": env._("The merchant is already bound.")})
-        elif not partner.active:
-            self.write({"state": "skipped", "reason": env._("The merchant is disabled.")})
-        else:
-            try:
-                with self.env.cr.savepoint():
-                    partner._wechat_check_may_generate()
-                    code = partner._wechat_get_bind_code()
-            except UserError as error:
-                self._generate_failed(error)
-            except (OperationalError, ConcurrencyError):
-                # Nothing is wrong with this merchant: the cron's next run tries again.
-                raise
-            except Exception as error:
-                # An automation of another addon must not keep the other merchants waiting.
-                _logger.exception("No WeChat binding code for partner %s", partner.id)
-                self.write({"state": "failed", "reason": f"{type(error).__name__}: {error}"})
-            else:
-                self.write({"state": "done", "code_id": code.id, "reason": False})
+    @api.model
+    def _count_due(self):
+        """Return how many lines may be generated now."""
+        self.env.flush_all()
+        query = "SELECT count(*) FROM wechat_bind_batch_line line WHERE line.state = 'pending' AND %s"
+        self.env.cr.execute(SQL(query, self._get_due_condition()))
+        return self.env.cr.fetchone()[0]
 
-    def _generate_failed(self, error):
-        """Keep why there is no code, for all the lines that it concerns.
+    @api.model
+    def _begin(self, after_id, limit):
+        """Prepare the calls for the next due lines, and close those that need none.
 
-        :param UserError error: its cause is what WeChat said, if it was WeChat that refused.
+        :param int after_id: the last line that was looked at.
+        :param int limit: how many lines to look at.
+        :return: the last line of these, or False if there were none; the calls; how many lines were closed.
+        :rtype: tuple[int | bool, list[Call], int]
         """
-        cause = error.__cause__
-        values = {"reason": str(error)}
-        if isinstance(cause, WechatRetry | WechatAmbiguous | WechatPaused) and self.attempts + 1 < MAX_ATTEMPTS:
-            # WeChat asks to be left alone, or can't be reached: all lines of this account wait, and no other's.
-            self.attempts += 1
-            pause = PAUSE_A_DAY if cause.errcode == DAILY_QUOTA else PAUSE
-            until = fields.Datetime.now() + pause
-            self.write(values)
-            self._get_waiting().next_attempt_at = until
-            self.batch_id._trigger_drain(until)
-        elif isinstance(cause, WechatAccountError):
-            # A wrong secret is wrong for all, and WeChat counts every try.
-            self._get_waiting().write({"state": "failed", **values})
-        else:
-            self.write({"state": "failed", **values})
+        rows = self._claim(SQL("line.id > %s AND %s", after_id, self._get_due_condition()), SQL("line"), limit)
+        calls = []
+        for batch, lines in self.browse(rows).grouped("batch_id").items():
+            calls += lines._prepare_calls(batch._get_starter_env(), rows)
+        closed = len(rows) - len(calls)
+        if closed:
+            self.browse(rows).batch_id._notify_changed()
+        return max(rows, default=False), calls, closed
 
-    def _get_waiting(self):
-        """Return all waiting lines of this line's account."""
-        return self.search([("account_id", "=", self.account_id.id), ("state", "=", "pending")])
+    @api.model
+    def _finish(self, calls):
+        """Write what calls have brought. Whoever was bound, disabled or given a code meanwhile is left as it is.
+
+        :param list[Call] calls: their keys are ids of lines.
+        :return: the calls whose merchants are locked by somebody else.
+        :rtype: list[Call]
+        """
+        calls = {call.key: call for call in calls}
+        rows = self._claim(SQL("line.id IN %s", tuple(calls)), SQL("line, partner"), len(calls))
+        for batch, lines in self.browse(rows).grouped("batch_id").items():
+            env = batch._get_starter_env()
+            granted, failed = [], []
+            for line in lines - lines._skip(env, rows):
+                if calls[line.id].answer:
+                    granted.append((line, calls[line.id]))
+                elif calls[line.id].error:
+                    failed.append((line, calls[line.id].error))
+            self._fail_by_wechat(env, failed)
+            self._store(env, granted)
+            batch._notify_changed()
+        missing = set(calls).difference(rows)
+        return [calls[line.id] for line in self.search([("id", "in", list(missing)), ("state", "=", "pending")])]
+
+    @api.model
+    def _postpone(self, calls):
+        """Let lines wait a while, whose merchants somebody else keeps locked.
+
+        :param list[Call] calls: their keys are ids of lines.
+        """
+        until = fields.Datetime.now() + PAUSE
+        self.search([("id", "in", [call.key for call in calls]), ("state", "=", "pending")]).next_attempt_at = until
+        self.env["wechat.bind.batch"]._trigger_drain(until)
+
+    # === BUSINESS METHODS - CLAIM AND PREPARATION === #
+
+    @api.model
+    def _get_due_condition(self):
+        """Return which of the waiting lines may be generated now: of several of one merchant, only the first.
+
+        :rtype: SQL
+        """
+        return SQL(
+            """
+            (line.next_attempt_at IS NULL OR line.next_attempt_at <= %s)
+            AND NOT EXISTS (SELECT 1
+                              FROM wechat_bind_batch_line earlier
+                             WHERE earlier.partner_id = line.partner_id
+                               AND earlier.state = 'pending'
+                               AND earlier.id < line.id)
+            """,
+            fields.Datetime.now(),
+        )
+
+    @api.model
+    def _claim(self, condition, locks, limit):
+        """Lock waiting lines by the first statement of a transaction, and read what decides about their merchants.
+
+        :param SQL condition: which of the waiting lines.
+        :param SQL locks: what to lock of ``line`` and ``partner``; rows that somebody else has locked are left out.
+        :param int limit: how many.
+        :return: by line id, in this order.
+        :rtype: dict[int, dict]
+        """
+        self.env.cr.execute(
+            SQL(
+                """
+                SELECT line.id, partner.active, partner.is_wechat_bound, code.id AS code_id
+                  FROM wechat_bind_batch_line line
+                  JOIN res_partner partner ON partner.id = line.partner_id
+             LEFT JOIN wechat_bind_code code
+                    ON code.partner_id = partner.id AND code.state = 'active' AND code.expires_at > %s
+                 WHERE line.state = 'pending' AND %s
+              ORDER BY line.id
+                 LIMIT %s
+                   FOR NO KEY UPDATE OF %s SKIP LOCKED
+                """,
+                fields.Datetime.now(),
+                condition,
+                limit,
+                locks,
+            )
+        )
+        return {row["id"]: row for row in self.env.cr.dictfetchall()}
+
+    def _prepare_calls(self, env, rows):
+        """Return the calls for those lines of one batch that need one; the others are closed.
+
+        :param Environment env: of who started the batch.
+        :param dict rows: from :meth:`_claim`.
+        :rtype: list[Call]
+        """
+        lines = self._check_rights(env)
+        lines -= lines._skip(env, rows)
+        accounts, calls = {}, []
+        for line in lines:
+            partner = line.partner_id.with_env(env)
+            try:
+                if partner.company_id not in accounts:
+                    accounts[partner.company_id] = self._prepare_account(env, partner)
+            except UserError as error:
+                line._close("failed", str(error))
+                continue
+            account, expire_seconds = accounts[partner.company_id]
+            if line.account_id.id != account.id:
+                line.account_id = account.id
+            if not line.scene_str:
+                # Made by a version of this addon that drew the scene at the call.
+                line.scene_str = env["wechat.bind.code"]._draw_scene()
+            calls.append(Call(line.id, account.id, "create_qr_code", (line.scene_str, expire_seconds)))
+        return calls
+
+    def _prepare_account(self, env, partner):
+        """Return the account of a merchant's new code, and the seconds for which the code is valid.
+
+        :raise UserError: if there is none, or its address can't be called.
+        """
+        account = env["wechat.account"]._get_for_partner(partner)
+        # sudo: wechat.account - only its address is looked at
+        account.sudo()._get_client()
+        return account, env["wechat.bind.code"]._get_expire_seconds(account)
+
+    def _check_rights(self, env):
+        """Return those of one batch's lines whose merchants its starter may generate codes for; the others fail."""
+        try:
+            self.partner_id.with_env(env)._wechat_check_may_generate()
+        except UserError as error:
+            if len(self) > 1:
+                return self.browse().concat(*(line._check_rights(env) for line in self))
+            self._close("failed", str(error))
+            return self.browse()
+        return self
+
+    def _skip(self, env, rows):
+        """Close the lines whose merchants must not or need not get a code, and return them.
+
+        :param Environment env: of who started the batch.
+        :param dict rows: from :meth:`_claim`.
+        :rtype: wechat.bind.batch.line
+        """
+        skipped = self.browse()
+        for line in self:
+            row = rows[line.id]
+            if row["is_wechat_bound"]:
+                reason = env._("The merchant is already bound.")
+            elif not row["active"]:
+                reason = env._("The merchant is disabled.")
+            elif row["code_id"]:
+                reason = env._("The merchant already has an open binding code. It stays as it is.")
+                line.code_id = row["code_id"]
+            else:
+                continue
+            line._close("skipped", reason)
+            skipped += line
+        # sudo: wechat.bind.code - users never write codes; who may generate them gets a link that works
+        skipped.code_id.sudo()._renew_share_token()
+        return skipped
+
+    # === BUSINESS METHODS - OUTCOMES === #
+
+    def _store(self, env, granted):
+        """Store the codes that WeChat has granted to lines of one batch.
+
+        An automation of another addon that fails for one merchant neither keeps the others waiting nor undoes theirs.
+
+        :param Environment env: of who started the batch.
+        :param list granted: pairs of a line and its call.
+        """
+        if not granted:
+            return
+        lines = self.browse([line.id for line, _call in granted])
+        try:
+            with self.env.cr.savepoint():
+                codes = lines._store_codes(env, [call for _line, call in granted])
+        except (OperationalError, ConcurrencyError):
+            # Nothing is wrong with these merchants: the whole step is repeated.
+            raise
+        except Exception as error:
+            if len(granted) > 1:
+                half = len(granted) // 2
+                self._store(env, granted[:half])
+                self._store(env, granted[half:])
+                return
+            _logger.exception("No WeChat binding code for partner %s", lines.partner_id.id)
+            is_for_people = isinstance(error, UserError)
+            lines._close("failed", str(error) if is_for_people else f"{type(error).__name__}: {error}")
+        else:
+            for line, code in zip(lines, codes, strict=True):
+                line._close("done", False)
+                line.code_id = code.id
+
+    def _store_codes(self, env, calls):
+        """Store the codes of these lines.
+
+        :param list[Call] calls: in the order of the lines.
+        :rtype: wechat.bind.code
+        """
+        codes = env["wechat.bind.code"]
+        # sudo: wechat.bind.code - users never write codes; these could no longer be scanned when the lines were claimed
+        codes.sudo().search([("partner_id", "in", self.partner_id.ids), ("state", "=", "active")]).state = "expired"
+        return codes._store(
+            [
+                codes._prepare_granted_values(
+                    line.partner_id, line.account_id, line.scene_str, call.answer, call.began_at
+                )
+                for line, call in zip(self, calls, strict=True)
+            ]
+        )
+
+    def _fail_by_wechat(self, env, failed):
+        """Keep why WeChat gave no codes to lines of one batch, for all the lines that it concerns.
+
+        :param Environment env: of who started the batch.
+        :param list failed: pairs of a line and what its call has brought.
+        """
+        pauses, wrong_accounts = {}, {}
+        for line, error in failed:
+            if not isinstance(error, WechatError):
+                line._close("failed", f"{type(error).__name__}: {error}")
+                continue
+            reason = env["wechat.bind.code"]._get_failure_message(line.account_id.with_env(env), error)
+            summary = env._(error.info.meaning)
+            if isinstance(error, WechatRetry | WechatAmbiguous | WechatPaused) and line.attempts + 1 < MAX_ATTEMPTS:
+                # WeChat asks to be left alone, or can't be reached: all lines of this account wait, and no other's.
+                line.write({"reason": reason, "summary": summary, "attempts": line.attempts + 1})
+                pause = PAUSE_A_DAY if error.errcode == DAILY_QUOTA else PAUSE
+                pauses[line.account_id] = max(pauses.get(line.account_id, pause), pause)
+            elif isinstance(error, WechatAccountError):
+                # A wrong secret is wrong for all, and WeChat counts every try.
+                wrong_accounts[line.account_id] = reason, summary
+            else:
+                line._close("failed", reason, summary)
+        for account, pause in pauses.items():
+            until = fields.Datetime.now() + pause
+            self._get_waiting(account).next_attempt_at = until
+            self.env["wechat.bind.batch"]._trigger_drain(until)
+        for account, (reason, summary) in wrong_accounts.items():
+            self._get_waiting(account)._close("failed", reason, summary)
+
+    def _close(self, state, reason, summary=None):
+        """Write the outcome of lines.
+
+        :param str state: the outcome.
+        :param str reason: why, in words for the admin.
+        :param str summary: the part of the reason that is the same for all whom it concerns.
+        """
+        self.write({"state": state, "reason": reason, "summary": summary or reason, "next_attempt_at": False})
+
+    @api.model
+    def _get_waiting(self, account):
+        """Return all waiting lines of an account."""
+        return self.search([("account_id", "=", account.id), ("state", "=", "pending")])
+
+    def _filter_visible(self):
+        """Return the lines whose merchants and codes the user may see."""
+        partners = self.partner_id._filtered_access("read")
+        codes = self.code_id._filtered_access("read")
+        return self.filtered(lambda line: line.partner_id in partners and (not line.code_id or line.code_id in codes))

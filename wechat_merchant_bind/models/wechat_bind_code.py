@@ -1,21 +1,18 @@
 import base64
-import io
 import secrets
 from datetime import timedelta
 
-import qrcode
 from psycopg2.errors import UniqueViolation
 
 from odoo import api, fields, models
 from odoo.exceptions import ConcurrencyError, UserError
 from odoo.tools import format_datetime
 
+from ..tools.qr_picture import draw_png
 from ..tools.wechat_errors import WechatError
 
 SCENE_PREFIX = "mb_"
 SHARE_DAYS = 7
-# 20 pixels a module: a code of version 3 is 740 pixels wide, sharp at 6 cm and 300 dpi.
-QR_PIXELS_PER_MODULE = 20
 
 
 class WechatBindCode(models.Model):
@@ -121,18 +118,45 @@ class WechatBindCode(models.Model):
         former_sudo = self.sudo().search([("partner_id", "=", partner.id), ("state", "=", "active")])
         former_sudo.filtered(lambda code: not code._is_open()).write({"state": "expired"})
         former_sudo._revoke(self.env._("a new code was generated."))
+        return self._store([values])
+
+    @api.model
+    def _store(self, vals_list):
+        """Store codes that WeChat has granted, of one merchant each, and record their generation.
+
+        :param list[dict] vals_list: from :meth:`_prepare_granted_values`.
+        :rtype: wechat.bind.code
+        :raise ConcurrencyError: if a merchant got an open code meanwhile; nothing is stored then.
+        """
         try:
             with self.env.cr.savepoint():
-                code_sudo = self.sudo().create(values)
+                # sudo: wechat.bind.code - users never write codes; the callers have checked the right to generate
+                codes_sudo = self.sudo().create(vals_list)
         except UniqueViolation as error:
+            if error.diag.table_name != self._table:
+                raise
             # Another admin's code was committed meanwhile: the repeated request will show that one.
             raise ConcurrencyError("the partner got an open code meanwhile") from error
-        note = self.env._(
-            "WeChat binding code generated, valid until %s.",
-            format_datetime(self.env, code_sudo.expires_at, dt_format="short"),
-        )
-        self.env["wechat.operation"]._log("generate", code_sudo, {code_sudo.id: note})
-        return code_sudo.sudo(False)
+        notes = {
+            code.id: self.env._(
+                "WeChat binding code generated, valid until %s.",
+                format_datetime(self.env, code.expires_at, dt_format="short"),
+            )
+            for code in codes_sudo
+        }
+        self.env["wechat.operation"]._log("generate", codes_sudo, notes)
+        return codes_sudo.sudo(False)
+
+    @api.model
+    def _draw_scene(self):
+        """Return a scene that nobody has and nobody can guess."""
+        return SCENE_PREFIX + secrets.token_urlsafe(24)
+
+    @api.model
+    def _get_expire_seconds(self, account):
+        """Return the seconds for which a new code of an account is valid."""
+        # sudo: wechat.account - the validity is no secret
+        return account.sudo().code_validity_days * 24 * 3600
 
     @api.model
     def _prepare_code_values(self, partner, account):
@@ -141,27 +165,42 @@ class WechatBindCode(models.Model):
         :rtype: dict
         :raise UserError: if WeChat refuses or cannot be reached.
         """
-        # sudo: wechat.account - the validity is no secret
-        expire_seconds = account.sudo().code_validity_days * 24 * 3600
-        scene_str = SCENE_PREFIX + secrets.token_urlsafe(24)
+        scene_str = self._draw_scene()
         # Taken before the call: our expiry must never be later than WeChat's.
         now = fields.Datetime.now()
         try:
-            answer = account._call_api("create_qr_code", scene_str, expire_seconds)
+            answer = account._call_api("create_qr_code", scene_str, self._get_expire_seconds(account))
         except WechatError as error:
-            raise UserError(
-                self.env._("The binding code could not be generated.") + "\n" + account._get_error_message(error)
-            ) from error
+            raise UserError(self._get_failure_message(account, error)) from error
+        return self._prepare_granted_values(partner, account, scene_str, answer, now)
+
+    @api.model
+    def _prepare_granted_values(self, partner, account, scene_str, answer, called_at):
+        """Return the values of a code that WeChat has granted.
+
+        :param dict answer: of :meth:`~.WechatClient.create_qr_code`.
+        :param datetime called_at: when the call began.
+        :rtype: dict
+        """
         return {
             "partner_id": partner.id,
             "account_id": account.id,
             "scene_str": scene_str,
             "ticket": answer["ticket"],
             "qr_content": answer["url"],
-            "expires_at": now + timedelta(seconds=int(answer.get("expire_seconds") or expire_seconds)),
+            "expires_at": called_at + timedelta(seconds=answer["expire_seconds"]),
             "user_id": self.env.uid,
-            **self._prepare_share_values(now),
+            **self._prepare_share_values(called_at),
         }
+
+    @api.model
+    def _get_failure_message(self, account, error):
+        """Say in the user's words why WeChat gave no code.
+
+        :param WechatError error: what WeChat answered.
+        :rtype: str
+        """
+        return self.env._("The binding code could not be generated.") + "\n" + account._get_error_message(error)
 
     @api.model
     def _prepare_share_values(self, now):
@@ -213,8 +252,4 @@ class WechatBindCode(models.Model):
         :rtype: bytes
         """
         self.ensure_one()
-        code = qrcode.QRCode(error_correction=qrcode.constants.ERROR_CORRECT_M, box_size=QR_PIXELS_PER_MODULE, border=4)
-        code.add_data(self.qr_content)
-        picture = io.BytesIO()
-        code.make_image().save(picture, format="PNG", optimize=True)
-        return picture.getvalue()
+        return draw_png(self.qr_content)

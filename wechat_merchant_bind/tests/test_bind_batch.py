@@ -8,7 +8,15 @@ from .common import QR_PATH, WechatCase
 CRON = "wechat_merchant_bind.ir_cron_drain_bind_batches"
 
 
+DRAIN = "odoo.addons.wechat_merchant_bind.models.wechat_bind_batch_drain"
+
+
 class TestBatch(WechatCase):
+    def setUp(self):
+        super().setUp()
+        # One call after the other, so that a test knows which gets which of WeChat's answers.
+        self.startPatcher(patch(f"{DRAIN}.THREADS", 1))
+
     def _create_batch(self, partners, user=None):
         action = partners.with_user(user or self.user).action_wechat_bind_code()
         self.assertEqual(action["res_model"], "wechat.bind.batch")
@@ -94,7 +102,7 @@ class TestBatch(WechatCase):
     def test_what_never_succeeds_ends(self):
         batch = self._create_batch(self.merchant + self.other_merchant)
         line = batch.line_ids[0]
-        self.wechat.answer(QR_PATH, *[{"errcode": -1, "errmsg": "system error"}] * 2)
+        self.wechat.answer(QR_PATH, *[{"errcode": -1, "errmsg": "system error"}] * 4)
         with patch("odoo.addons.wechat_merchant_bind.models.wechat_bind_batch_line.MAX_ATTEMPTS", 2):
             self._drain()
             self.assertEqual(line.state, "pending")
@@ -130,7 +138,7 @@ class TestBatch(WechatCase):
     def test_more_than_one_run(self):
         partners = self.env["res.partner"].concat(*(self._create_merchant(f"商家{i}") for i in range(5)))
         batch = self._create_batch(partners)
-        with patch("odoo.addons.wechat_merchant_bind.models.wechat_bind_batch.DRAIN_BATCH", 2):
+        with patch(f"{DRAIN}.WINDOW", 2), patch(f"{DRAIN}.REFILL", 2):
             self._drain()
         self.assertEqual(batch.pending_count, 0, "The scheduler calls again while work remains")
         self.assertEqual(batch.done_count, 5)

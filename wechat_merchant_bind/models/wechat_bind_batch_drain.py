@@ -1,0 +1,152 @@
+"""How the waiting lines of bulk generations get their codes.
+
+Calls to WeChat are made side by side, by threads that know nothing of Odoo, while this process writes what the calls
+before them have brought. Every transaction is short, and none is open while an answer is waited for. The scene of a
+line is committed before its call, and its code together with its outcome: whoever comes after a process that was killed
+asks WeChat for the same scene again, and stores one code.
+"""
+
+import logging
+from datetime import timedelta
+
+from psycopg2.errors import DeadlockDetected, SerializationFailure
+
+from odoo import api, fields, models
+from odoo.exceptions import ConcurrencyError
+
+from ..tools.call_pool import CallPool
+from ..tools.pg_lock import LockTimeoutError, session_locks
+from ..tools.wechat_errors import WechatError, WechatTokenStale
+
+_logger = logging.getLogger(__name__)
+
+# Calls in flight at once, for all accounts together.
+THREADS = 16
+# Calls that are queued or in flight: enough for the threads while what has ended is written.
+WINDOW = 80
+REFILL = 32
+# What has ended is written as soon as it is so many, or after so long.
+WRITE_AT_LEAST = 16
+WRITE_SECONDS = 0.25
+# Held by one process at a time. It goes with the connection of that process, and with it the power to write.
+LOCK_NAME = "bind_batch_drain"
+LOCK_TIMEOUT = "500ms"
+LOCKED_AGAIN_AFTER = timedelta(minutes=1)
+WRITE_ATTEMPTS = 4
+CONCURRENCY_ERRORS = (SerializationFailure, DeadlockDetected, ConcurrencyError)
+
+
+class WechatBindBatch(models.Model):
+    _inherit = "wechat.bind.batch"
+
+    # === BUSINESS METHODS - DRAIN === #
+
+    @api.model
+    def _cron_drain(self):
+        """Generate the codes of the waiting lines, oldest first, except those of accounts that are to be left alone."""
+        try:
+            with session_locks(self.env.cr, [LOCK_NAME], LOCK_TIMEOUT):
+                self._drain()
+        except LockTimeoutError:
+            # Another process is at it; lines that came too late for it are looked for later.
+            self._trigger_drain(fields.Datetime.now() + LOCKED_AGAIN_AFTER)
+
+    def _drain(self):
+        lines = self.env["wechat.bind.batch.line"]
+        cron = self.env["ir.cron"]
+        cron._commit_progress(remaining=lines._count_due())
+        access, locked, last_id, has_more = {}, [], 0, True
+        with CallPool(THREADS) as pool:
+            while has_more or pool.pending:
+                processed = 0
+                while has_more and pool.pending <= WINDOW - REFILL:
+                    last_id, calls, closed = self._write(lines._begin, last_id, REFILL)
+                    has_more = bool(last_id)
+                    processed += closed
+                    for call in calls:
+                        self._submit(pool, access, call)
+                    self.env.cr.commit()  # pylint: disable=invalid-commit  # nothing is open while answers are awaited
+                ended = self._take(pool, access)
+                locked = self._settle(locked + ended)
+                if not cron._commit_progress(processed + len(ended)):
+                    # The scheduler calls again. What has not begun stays waiting.
+                    has_more = False
+                    pool.stop()
+        if locked:
+            self._write(lines._postpone, locked)
+        cron._commit_progress(remaining=lines._count_due())
+
+    def _write(self, step, *args):
+        """Run a step in a transaction of its own, again if somebody else has just changed what it changes.
+
+        :param step: a method whose first statement claims what it works on.
+        :return: what it returns.
+        """
+        attempt = 1
+        while True:
+            try:
+                result = step(*args)
+                self.env.cr.commit()  # pylint: disable=invalid-commit  # the cron's own cursor, see the module
+                return result
+            except CONCURRENCY_ERRORS:
+                self.env.cr.rollback()
+                if attempt == WRITE_ATTEMPTS:
+                    raise
+            attempt += 1
+
+    def _submit(self, pool, access, call, refused=None):
+        """Queue a call with the access token of its account, which is fetched once.
+
+        :param CallPool pool: the threads.
+        :param dict access: by account id, the client and the token, or the error that came instead.
+        :param Call call: the call.
+        :param str refused: the token that WeChat has refused; renewed unless that has happened since.
+        """
+        known = access.get(call.lane)
+        if not known or (refused and known[1] == refused):
+            account = self.env["wechat.account"].browse(call.lane)
+            try:
+                known = account._get_access(refused=refused)
+            except WechatError as error:
+                known = None, error
+            access[call.lane] = known
+        call.client, call.token = known
+        if call.client:
+            pool.submit(call)
+        else:
+            call.error = call.token
+            pool.give_back(call)
+
+    def _take(self, pool, access):
+        """Return calls that have ended. What met a stale access token is repeated once with another.
+
+        :rtype: list[Call]
+        """
+        ended = []
+        for call in pool.take(WRITE_AT_LEAST, WRITE_SECONDS):
+            if isinstance(call.error, WechatTokenStale) and not call.is_repeated:
+                call.is_repeated = True
+                self._submit(pool, access, call, refused=call.token)
+            else:
+                ended.append(call)
+        self.env.cr.commit()  # pylint: disable=invalid-commit  # what follows begins with its claim
+        return ended
+
+    def _settle(self, calls):
+        """Write what calls have brought.
+
+        :return: the calls of those merchants whom somebody else is writing at this moment.
+        :rtype: list[Call]
+        """
+        if not calls:
+            return []
+        lines = self.env["wechat.bind.batch.line"]
+        try:
+            return self._write(lines._finish, calls)
+        except CONCURRENCY_ERRORS:
+            # One of them fails whatever its turn: the others must not wait for it.
+            if len(calls) == 1:
+                _logger.warning("No WeChat binding code yet for line %s", calls[0].key, exc_info=True)
+                self._write(lines._postpone, calls)
+                return []
+            return [call for single in calls for call in self._settle([single])]
