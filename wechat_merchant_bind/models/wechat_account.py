@@ -308,8 +308,8 @@ class WechatAccount(models.Model):
         :raise ValidationError: if there are any.
         """
         for record in records:
-            companies = record.partner_id.company_id | record.account_id.company_id
-            if len(companies) > 1:
+            merchant_company, account_company = record.partner_id.company_id, record.account_id.company_id
+            if merchant_company and account_company and merchant_company != account_company:
                 raise ValidationError(
                     self.env._(
                         "%(merchant)s and the Official Account %(account)s belong to different companies.",

@@ -214,6 +214,8 @@ class WechatBindBatch(models.Model):
         :rtype: odoo.api.Environment
         """
         user = self.user_id
+        # By itself, or all that there is to read of the user would be.
+        user.fetch(["lang", "company_ids"])
         companies = self.company_id | user.company_ids
         lang = self.env["wechat.account"]._get_lang(user.lang)
         # sudo: an automation stands for the administrator who set it up, see _wechat_generate_and_email_bind_codes

@@ -7,6 +7,7 @@ asks WeChat for the same scene again, and stores one code.
 """
 
 import logging
+import time
 from datetime import timedelta
 
 from psycopg2.errors import DeadlockDetected, SerializationFailure
@@ -28,6 +29,8 @@ REFILL = 32
 # What has ended is written as soon as it is so many, or after so long.
 WRITE_AT_LEAST = 16
 WRITE_SECONDS = 0.25
+# Open forms are told of their batch's progress this often at most: each time costs a connection to PostgreSQL.
+NOTIFY_SECONDS = 0.5
 # Held by one process at a time. It goes with the connection of that process, and with it the power to write.
 LOCK_NAME = "bind_batch_drain"
 LOCK_TIMEOUT = "500ms"
@@ -56,24 +59,31 @@ class WechatBindBatch(models.Model):
         cron = self.env["ir.cron"]
         cron._commit_progress(remaining=lines._count_due())
         access, locked, last_id, has_more = {}, [], 0, True
+        changed, notify_at = set(), time.monotonic()
         with CallPool(THREADS) as pool:
             while has_more or pool.pending:
                 processed = 0
                 while has_more and pool.pending <= WINDOW - REFILL:
                     last_id, calls, closed = self._write(lines._begin, last_id, REFILL)
                     has_more = bool(last_id)
-                    processed += closed
+                    processed += len(closed)
+                    changed.update(closed)
                     for call in calls:
                         self._submit(pool, access, call)
                     self.env.cr.commit()  # pylint: disable=invalid-commit  # nothing is open while answers are awaited
                 ended = self._take(pool, access)
-                locked = self._settle(locked + ended)
+                locked, written = self._settle(locked + ended)
+                changed.update(written)
+                if time.monotonic() >= notify_at:
+                    self.browse(changed)._notify_changed()
+                    changed, notify_at = set(), time.monotonic() + NOTIFY_SECONDS
                 if not cron._commit_progress(processed + len(ended)):
                     # The scheduler calls again. What has not begun stays waiting.
                     has_more = False
                     pool.stop()
         if locked:
             self._write(lines._postpone, locked)
+        self.browse(changed)._notify_changed()
         cron._commit_progress(remaining=lines._count_due())
 
     def _write(self, step, *args):
@@ -135,11 +145,11 @@ class WechatBindBatch(models.Model):
     def _settle(self, calls):
         """Write what calls have brought.
 
-        :return: the calls of those merchants whom somebody else is writing at this moment.
-        :rtype: list[Call]
+        :return: the calls of those merchants whom somebody else is writing at this moment; the batches written to.
+        :rtype: tuple[list[Call], list[int]]
         """
         if not calls:
-            return []
+            return [], []
         lines = self.env["wechat.bind.batch.line"]
         try:
             return self._write(lines._finish, calls)
@@ -148,5 +158,9 @@ class WechatBindBatch(models.Model):
             if len(calls) == 1:
                 _logger.warning("No WeChat binding code yet for line %s", calls[0].key, exc_info=True)
                 self._write(lines._postpone, calls)
-                return []
-            return [call for single in calls for call in self._settle([single])]
+                return [], []
+            locked, written = [], []
+            for call in calls:
+                for target, more in zip((locked, written), self._settle([call]), strict=True):
+                    target += more
+            return locked, written

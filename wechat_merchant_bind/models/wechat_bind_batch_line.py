@@ -80,25 +80,23 @@ class WechatBindBatchLine(models.Model):
 
         :param int after_id: the last line that was looked at.
         :param int limit: how many lines to look at.
-        :return: the last line of these, or False if there were none; the calls; how many lines were closed.
-        :rtype: tuple[int | bool, list[Call], int]
+        :return: the last line of these, or 0 if there were none; the calls; the batch of each line that was closed.
+        :rtype: tuple[int, list[Call], list[int]]
         """
         rows = self._claim(SQL("line.id > %s AND %s", after_id, self._get_due_condition()), SQL("line"), limit)
         calls = []
         for batch, lines in self.browse(rows).grouped("batch_id").items():
             calls += lines._prepare_calls(batch._get_starter_env(), rows)
-        closed = len(rows) - len(calls)
-        if closed:
-            self.browse(rows).batch_id._notify_changed()
-        return max(rows, default=False), calls, closed
+        closed = self.browse(rows) - self.browse([call.key for call in calls])
+        return max(rows, default=0), calls, [line.batch_id.id for line in closed]
 
     @api.model
     def _finish(self, calls):
         """Write what calls have brought. Whoever was bound, disabled or given a code meanwhile is left as it is.
 
         :param list[Call] calls: their keys are ids of lines.
-        :return: the calls whose merchants are locked by somebody else.
-        :rtype: list[Call]
+        :return: the calls whose merchants are locked by somebody else; the batches that were written to.
+        :rtype: tuple[list[Call], list[int]]
         """
         calls = {call.key: call for call in calls}
         rows = self._claim(SQL("line.id IN %s", tuple(calls)), SQL("line, partner"), len(calls))
@@ -112,9 +110,9 @@ class WechatBindBatchLine(models.Model):
                     failed.append((line, calls[line.id].error))
             self._fail_by_wechat(env, failed)
             self._store(env, granted)
-            batch._notify_changed()
-        missing = set(calls).difference(rows)
-        return [calls[line.id] for line in self.search([("id", "in", list(missing)), ("state", "=", "pending")])]
+        missing = list(set(calls).difference(rows))
+        locked = self.search([("id", "in", missing), ("state", "=", "pending")]) if missing else self.browse()
+        return [calls[line.id] for line in locked], self.browse(rows).batch_id.ids
 
     @api.model
     def _postpone(self, calls):

@@ -32,7 +32,7 @@ class WechatBindCode(models.Model):
     account_id = fields.Many2one(
         "wechat.account", required=True, readonly=True, ondelete="restrict", index=True, check_company=True
     )
-    company_id = fields.Many2one(related="account_id.company_id", store=True, index="btree_not_null")
+    company_id = fields.Many2one(related="account_id.company_id", store=True, precompute=True, index="btree_not_null")
     scene_str = fields.Char("Scene", required=True, readonly=True, copy=False, exportable=False)
     ticket = fields.Char(required=True, readonly=True, copy=False, exportable=False)
     qr_content = fields.Char("Content of the QR Code", required=True, readonly=True, copy=False, exportable=False)
@@ -137,13 +137,12 @@ class WechatBindCode(models.Model):
                 raise
             # Another admin's code was committed meanwhile: the repeated request will show that one.
             raise ConcurrencyError("the partner got an open code meanwhile") from error
-        notes = {
-            code.id: self.env._(
-                "WeChat binding code generated, valid until %s.",
-                format_datetime(self.env, code.expires_at, dt_format="short"),
-            )
-            for code in codes_sudo
-        }
+        notes = {}
+        # Many at once end in the same second; a moment takes longer to put into words than a code to store.
+        for expires_at, same in codes_sudo.grouped("expires_at").items():
+            moment = format_datetime(self.env, expires_at, dt_format="short")
+            note = self.env._("WeChat binding code generated, valid until %s.", moment)
+            notes.update(dict.fromkeys(same.ids, note))
         self.env["wechat.operation"]._log("generate", codes_sudo, notes)
         return codes_sudo.sudo(False)
 
