@@ -18,6 +18,7 @@
         "views/wechat_account_views.xml",
         "views/wechat_bind_code_views.xml",
         "views/wechat_binding_views.xml",
+        "report/wechat_bind_batch_report.xml",
         "views/wechat_bind_batch_views.xml",
         "views/wechat_event_views.xml",
         "views/wechat_operation_views.xml",
@@ -26,7 +27,10 @@
         "views/wechat_menus.xml",
     ],
     "assets": {
-        "web.assets_backend": ["wechat_merchant_bind/static/src/bind_dialog/**/*"],
+        "web.assets_backend": [
+            "wechat_merchant_bind/static/src/bind_batch/**/*",
+            "wechat_merchant_bind/static/src/bind_dialog/**/*",
+        ],
         "web.assets_unit_tests": ["wechat_merchant_bind/static/tests/**/*.test.js"],
         "web.assets_tests": ["wechat_merchant_bind/static/tests/tours/**/*"],
     },

@@ -1,7 +1,15 @@
+from markupsafe import Markup
+
 from odoo import Command, api, fields, models
 from odoo.exceptions import UserError
 
 from ..tools import file_names
+
+OUTCOMES = Markup('<table class="table table-sm table-borderless mb-0"><tbody>%s</tbody></table>')
+OUTCOME = Markup(
+    '<tr><td class="w-0"><span class="badge text-bg-%s">%s</span></td>'
+    '<td class="w-0 text-end fw-bold">%s</td><td>%s</td></tr>'
+)
 
 
 class WechatBindBatch(models.Model):
@@ -37,8 +45,10 @@ class WechatBindBatch(models.Model):
     pending_count = fields.Integer("Waiting", compute="_compute_counts")
     processed_count = fields.Integer("Processed", compute="_compute_counts")
     progress = fields.Float(compute="_compute_counts")
+    is_active = fields.Boolean(compute="_compute_counts")
     resumes_at = fields.Datetime("Continues on", compute="_compute_counts")
     pause_reason = fields.Text(compute="_compute_pause_reason")
+    outcomes = fields.Html("Not Generated", compute="_compute_outcomes", sanitize=False)
     has_open_codes = fields.Boolean(compute="_compute_has_open_codes")
 
     # === COMPUTE METHODS === #
@@ -73,6 +83,7 @@ class WechatBindBatch(models.Model):
             batch.processed_count = batch.done_count + batch.skipped_count + batch.failed_count
             batch.total_count = batch.processed_count + batch.canceled_count + batch.pending_count
             batch.progress = 100 * (1 - batch.pending_count / batch.total_count) if batch.total_count else 0
+            batch.is_active = bool(batch.pending_count)
             batch.resumes_at = False
             if batch in waiting_now:
                 batch.state = "running"
@@ -92,6 +103,21 @@ class WechatBindBatch(models.Model):
         )
         for batch in self:
             batch.pause_reason = reasons.get(batch)
+
+    @api.depends("line_ids.state", "line_ids.summary")
+    def _compute_outcomes(self):
+        states = dict(self.line_ids._fields["state"]._description_selection(self.env))
+        rows = {}
+        for batch, state, summary, count in self.env["wechat.bind.batch.line"]._read_group(
+            [("batch_id", "in", self.ids), ("state", "in", ["skipped", "failed"])],
+            ["batch_id", "state", "summary"],
+            ["__count"],
+            order="state, __count desc",
+        ):
+            colour = "danger" if state == "failed" else "warning"
+            rows.setdefault(batch, []).append(OUTCOME % (colour, states[state], count, summary or ""))
+        for batch in self:
+            batch.outcomes = OUTCOMES % Markup().join(rows[batch]) if batch in rows else False
 
     @api.depends("line_ids.code_id.state")
     def _compute_has_open_codes(self):
@@ -137,26 +163,31 @@ class WechatBindBatch(models.Model):
         """Download the pictures of the open codes, each named after its merchant.
 
         :rtype: dict
-        :raise UserError: if there is none.
+        :raise AccessError: if the user may not generate codes.
+        :raise UserError: if there is no open code.
         """
+        self._get_open_lines()
         return self._get_download_action("pictures.zip")
 
     def action_download_list(self):
-        """Download the list of the merchants with the links to their codes.
+        """Download the list of all merchants, with links to the open codes.
 
         :rtype: dict
+        :raise AccessError: if the user may not generate codes.
         """
+        self._get_visible_lines()._get_open().code_id._renew_share_links()
         return self._get_download_action("merchants.xlsx")
 
     def action_print(self):
         """Print the open codes, several a page.
 
         :rtype: dict
-        :raise UserError: if there is none.
+        :raise AccessError: if the user may not generate codes.
+        :raise UserError: if there is no open code.
         """
-        self.ensure_one()
         self._get_open_lines()
-        return self.env.ref("wechat_merchant_bind.wechat_bind_batch_report").report_action(self)
+        report = self.env.ref("wechat_merchant_bind.wechat_bind_batch_report")
+        return report.report_action(self, config=False)
 
     # === BUSINESS METHODS === #
 
@@ -226,6 +257,16 @@ class WechatBindBatch(models.Model):
         """Raise AccessError unless the user may generate codes."""
         self.env["res.partner"]._wechat_check_may_generate()
 
+    def _get_visible_lines(self):
+        """Return the lines whose merchants and codes the user may see.
+
+        :rtype: wechat.bind.batch.line
+        :raise AccessError: if the user may not generate codes or not see the batch.
+        """
+        self._check_user()
+        self.check_access("read")
+        return self.line_ids._filter_visible()
+
     def _get_open_lines(self):
         """Return the lines whose codes can still be scanned, of the merchants that the user may see.
 
@@ -233,9 +274,7 @@ class WechatBindBatch(models.Model):
         :raise AccessError: if the user may not generate codes or not see the batch.
         :raise UserError: if there is none.
         """
-        self._check_user()
-        self.check_access("read")
-        lines = self.line_ids._filter_visible().filtered(lambda line: line.code_id and line.code_id._is_open())
+        lines = self._get_visible_lines()._get_open()
         if not lines:
             raise UserError(
                 self.env._(
@@ -244,6 +283,44 @@ class WechatBindBatch(models.Model):
                 )
             )
         return lines
+
+    def _get_list_rows(self):
+        """Return the list of the merchants with the links to their codes, the titles first.
+
+        :rtype: list[list]
+        :raise AccessError: if the user may not generate codes or not see the batch.
+        """
+        self.ensure_one()
+        lines = self._get_visible_lines()
+        open_lines = lines._get_open()
+        now = fields.Datetime.now()
+        states = dict(lines._fields["state"]._description_selection(self.env))
+        rows = [
+            [
+                self.env._("Merchant ID"),
+                self.env._("Merchant"),
+                self.env._("Status"),
+                self.env._("Reason"),
+                self.env._("Link"),
+                self.env._("Link Expires on"),
+                self.env._("Code Expires on"),
+            ]
+        ]
+        for line in lines:
+            row = [line.partner_id.id, line.partner_id.display_name, states[line.state], line.reason or ""]
+            if line in open_lines:
+                code = line.code_id
+                if code.share_expires_at > now:
+                    row += [code.share_url, self._get_local_time(code.share_expires_at)]
+                else:
+                    row += ["", ""]
+                row.append(self._get_local_time(code.expires_at))
+            rows.append(row)
+        return rows
+
+    def _get_local_time(self, moment):
+        """Return a moment as the user's clock shows it, for files that know no time zones."""
+        return fields.Datetime.context_timestamp(self, moment).replace(tzinfo=None)
 
     def _get_file_names(self, lines):
         """Return a file name for each line, without extension: the merchant's name, numbered if it comes again.
@@ -258,16 +335,15 @@ class WechatBindBatch(models.Model):
         )
 
     def _get_file_title(self):
-        """Return the name of the files about this batch, without extension."""
+        """Return the name of the files about this batch, without extension.
+
+        :rtype: str
+        """
         self.ensure_one()
-        started = fields.Datetime.context_timestamp(self, self.create_date)
-        return self.env._("WeChat binding codes %s", f"{started:%Y-%m-%d %H%M}")
+        return self.env._("WeChat binding codes %s", f"{self._get_local_time(self.create_date):%Y-%m-%d %H%M}")
 
     def _get_download_action(self, file):
         self.ensure_one()
-        self._check_user()
-        if file == "pictures.zip":
-            self._get_open_lines()
         return {"type": "ir.actions.act_url", "url": f"/wechat/batch/{self.id}/{file}", "target": "download"}
 
     def _get_action(self):

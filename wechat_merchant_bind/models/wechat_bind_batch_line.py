@@ -37,7 +37,7 @@ class WechatBindBatchLine(models.Model):
     )
     # Empty if there was none when an automation asked for the code.
     account_id = fields.Many2one("wechat.account", readonly=True, ondelete="cascade", index=True)
-    scene_str = fields.Char("Scene", readonly=True, copy=False, exportable=False)
+    scene_str = fields.Char("Scene", readonly=True, copy=False, exportable=False, groups=fields.NO_ACCESS)
     code_id = fields.Many2one("wechat.bind.code", readonly=True, ondelete="set null", index="btree_not_null")
     share_url = fields.Char(related="code_id.share_url", related_sudo=False)
     code_state = fields.Selection(related="code_id.state", related_sudo=False, string="Code")
@@ -244,8 +244,7 @@ class WechatBindBatchLine(models.Model):
                 continue
             line._close("skipped", reason)
             skipped += line
-        # sudo: wechat.bind.code - users never write codes; who may generate them gets a link that works
-        skipped.code_id.sudo()._renew_share_token()
+        skipped.code_id._renew_share_links()
         return skipped
 
     # === BUSINESS METHODS - OUTCOMES === #
@@ -348,3 +347,7 @@ class WechatBindBatchLine(models.Model):
         partners = self.partner_id._filtered_access("read")
         codes = self.code_id._filtered_access("read")
         return self.filtered(lambda line: line.partner_id in partners and (not line.code_id or line.code_id in codes))
+
+    def _get_open(self):
+        """Return the lines whose codes can still be scanned."""
+        return self.filtered(lambda line: line.code_id and line.code_id._is_open())

@@ -205,6 +205,11 @@ class WechatBindCode(models.Model):
     def _prepare_share_values(self, now):
         return {"share_token": secrets.token_urlsafe(24), "share_expires_at": now + timedelta(days=SHARE_DAYS)}
 
+    def _renew_share_links(self):
+        """Give those of these codes whose links have expired new ones; the caller has checked the right to generate."""
+        # sudo: wechat.bind.code - users never write codes; whoever may generate them gets a link that works
+        self.sudo()._renew_share_token()
+
     def _renew_share_token(self):
         """Give codes whose link has expired a new one."""
         now = fields.Datetime.now()

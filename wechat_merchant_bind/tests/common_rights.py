@@ -144,7 +144,7 @@ class RightsCase(WechatPushCase):
         code = invited._wechat_get_bind_code().sudo()
         binding = self._bind(bound_merchant, account=account)
         batch = env["wechat.bind.batch"]._create_for(merchant)
-        batch.line_ids.write({"state": "failed", "reason": "x"})
+        batch.line_ids.write({"state": "failed", "reason": "x", "code_id": code.id})
         env["wechat.operation"]._log("bind", binding, {binding.id: "x"})
         check = env["wechat.account.check"].create({"account_id": account.id})
         dialog = env["wechat.bind.code.show"].create({"partner_id": invited.id, "code_id": code.id})

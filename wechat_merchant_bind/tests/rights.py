@@ -74,6 +74,10 @@ METHODS = {
     "wechat.account.action_test_connection": Method(MANAGERS, on="account"),
     # Returns what they may read anyway, without the secrets.
     "wechat.account.copy_data": Method(USERS, on="account"),
+    "wechat.bind.batch.action_cancel": Method(USERS, on="batch"),
+    "wechat.bind.batch.action_download_list": Method(USERS, on="batch"),
+    "wechat.bind.batch.action_download_pictures": Method(USERS, on="batch"),
+    "wechat.bind.batch.action_print": Method(USERS, on="batch"),
     "wechat.bind.batch.action_retry_failed": Method(USERS, on="batch"),
     "wechat.bind.code.show.action_download": Method(USERS, on="dialog"),
     "wechat.bind.code.show.action_regenerate": Method(USERS, on="dialog"),
@@ -133,6 +137,7 @@ SECRETS = {
     "wechat.account.webhook_key": MANAGERS,
     "wechat.account.webhook_token": MANAGERS,
     "wechat.account.webhook_url": MANAGERS,
+    "wechat.bind.batch.line.scene_str": NOBODY,
     "wechat.bind.batch.line.share_url": USERS,
     "wechat.bind.code.qr_content": USERS,
     "wechat.bind.code.qr_image": USERS,

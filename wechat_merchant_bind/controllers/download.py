@@ -1,0 +1,131 @@
+import io
+import zipfile
+from datetime import datetime
+
+import xlsxwriter
+from werkzeug.exceptions import NotFound
+
+from odoo import http
+from odoo.exceptions import AccessError, MissingError, UserError
+from odoo.http import content_disposition, request
+
+from ..tools.qr_picture import draw_png
+
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+
+class WechatDownload(http.Controller):
+    """What an admin takes away from a bulk generation. Codes are the right to bind, so nothing of it may be cached."""
+
+    _pictures_url = "/wechat/batch/<int:batch_id>/pictures.zip"
+    _list_url = "/wechat/batch/<int:batch_id>/merchants.xlsx"
+
+    @http.route(_pictures_url, type="http", auth="user", methods=["GET"], readonly=True)
+    def wechat_batch_pictures(self, batch_id, **_query):
+        """Send the pictures of a batch's open codes, each named after its merchant.
+
+        They are drawn while they are sent, when the database is no longer needed.
+
+        :param int batch_id: the batch.
+        """
+        batch = self._find_batch(batch_id)
+        try:
+            lines = batch._get_open_lines()
+        except UserError as error:
+            raise NotFound from error
+        pictures = [
+            (f"{name}.png", line.code_id.qr_content)
+            for name, line in zip(batch._get_file_names(lines), lines, strict=True)
+        ]
+        return self._send(f"{batch._get_file_title()}.zip", "application/zip", self._stream_zip(pictures))
+
+    @http.route(_list_url, type="http", auth="user", methods=["GET"], readonly=True)
+    def wechat_batch_list(self, batch_id, **_query):
+        """Send all merchants of a batch with the links to their codes, or why there is none.
+
+        :param int batch_id: the batch.
+        """
+        batch = self._find_batch(batch_id)
+        return self._send(f"{batch._get_file_title()}.xlsx", XLSX_TYPE, self._make_workbook(batch._get_list_rows()))
+
+    def _find_batch(self, batch_id):
+        """Return a batch that the user may see and use.
+
+        :raise NotFound: if there is none, or none for this user.
+        """
+        batch = request.env["wechat.bind.batch"].browse(batch_id)
+        try:
+            batch._check_user()
+            batch.check_access("read")
+        except (AccessError, MissingError) as error:
+            raise NotFound from error
+        if not batch.exists():
+            raise NotFound
+        return batch
+
+    def _send(self, file_name, content_type, content):
+        response = request.make_response(
+            content, [("Content-Type", content_type), ("Content-Disposition", content_disposition(file_name))]
+        )
+        response.headers.update(HEADERS)
+        return response
+
+    def _stream_zip(self, pictures):
+        """Draw pictures one by one, and give out what the ZIP file has grown by each.
+
+        :param list pictures: pairs of a file's name and the content of its code.
+        :return: a generator of bytes.
+        """
+        target = _Outlet()
+        # PNGs don't get any smaller. A name that is not ASCII is marked as UTF-8, as Windows and macOS want it.
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+            for name, content in pictures:
+                archive.writestr(name, draw_png(content))
+                yield target.take()
+        yield target.take()
+
+    def _make_workbook(self, rows):
+        """Return an XLSX file. What looks like a formula or an address stays the text that it is.
+
+        :param list rows: lists of strings, integers and datetimes; the first has the titles.
+        :rtype: bytes
+        """
+        target = io.BytesIO()
+        with xlsxwriter.Workbook(target, {"in_memory": True}) as workbook:
+            sheet = workbook.add_worksheet()
+            sheet.freeze_panes(1, 0)
+            bold = workbook.add_format({"bold": True})
+            moment = workbook.add_format({"num_format": "yyyy-mm-dd hh:mm"})
+            for number, row in enumerate(rows):
+                for column, value in enumerate(row):
+                    if isinstance(value, int):
+                        sheet.write_number(number, column, value)
+                    elif isinstance(value, datetime):
+                        sheet.write_datetime(number, column, value, moment)
+                    elif value:
+                        sheet.write_string(number, column, value, None if number else bold)
+            for column, width in enumerate((10, 32, 12, 40, 48, 18, 18)):
+                sheet.set_column(column, column, width)
+        return target.getvalue()
+
+
+class _Outlet(io.RawIOBase):
+    """What a ZIP file is written to that is sent while it grows: it can't go back, and gives out what it has got."""
+
+    def __init__(self):
+        super().__init__()
+        self._content = bytearray()
+
+    def writable(self):
+        return True
+
+    def write(self, content):
+        self._content += content
+        return len(content)
+
+    def take(self):
+        """Return what was written since the last time."""
+        content = bytes(self._content)
+        self._content.clear()
+        return content

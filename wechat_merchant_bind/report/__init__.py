@@ -1,0 +1,1 @@
+from . import wechat_bind_batch_sheet
