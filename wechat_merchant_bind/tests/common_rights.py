@@ -217,6 +217,7 @@ class RightsCase(WechatPushCase):
         values = {
             "<string:share_token>": "unknown" if is_foreign else records["code"].share_token,
             "<string:webhook_key>": records["account"].webhook_key,
+            "<int:batch_id>": str(records["batch"].id),
         }
         for placeholder, value in values.items():
             path = path.replace(placeholder, value)

@@ -96,10 +96,14 @@ class Route(NamedTuple):
     allowed: frozenset
     refused: int = NOT_FOUND
     foreign: int = NOT_FOUND
+    # What those are answered who have not logged in, if it is something else.
+    anonymous: int | None = None
 
 
 # Every route of the addon. What a secret in the address opens is open to all who have it, logged in or not.
 ROUTES = {
+    "GET /wechat/batch/<int:batch_id>/merchants.xlsx": Route(USERS, anonymous=TO_LOGIN),
+    "GET /wechat/batch/<int:batch_id>/pictures.zip": Route(USERS, anonymous=TO_LOGIN),
     "GET /wechat/bind/<string:share_token>": Route(EVERYBODY),
     "GET /wechat/bind/<string:share_token>/code.png": Route(EVERYBODY),
     # Says "unknown", which is what the page shows.
