@@ -75,13 +75,23 @@ class Database:
         errors = re.findall(r"^.* (?:ERROR|CRITICAL) .*$", log.read_text(encoding="utf-8"), re.MULTILINE)
         assert not status and not errors, f"status {status}, {errors[:3]} (log: {log})"
 
-    def execute(self, query: str | sql.Composable, *values: object) -> list[dict]:
-        """Run one SQL statement beside Odoo, commit it, and return its rows, if it has any."""
+    def execute(self, query: str | sql.Composable, *values: object, **named: object) -> list[dict]:
+        """Run SQL beside Odoo, commit it, and return the last statement's rows, if it has any."""
         connection = psycopg2.connect(dbname=self.name)
         try:
             with connection, connection.cursor(cursor_factory=RealDictCursor) as cr:
-                cr.execute(query, values)
+                cr.execute(query, named or values)
                 return [dict(row) for row in cr.fetchall()] if cr.description else []
+        finally:
+            connection.close()
+
+    def vacuum(self) -> None:
+        """Tidy up and count, as PostgreSQL does by itself some time after a great change."""
+        connection = psycopg2.connect(dbname=self.name)
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cr:
+                cr.execute("VACUUM ANALYZE")
         finally:
             connection.close()
 

@@ -1,0 +1,152 @@
+"""The addon among a million partners: what its installation costs, and the first page of its lists.
+
+In the long form (./setup/test --all) it goes by the clock; only ratios and a difference count, for both sides are
+measured in the same run, one after the other. The short form has 20,000 partners, too few for a clock, and asks instead
+whether a partner was written and how PostgreSQL would find the page.
+"""
+
+import ast
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.crowd import Crowd
+from support.database import Database
+from support.system import LOGS, REPOSITORY
+
+MILLION, FEW = 1_000_000, 20_000
+FREE_MB = 5_000
+INSTALL_SECONDS = 60
+# How many times the stock list's first page the one of the unbound may cost, and those of all other filters.
+UNBOUND_RATIO, OTHER_RATIO = 1.5, 3
+ROUNDS = 7
+UNBOUND = (99, 50, 1)
+UNBOUND_PAGES = ("contacts wechat_unbound", "merchants wechat_unbound")
+INDEX = "res_partner_wechat_unbound_idx"
+
+
+@dataclass
+class Installation:
+    """The addon in the database of the crowd."""
+
+    crowd: Crowd
+    # How many partners the installation has written.
+    written: int
+    # How long it took, and how long in a database without partners; in the long form.
+    seconds: float | None = None
+    empty_seconds: float | None = None
+
+
+def scratch_name(purpose: str) -> str:
+    """Return the name of a database that ./setup/test drops if this run is killed."""
+    clone = os.environ["WECHAT_TEST_TEMPLATE_DB"].split("_")[2]
+    return f"wechat_test_run_{clone}_{purpose}_{os.getpid()}"
+
+
+def install(database: Database) -> float:
+    """Install the addon and return the seconds that it took."""
+    started = time.monotonic()
+    database.run_odoo(LOGS / f"{database.name}.log", "-i", "wechat_merchant_bind")
+    return time.monotonic() - started
+
+
+def install_among_a_million() -> Iterator[Installation]:
+    """Install the addon twice on what it depends on: without partners, and with a million."""
+    free = shutil.disk_usage(Database("").filestore.parent).free // 2**20
+    assert free > FREE_MB, f"{free} MB free, a million partners need up to {FREE_MB} MB"
+    manifest = REPOSITORY / "wechat_merchant_bind" / "__manifest__.py"
+    depends = ast.literal_eval(manifest.read_text(encoding="utf-8"))["depends"]
+    base = Database(scratch_name("base"))
+    databases = [base]
+    try:
+        base.run_odoo(LOGS / "scale-base.log", "-i", ",".join(depends), "--load-language", "zh_CN")
+        for purpose in ("empty", "million"):
+            databases.append(Database.copied(scratch_name(purpose), base.name))
+        _base, empty, million = databases
+        crowd = Crowd(million, MILLION)
+        versions = crowd.versions()
+        empty_seconds = install(empty)
+        yield Installation(crowd, crowd.count_written(versions), install(million), empty_seconds)
+    finally:
+        for database in databases:
+            database.drop()
+
+
+def install_among_few() -> Iterator[Installation]:
+    """Take the addon's columns from the partners of a copy of the tests' database, add a crowd, update the addon."""
+    database = Database.copied(scratch_name("few"), os.environ["WECHAT_TEST_TEMPLATE_DB"])
+    try:
+        for row in database.execute(
+            """
+            SELECT format('ALTER TABLE res_partner DROP COLUMN %%I', column_name) AS statement
+              FROM information_schema.columns
+             WHERE table_name = 'res_partner' AND column_name LIKE '%%wechat%%'
+            """
+        ):
+            database.execute(row["statement"])
+        crowd = Crowd(database, FEW)
+        versions = crowd.versions()
+        database.run_odoo(LOGS / "scale-few.log", "-u", "wechat_merchant_bind")
+        yield Installation(crowd, crowd.count_written(versions))
+    finally:
+        database.drop()
+
+
+@pytest.fixture(scope="module")
+def installation() -> Iterator[Installation]:
+    """The addon, installed where the crowd was before it."""
+    is_long = os.environ.get("WECHAT_TEST_ALL") == "1"
+    yield from install_among_a_million() if is_long else install_among_few()
+
+
+def measure(database: Database, rounds: int) -> dict[str, dict]:
+    """Return what measure.py finds out."""
+    script = Path(__file__).with_name("measure.py")
+    command = [sys.executable, script, database.name, str(rounds)]
+    with (LOGS / "scale-measure.log").open("wb") as log:
+        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=log).stdout)
+
+
+def test_installing_among_a_million(installation, full_form):
+    """Installing writes no partner, and so takes less than a minute longer among a million than among none.
+
+    Odoo would compute a new stored field for every partner; the addon creates the columns with their values first. The
+    rows are told by PostgreSQL's transaction that wrote them.
+    """
+    assert installation.written == 0
+    if full_form:
+        print(f"installed in {installation.seconds:.1f} s, empty in {installation.empty_seconds:.1f} s")
+        assert installation.seconds - installation.empty_seconds < INSTALL_SECONDS
+
+
+@pytest.mark.parametrize("unbound", UNBOUND)
+def test_the_first_page_of_the_unbound(installation, full_form, unbound):
+    """The first page of 未绑定 costs at most 1.5 times that of Odoo's contact list, whatever share is unbound.
+
+    Both in Odoo's contact list and in the merchants' list. Measured in one process inside Odoo, without the web
+    server's share, which would only make the ratio smaller: each round reads every page once, each in a transaction of
+    its own, and the medians count. The bindings are rows of the addon's tables, as a scan leaves them.
+    """
+    installation.crowd.bind_all_but(unbound)
+    pages = measure(installation.crowd.database, ROUNDS if full_form else 0)
+    for name in UNBOUND_PAGES:
+        page, count = pages[name]["plans"]
+        assert f"Index Scan using {INDEX}" in page and "Sort" not in page, page
+        # The more there are, the sooner any way has found those that are counted.
+        assert f"Index Only Scan using {INDEX}" in count or unbound > 1, count
+    for name, page in pages.items():
+        assert name in ("stock", "contacts", "merchants") or "Seq Scan on res_partner" not in str(page["plans"]), name
+    if full_form:
+        stock = statistics.median(pages["stock"]["ms"])
+        ratios = {name: statistics.median(page["ms"]) / stock for name, page in pages.items()}
+        print(f"{unbound} % unbound: stock {stock:.1f} ms,", ", ".join(f"{name} {r:.2f}" for name, r in ratios.items()))
+        for name, ratio in ratios.items():
+            assert ratio <= (UNBOUND_RATIO if name in UNBOUND_PAGES else OTHER_RATIO), f"{name}: {ratio:.2f}"
