@@ -6,7 +6,7 @@
     "author": "wechat_merchant_bind contributors, Odoo Community Association (OCA)",
     "license": "LGPL-3",
     "application": True,
-    "depends": ["mail", "contacts", "portal", "base_automation", "privacy_lookup"],
+    "depends": ["mail", "contacts", "portal", "base_automation", "base_import", "privacy_lookup"],
     "external_dependencies": {"python": ["requests", "qrcode", "lxml", "cryptography"]},
     "data": [
         "security/wechat_security.xml",
@@ -17,6 +17,7 @@
         "wizard/wechat_unbind_views.xml",
         "views/wechat_account_views.xml",
         "views/wechat_bind_code_views.xml",
+        "views/wechat_binding_import_views.xml",
         "views/wechat_binding_views.xml",
         "report/wechat_bind_batch_report.xml",
         "views/wechat_bind_batch_views.xml",
@@ -30,6 +31,7 @@
         "web.assets_backend": [
             "wechat_merchant_bind/static/src/bind_batch/**/*",
             "wechat_merchant_bind/static/src/bind_dialog/**/*",
+            "wechat_merchant_bind/static/src/binding_import/**/*",
         ],
         "web.assets_unit_tests": ["wechat_merchant_bind/static/tests/**/*.test.js"],
         "web.assets_tests": ["wechat_merchant_bind/static/tests/tours/**/*"],

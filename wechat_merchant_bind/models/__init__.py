@@ -6,6 +6,9 @@ from . import wechat_bind_batch_drain
 from . import wechat_bind_batch_line
 from . import wechat_bind_code
 from . import wechat_binding
+from . import wechat_binding_loading
+from . import wechat_binding_import
+from . import wechat_binding_import_line
 from . import wechat_event
 from . import wechat_event_handling
 from . import wechat_operation

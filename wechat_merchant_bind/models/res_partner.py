@@ -3,8 +3,10 @@ from odoo.exceptions import AccessError, UserError
 from odoo.tools import SQL
 from odoo.tools.sql import column_exists
 
-# Written by the computes of the live binding alone: whoever could write them would forge a binding.
-BINDING_FIELDS = frozenset({"wechat_openid", "is_wechat_bound", "wechat_state"})
+# What follows from the codes and bindings alone: whoever could write it would forge a binding.
+BINDING_FIELDS = frozenset(
+    {"wechat_openid", "is_wechat_bound", "wechat_state", "wechat_binding_ids", "wechat_bind_code_ids"}
+)
 GROUP_USER = "wechat_merchant_bind.group_user"
 GROUP_MANAGER = "wechat_merchant_bind.group_manager"
 
@@ -88,6 +90,14 @@ class ResPartner(models.Model):
             partner.wechat_openid_masked = self.env["wechat.operation"]._mask_openid(partner.wechat_openid)
 
     # === CRUD METHODS === #
+
+    @api.model
+    def default_get(self, fields):
+        """Take no defaults for what follows from the binding, neither a caller's nor an administrator's.
+
+        :rtype: dict
+        """
+        return super().default_get([name for name in fields if name not in BINDING_FIELDS])
 
     @api.model_create_multi
     def create(self, vals_list):
@@ -223,7 +233,7 @@ class ResPartner(models.Model):
 
     @api.model
     def _wechat_refuse_forgery(self, vals):
-        """Refuse values that only the computes of the live binding may set.
+        """Refuse values that only a scan, an import or an unbinding may set, also of callers with all rights.
 
         :raise AccessError: if there are any.
         """

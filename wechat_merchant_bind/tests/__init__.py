@@ -5,6 +5,7 @@ from . import test_account_check
 from . import test_bind_batch
 from . import test_bind_code
 from . import test_binding
+from . import test_binding_import
 from . import test_companies
 from . import test_crypto_sdk
 from . import test_event_retry

@@ -22,6 +22,7 @@ BACKUP_HOST = "api2.weixin.qq.com"
 TOKEN_PATH = "/cgi-bin/stable_token"
 QR_PATH = "/cgi-bin/qrcode/create"
 USER_PATH = "/cgi-bin/user/info"
+USERS_PATH = "/cgi-bin/user/info/batchget"
 TEMPLATES_PATH = "/cgi-bin/template/get_all_private_template"
 CALLBACK_IPS_PATH = "/cgi-bin/getcallbackip"
 
@@ -99,6 +100,8 @@ class WechatApiMock:
             }
         if call.path == USER_PATH:
             return {"subscribe": 1, "openid": call.query["openid"]}
+        if call.path == USERS_PATH:
+            return {"user_info_list": [{"subscribe": 1, **user} for user in call.payload["user_list"]]}
         if call.path == TEMPLATES_PATH:
             return {"template_list": [{"template_id": "t1", "title": "订单通知"}]}
         if call.path == CALLBACK_IPS_PATH:

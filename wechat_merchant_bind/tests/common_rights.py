@@ -3,6 +3,7 @@ users' own company and of another one."""
 
 import re
 
+from odoo import Command
 from odoo.exceptions import AccessError
 from odoo.service.model import get_public_method
 
@@ -149,6 +150,7 @@ class RightsCase(WechatPushCase):
         check = env["wechat.account.check"].create({"account_id": account.id})
         dialog = env["wechat.bind.code.show"].create({"partner_id": invited.id, "code_id": code.id})
         event = env["wechat.event"].create({"account_id": account.id, "dedupe_key": f"rights {company.id}"})
+        import_report = env["wechat.binding.import"].create({"line_ids": [Command.create({"result": "imported"})]})
         unbind_dialog = env["wechat.unbind"].create({"partner_id": bound_merchant.id})
         return {
             "account": account,
@@ -157,6 +159,9 @@ class RightsCase(WechatPushCase):
             "code": code,
             "dialog": dialog,
             "event": event,
+            "import_screen": env["base_import.import"].create(
+                {"res_model": "wechat.binding", "file": b"oOpenid", "file_type": "text/csv"}
+            ),
             "merchant": merchant,
             "unbind_dialog": unbind_dialog,
             "wechat.access.token": env["wechat.access.token"].search([("account_id", "=", account.id)]),
@@ -171,6 +176,8 @@ class RightsCase(WechatPushCase):
             "wechat.bind.code": code,
             "wechat.bind.code.show": dialog,
             "wechat.binding": binding,
+            "wechat.binding.import": import_report,
+            "wechat.binding.import.line": import_report.line_ids,
             "wechat.event": event,
             "wechat.operation": env["wechat.operation"].search([("partner_id", "=", bound_merchant.id)], limit=1),
             "wechat.unbind": unbind_dialog,

@@ -36,6 +36,9 @@ MODELS = {
     "wechat.access.token": Model(),
     "wechat.bind.code": Model(read=USERS),
     "wechat.binding": Model(read=USERS),
+    # Created by an import alone, as TestForgery and TestBindingImport prove.
+    "wechat.binding.import": Model(read=MANAGERS),
+    "wechat.binding.import.line": Model(read=MANAGERS),
     "wechat.bind.batch": Model(read=USERS),
     "wechat.bind.batch.line": Model(read=USERS),
     "wechat.event": Model(read=MANAGERS),
@@ -66,10 +69,21 @@ FORGERY = {"is_wechat_bound": True, "wechat_openid": "oForged", "wechat_state": 
 METHODS = {
     "res.partner.create": Method(NOBODY, args=([{"name": "x", **FORGERY}],)),
     "res.partner.write": Method(NOBODY, on="merchant", args=(FORGERY,)),
+    # As Odoo's, without what would forge a binding.
+    "res.partner.default_get": Method(EVERYBODY, args=(["name", "wechat_openid"],), foreign=EVERYBODY),
     "res.partner.action_wechat_bind_code": Method(USERS, on="merchant"),
     "res.partner.action_wechat_unbind": Method(MANAGERS, on="bound_merchant", args=("reason",)),
     # Only opens a dialog, and tells nothing: whoever may not unbind may not create that dialog's record.
     "res.partner.action_wechat_unbind_dialog": Method(EVERYBODY, on="bound_merchant", foreign=EVERYBODY),
+    # A file of bindings. The temporary file itself is guarded as Odoo guards it.
+    "base_import.import.execute_import": Method(
+        MANAGERS,
+        on="import_screen",
+        args=(["openid"], ["OpenID"], {"quoting": '"', "separator": ",", "encoding": "utf-8"}),
+        foreign=MANAGERS,
+    ),
+    # The columns of a file, without data.
+    "base_import.import.get_fields_tree": Method(EVERYBODY, args=("wechat.bind.batch",), foreign=EVERYBODY),
     "wechat.account.action_generate_secrets": Method(MANAGERS, on="account"),
     "wechat.account.action_test_connection": Method(MANAGERS, on="account"),
     # Returns what they may read anyway, without the secrets.
@@ -82,6 +96,8 @@ METHODS = {
     "wechat.bind.code.show.action_download": Method(USERS, on="dialog"),
     "wechat.bind.code.show.action_regenerate": Method(USERS, on="dialog"),
     "wechat.event.action_retry": Method(MANAGERS, on="event"),
+    # The address of a file without data.
+    "wechat.binding.get_import_templates": Method(EVERYBODY, foreign=EVERYBODY),
     "wechat.unbind.action_unbind": Method(MANAGERS, on="unbind_dialog"),
 }
 
@@ -154,6 +170,7 @@ SECRETS = {
     "wechat.bind.code.show.share_url": USERS,
     "wechat.binding.openid": MANAGERS,
     "wechat.binding.openid_masked": USERS,
+    "wechat.binding.import.line.openid_masked": MANAGERS,
     "wechat.event.dedupe_key": MANAGERS,
     "wechat.event.event_key": MANAGERS,
     "wechat.event.openid": MANAGERS,

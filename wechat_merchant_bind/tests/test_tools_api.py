@@ -85,6 +85,33 @@ class TestCalls(ClientCase):
                 query = {"access_token": [TOKEN]} | ({"openid": [OPENID]} if "user" in path else {})
                 self.assertEqual(parse_qs(urlsplit(url).query), query)
 
+    def test_batchget_user_info(self):
+        gone, other = "oGone", "oOther"
+        infos = [{"subscribe": 1, "openid": OPENID}, {"subscribe": 0, "openid": gone}]
+        server = self.serve(answer({"user_info_list": [*infos, {"subscribe": 1, "openid": "oStranger"}]}))
+        self.assertEqual(
+            WechatClient(server.url).batchget_user_info(TOKEN, [OPENID, gone, other]),
+            {OPENID: infos[0], gone: infos[1]},
+            "Neither whom WeChat leaves out, nor whom nobody asked about",
+        )
+        [(method, path, body, _headers)] = server.calls
+        self.assertEqual((method, path), ("POST", f"/cgi-bin/user/info/batchget?access_token={TOKEN}"))
+        self.assertEqual(json.loads(body), {"user_list": [{"openid": openid} for openid in (OPENID, gone, other)]})
+
+    def test_incomplete_batches(self):
+        for users in (
+            None,
+            {},
+            [None],
+            [{}],
+            [{"openid": OPENID}],
+            [{"subscribe": 1}],
+            [{"subscribe": 1, "openid": 1}],
+        ):
+            server = self.serve(answer({"user_info_list": users}))
+            with self.subTest(users), self.assertRaises(wechat_errors.WechatAmbiguous):
+                WechatClient(server.url).batchget_user_info(TOKEN, [OPENID])
+
     def test_incomplete_answers(self):
         for call, complete in (
             (lambda client: client.stable_token("wx1", SECRET), {"access_token": TOKEN, "expires_in": 7200}),
@@ -181,6 +208,12 @@ class TestFailures(ClientCase):
         server = self.serve(answer({"errcode": 40003, "errmsg": f"bad {TOKEN} {SECRET} {OPENID} rid: 1-2"}))
         error = self.assertFails(WechatClient(server.url), wechat_errors.WechatUnreachable)
         self.assertEqual(error.errmsg, "bad *** *** *** rid: 1-2")
+
+    def test_echoed_openids_of_a_batch_are_hidden(self):
+        server = self.serve(answer({"errcode": 40003, "errmsg": f"invalid openid hint: [{OPENID}] rid: 1-2"}))
+        with self.assertRaises(wechat_errors.WechatUnreachable) as caught:
+            WechatClient(server.url).batchget_user_info(TOKEN, ["oOther", OPENID])
+        self.assertEqual(caught.exception.errmsg, "invalid openid hint: [***] rid: 1-2")
 
     def test_not_an_answer_of_wechat(self):
         """What was written may have been done: the backup host does not get it too."""

@@ -26,6 +26,7 @@ BACKUP_HOST = "api2.weixin.qq.com"  # "disaster recovery" in WeChat's guide on A
 
 MAX_RESPONSE_BYTES = 2 * 1024 * 1024
 POOL_SIZE = 64
+USER_INFO_BATCH = 100  # OpenIDs that user/info/batchget takes at a time
 
 _SANDBOX_HOST = "sandbox"  # its name in the project's compose network
 _SECRET_NAMES = ("access_token", "secret", "openid", "touser")
@@ -120,8 +121,7 @@ class WechatClient:
             request["headers"] = {"Content-Type": "application/json"}
         answer = self._parse(path, self._send(path, request))
         if answer.get("errcode") not in (None, 0, "0"):
-            secrets = [{**params, **(payload or {})}.get(name) for name in _SECRET_NAMES]
-            raise from_response(path, answer["errcode"], _redact(answer.get("errmsg"), secrets))
+            raise from_response(path, answer["errcode"], _redact(answer.get("errmsg"), _get_secrets(params, payload)))
         return answer
 
     def stable_token(self, app_id, app_secret):
@@ -179,6 +179,25 @@ class WechatClient:
         answer = self.call("GET", path, access_token, params={"openid": openid})
         _get(path, answer, "subscribe", int)
         return answer
+
+    def batchget_user_info(self, access_token, openids):
+        """Return what WeChat tells about several users at once.
+
+        :param list[str] openids: at most 100
+        :return: by OpenID, as :meth:`user_info` returns it; without those that WeChat's answer leaves out
+        :rtype: dict[str, dict]
+        :raise WechatError: as :meth:`call`; 40003 for the whole batch if one of them is not the account's
+        """
+        path = "/cgi-bin/user/info/batchget"
+        payload = {"user_list": [{"openid": openid} for openid in openids]}
+        users = _get(path, self.call("POST", path, access_token, payload=payload), "user_info_list", list)
+        asked, found = set(openids), {}
+        for user in users:
+            user = user if isinstance(user, dict) else {}
+            _get(path, user, "subscribe", int)
+            if (openid := _get(path, user, "openid", str)) in asked:
+                found[openid] = user
+        return found
 
     def get_callback_ips(self, access_token):
         """Return the addresses that WeChat pushes from.
@@ -312,6 +331,12 @@ def _is_unwritten(exc):
             requests.exceptions.InvalidSchema,
         ),
     )
+
+
+def _get_secrets(params, payload):
+    payload = payload or {}
+    secrets = [{**params, **payload}.get(name) for name in _SECRET_NAMES]
+    return secrets + [user["openid"] for user in payload.get("user_list", ())]
 
 
 def _redact(text, secrets):

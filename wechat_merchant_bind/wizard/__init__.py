@@ -1,3 +1,4 @@
+from . import base_import_import
 from . import base_partner_merge
 from . import wechat_account_check
 from . import wechat_account_check_line
