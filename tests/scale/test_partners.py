@@ -27,7 +27,7 @@ FREE_MB = 5_000
 INSTALL_SECONDS = 60
 # How many times the stock list's first page the one of the unbound may cost, and those of all other filters.
 UNBOUND_RATIO, OTHER_RATIO = 1.5, 3
-ROUNDS = 7
+ROUNDS = 15
 UNBOUND = (99, 50, 1)
 UNBOUND_PAGES = ("contacts wechat_unbound", "merchants wechat_unbound")
 INDEX = "res_partner_wechat_unbound_idx"

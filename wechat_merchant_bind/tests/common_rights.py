@@ -8,7 +8,7 @@ from odoo.exceptions import AccessError
 from odoo.service.model import get_public_method
 
 from .common_push import Push, WechatPushCase
-from .rights import EMPLOYEE, FIELDS, MANAGER, METHODS, MODELS, PORTAL, PUBLIC, ROUTES, SECRETS, USER
+from .rights import EMPLOYEE, FIELDS, MANAGER, METHODS, MODELS, PORTAL, PUBLIC, REPORTS, ROUTES, SECRETS, USER
 
 ADDON = "odoo.addons.wechat_merchant_bind"
 MODULE = "wechat_merchant_bind"
@@ -56,6 +56,12 @@ def find_routes(env):
     return found
 
 
+def find_reports(env):
+    """Return the names of the addon's reports."""
+    reports = env["ir.actions.report"].search([("report_name", "=like", f"{MODULE}.%")])
+    return set(reports.mapped("report_name"))
+
+
 def find_fields(env):
     """Return ``model.field`` for every field that the addon adds to a model of another addon."""
     own_models = find_models(env)
@@ -73,7 +79,14 @@ def find_secretive_fields(env):
     return {f"{model}.{name}" for model in find_models(env) for name in env[model]._fields if SECRETIVE.search(name)}
 
 
-TABLES = {"MODELS": MODELS, "METHODS": METHODS, "ROUTES": ROUTES, "FIELDS": FIELDS, "SECRETS": SECRETS}
+TABLES = {
+    "MODELS": MODELS,
+    "METHODS": METHODS,
+    "ROUTES": ROUTES,
+    "REPORTS": REPORTS,
+    "FIELDS": FIELDS,
+    "SECRETS": SECRETS,
+}
 
 
 def find_gaps(env):
@@ -86,6 +99,7 @@ def find_gaps(env):
         "MODELS": find_models(env),
         "METHODS": find_methods(env),
         "ROUTES": find_routes(env),
+        "REPORTS": find_reports(env),
         "FIELDS": find_fields(env),
         "SECRETS": find_secretive_fields(env),
     }

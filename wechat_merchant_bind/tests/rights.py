@@ -135,6 +135,20 @@ DOWNLOADS = {
     "/web/content/wechat.bind.code.show/{dialog}/qr_image": Route(USERS),
 }
 
+
+class Report(NamedTuple):
+    """Who may have a report drawn, by the address that draws any report. It asks nothing by itself."""
+
+    allowed: frozenset
+    # The record of common_rights.py that it is about.
+    on: str
+
+
+# Every report of the addon.
+REPORTS = {
+    "wechat_merchant_bind.bind_batch_sheet": Report(USERS, on="batch"),
+}
+
 # === FIELDS === #
 
 # Every field that the addon adds to a model of Odoo, and who may read it, search by it and sort by it.

@@ -6,6 +6,7 @@ its call as the user of the cell, through the very function that answers RPC or 
 
 from contextlib import contextmanager
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
 from odoo import fields, http
 from odoo.exceptions import AccessError
@@ -16,7 +17,7 @@ from ..controllers.share import WechatShare
 from ..models.wechat_binding import WechatBinding
 from .common import WechatCase
 from .common_rights import MODULE, TABLES, RightsCase, find_gaps, find_methods
-from .rights import DOWNLOADS, FIELDS, METHODS, MODELS, NOBODY, OK, PUBLIC, ROLES, ROUTES, SECRETS
+from .rights import DOWNLOADS, FIELDS, METHODS, MODELS, NOBODY, OK, PUBLIC, REPORTS, ROLES, ROUTES, SECRETS
 
 
 class RightsTableCase(RightsCase):
@@ -174,9 +175,12 @@ class TestRoutes(RightsTableCase):
         login = None if role == PUBLIC else self.roles[role].login
         self.authenticate(login, login)
 
-    def _get_status(self, request):
+    def _get_response(self, request):
         with self._undone(), mute_logger("odoo.http"):
-            return self.url_open(**request).status_code
+            return self.url_open(**request)
+
+    def _get_status(self, request):
+        return self._get_response(request).status_code
 
     def test_routes(self):
         for role in ROLES:
@@ -201,6 +205,19 @@ class TestRoutes(RightsTableCase):
                         url = path.format(**{name: record.id for name, record in records.items()})
                         expected = OK if role in allowed else refused
                         self.assertEqual(self._get_status({"url": url}), expected)
+
+
+    def test_reports(self):
+        for role in ROLES:
+            self._log_in(role)
+            for name, row in REPORTS.items():
+                with self.subTest(report=name, role=role):
+                    for records, allowed in ((self.own, row.allowed), (self.foreign, NOBODY)):
+                        url = f"/report/html/{name}/{records[row.on].id}"
+                        # Odoo leads to the address with the user's language, and those without a session to the login.
+                        response = self._get_response({"url": url})
+                        is_drawn = response.status_code == OK and urlsplit(response.url).path.endswith(url)
+                        self.assertEqual(is_drawn, role in allowed)
 
 
 class TestFields(RightsTableCase):
