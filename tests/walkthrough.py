@@ -79,6 +79,7 @@ class Walkthrough:
         if not apps.first.is_visible():
             self.page.locator(".o_navbar_apps_menu button").click()
         apps.first.click()
+        self.page.locator("[data-menu-xmlid='wechat_merchant_bind.wechat_merchant_menu']").first.click()
         expect(self.page.locator("tr.o_data_row").first).to_be_visible()
         heading = self.page.locator(".o_last_breadcrumb_item, .o_breadcrumb .active").first.inner_text()
         check(heading.strip() == "商家", f"标题是 {heading!r}")

@@ -1,6 +1,8 @@
 from . import res_partner
+from . import res_partner_portal
 from . import wechat_access_token
 from . import wechat_account
+from . import wechat_account_overview
 from . import wechat_bind_batch
 from . import wechat_bind_batch_drain
 from . import wechat_bind_batch_line
@@ -12,3 +14,4 @@ from . import wechat_binding_import_line
 from . import wechat_event
 from . import wechat_event_handling
 from . import wechat_operation
+from . import wechat_portal_attempt

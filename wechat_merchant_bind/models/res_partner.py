@@ -1,5 +1,6 @@
 from odoo import api, fields, models
 from odoo.exceptions import AccessError, UserError
+from odoo.fields import Domain
 from odoo.tools import SQL
 from odoo.tools.sql import column_exists
 
@@ -201,6 +202,24 @@ class ResPartner(models.Model):
                     "%s is already bound to WeChat. Unbind it before you generate a new code.", self.display_name
                 )
             )
+
+    @api.model
+    def _wechat_get_merchant_domain(self):
+        """Return what makes a partner a merchant: whom the statistics and the overview count.
+
+        :rtype: Domain
+        """
+        # sudo: res.company - our own companies, all of them, are nobody's merchants
+        # pylint: disable-next=no-search-all  # a database has a handful of companies
+        companies_sudo = self.env["res.company"].sudo().search([])
+        return Domain(
+            [
+                ("active", "=", True),
+                ("parent_id", "=", False),
+                ("partner_share", "=", True),
+                ("id", "not in", companies_sudo.partner_id.ids),
+            ]
+        )
 
     def _wechat_notify_changed(self):
         """Tell the open dialogs, lists and forms of those who may generate codes that these partners changed.

@@ -134,6 +134,15 @@ class WechatAccount(models.Model):
         "Keep Events", required=True, default=90, help="Days until a received event is deleted."
     )
 
+    last_check_at = fields.Datetime("Last Checked on", readonly=True, copy=False)
+    last_check_error = fields.Text(
+        "Result of the Last Check",
+        readonly=True,
+        copy=False,
+        groups="wechat_merchant_bind.group_manager",
+        help="Why WeChat did not accept the account at the last connection check; empty if it did.",
+    )
+
     # === CONSTRAINTS AND INDEXES === #
 
     _app_id_unique = models.UniqueIndex(

@@ -60,6 +60,8 @@ class WechatBindCode(models.Model):
     _partner_active_unique = models.UniqueIndex(
         "(partner_id) WHERE state = 'active'", "A merchant has one open binding code."
     )
+    # The statistics ask for a span of time.
+    _create_date_idx = models.Index("(create_date)")
 
     @api.constrains("partner_id", "account_id")
     def _check_same_company(self):

@@ -39,6 +39,9 @@ class WechatOperation(models.Model):
     partner_id = fields.Many2one("res.partner", "Merchant", readonly=True, ondelete="set null", index="btree_not_null")
     partner_name = fields.Char("Merchant Name", readonly=True, help="As it was at that time.")
     account_id = fields.Many2one("wechat.account", readonly=True, ondelete="set null")
+    code_id = fields.Many2one(
+        "wechat.bind.code", "Binding Code", readonly=True, ondelete="set null", index="btree_not_null"
+    )
     company_id = fields.Many2one("res.company", readonly=True, ondelete="set null", index="btree_not_null")
     user_id = fields.Many2one("res.users", "Done by", readonly=True, ondelete="set null")
     user_name = fields.Char("Done by (name)", readonly=True)
@@ -47,6 +50,11 @@ class WechatOperation(models.Model):
     )
     openid_masked = fields.Char("OpenID", readonly=True)
     note = fields.Text("Details", readonly=True)
+
+    # === INDEXES === #
+
+    # The statistics ask for a span of time, the log's filter too.
+    _create_date_idx = models.Index("(create_date)")
 
     # === CRUD METHODS === #
 
@@ -84,6 +92,7 @@ class WechatOperation(models.Model):
             "partner_id": partner.id,
             "partner_name": partner.display_name if partner else False,
             "account_id": account and account.id,
+            "code_id": self._get_code(record).id,
             "company_id": (company or partner.company_id).id,
             "user_id": self.env.uid,
             "user_name": self.env.user.name,
@@ -99,6 +108,13 @@ class WechatOperation(models.Model):
         if record._name == "res.partner":
             return record
         return record.partner_id if "partner_id" in record else self.env["res.partner"]
+
+    @api.model
+    def _get_code(self, record):
+        """Return the binding code that a record is, or came from; else an empty one."""
+        if record._name == "wechat.bind.code":
+            return record
+        return record.code_id if "code_id" in record else self.env["wechat.bind.code"]
 
     @api.model
     def _mask_openid(self, openid):

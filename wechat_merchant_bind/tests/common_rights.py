@@ -3,7 +3,7 @@ users' own company and of another one."""
 
 import re
 
-from odoo import Command
+from odoo import Command, http
 from odoo.exceptions import AccessError
 from odoo.service.model import get_public_method
 
@@ -132,12 +132,16 @@ class RightsCase(WechatPushCase):
         }
         for user in cls.roles.values():
             user.group_ids += cls.env.ref("base.group_allow_export")
+        # A page in another language than this one would be redirected to the address of that language.
+        cls.env["ir.default"].set("res.partner", "lang", "en_US")
         cls.foreign_company = cls.env["res.company"].create({"name": "另一家公司"})
 
     def setUp(self):
         super().setUp()
         self.own = self._make_records(self.env.company)
         self.foreign = self._make_records(self.foreign_company)
+        # What the portal user's own page shows.
+        self.portal.partner_id._wechat_get_bind_code()
         self.env.flush_all()
         self.wechat.calls.clear()
 
@@ -189,11 +193,17 @@ class RightsCase(WechatPushCase):
             "wechat.bind.batch.line": batch.line_ids,
             "wechat.bind.code": code,
             "wechat.bind.code.show": dialog,
+            "wechat.bind.funnel": env["wechat.bind.funnel"].search([("code_id", "=", code.id)]),
+            "wechat.bind.report": env["wechat.bind.report"].search(
+                [("company_id", "=", company.id), ("kind", "=", "bind")], limit=1
+            ),
             "wechat.binding": binding,
             "wechat.binding.import": import_report,
             "wechat.binding.import.line": import_report.line_ids,
+            "wechat.bound.rate": env["wechat.bound.rate"].search([("company_id", "=", company.id)], limit=1),
             "wechat.event": event,
             "wechat.operation": env["wechat.operation"].search([("partner_id", "=", bound_merchant.id)], limit=1),
+            "wechat.portal.attempt": env["wechat.portal.attempt"].create({"partner_id": merchant.id}),
             "wechat.unbind": unbind_dialog,
         }
 
@@ -212,6 +222,7 @@ class RightsCase(WechatPushCase):
                 "result": "ok",
             },
             "wechat.bind.code.show": {"partner_id": self.own["merchant"].id},
+            "wechat.portal.attempt": {"partner_id": self.own["merchant"].id},
             "wechat.unbind": {"partner_id": self.own["bound_merchant"].id},
         }.get(model, {"company_id": self.env.company.id})
 
@@ -243,6 +254,12 @@ class RightsCase(WechatPushCase):
         for placeholder, value in values.items():
             path = path.replace(placeholder, value)
         call = {"url": path, "method": method, "allow_redirects": False}
+        if path.startswith("/my/"):
+            merchant = records["merchant"]
+            values = {"partner_id": merchant.id, "merchant": merchant.id, "id": merchant.id} if is_foreign else {}
+            if method == "POST":
+                return call | {"data": {"csrf_token": http.Request.csrf_token(self), **values}}
+            return call | {"params": values}
         if "<string:webhook_key>" in route:
             # Signed by the own account, whosever key the address has.
             account = self.own["account"]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 PUBLIC, PORTAL, EMPLOYEE, USER, MANAGER = ROLES = ("public", "portal", "employee", "user", "manager")
 
 NOBODY = frozenset()
+PORTALS = frozenset({PORTAL})
 MANAGERS = frozenset({MANAGER})
 USERS = frozenset({USER, MANAGER})
 EMPLOYEES = frozenset({EMPLOYEE, USER, MANAGER})
@@ -43,6 +44,10 @@ MODELS = {
     "wechat.bind.batch.line": Model(read=USERS),
     "wechat.event": Model(read=MANAGERS),
     "wechat.operation": Model(read=MANAGERS),
+    "wechat.bind.funnel": Model(read=USERS),
+    "wechat.bind.report": Model(read=USERS),
+    "wechat.bound.rate": Model(read=USERS),
+    "wechat.portal.attempt": Model(),
     "wechat.bind.code.show": Model(read=USERS, create=USERS, write=USERS),
     "wechat.account.check": Model(read=MANAGERS, create=MANAGERS, write=MANAGERS),
     "wechat.account.check.line": Model(read=MANAGERS, create=MANAGERS, write=MANAGERS),
@@ -92,6 +97,8 @@ METHODS = {
     "wechat.bind.batch.action_download_list": Method(USERS, on="batch"),
     "wechat.bind.batch.action_download_pictures": Method(USERS, on="batch"),
     "wechat.bind.batch.action_print": Method(USERS, on="batch"),
+    # Counts what its user may read; there is no record to call it on.
+    "wechat.account.get_overview": Method(USERS, foreign=USERS),
     "wechat.bind.batch.action_retry_failed": Method(USERS, on="batch"),
     "wechat.bind.code.show.action_download": Method(USERS, on="dialog"),
     "wechat.bind.code.show.action_regenerate": Method(USERS, on="dialog"),
@@ -103,7 +110,7 @@ METHODS = {
 
 # === ROUTES === #
 
-OK, TO_LOGIN, BAD_REQUEST, FORBIDDEN, NOT_FOUND = 200, 303, 400, 403, 404
+OK, REDIRECTED, TO_LOGIN, BAD_REQUEST, FORBIDDEN, NOT_FOUND = 200, 303, 303, 400, 403, 404
 
 
 class Route(NamedTuple):
@@ -111,9 +118,24 @@ class Route(NamedTuple):
 
     allowed: frozenset
     refused: int = NOT_FOUND
-    foreign: int = NOT_FOUND
+    # None: the address holds nothing to tell own from foreign, so what a form or query says of others is ignored.
+    foreign: int | None = NOT_FOUND
+    answer: int = OK
     # What those are answered who have not logged in, if it is something else.
     anonymous: int | None = None
+
+    def get_status(self, role):
+        """Return the status that a role gets with what grants the access."""
+        if role in self.allowed:
+            return self.answer
+        return self._get_refusal(role, self.refused)
+
+    def get_foreign_status(self, role):
+        """Return the status that a role gets with what grants the access to something else."""
+        return self.get_status(role) if self.foreign is None else self._get_refusal(role, self.foreign)
+
+    def _get_refusal(self, role, status):
+        return self.anonymous if role == PUBLIC and self.anonymous else status
 
 
 # Every route of the addon. What a secret in the address opens is open to all who have it, logged in or not.
@@ -124,6 +146,12 @@ ROUTES = {
     "GET /wechat/bind/<string:share_token>/code.png": Route(EVERYBODY),
     # Says "unknown", which is what the page shows.
     "GET /wechat/bind/<string:share_token>/state": Route(EVERYBODY, foreign=OK),
+    # A portal user's own merchant; internal users are nobody's merchant.
+    "GET /my/wechat": Route(PORTALS, foreign=None, anonymous=TO_LOGIN),
+    "GET /my/wechat/code.png": Route(PORTALS, foreign=None, anonymous=TO_LOGIN),
+    "GET /my/wechat/state": Route(PORTALS, foreign=None, anonymous=TO_LOGIN),
+    "POST /my/wechat/code": Route(PORTALS, foreign=None, anonymous=TO_LOGIN, answer=REDIRECTED),
+    "POST /my/wechat/unbind": Route(PORTALS, foreign=None, anonymous=TO_LOGIN, answer=REDIRECTED),
     # A push needs a signature besides the key.
     "GET /wechat/merchant/<string:webhook_key>": Route(EVERYBODY, foreign=FORBIDDEN),
     "POST /wechat/merchant/<string:webhook_key>": Route(EVERYBODY, foreign=FORBIDDEN),

@@ -187,11 +187,9 @@ class TestRoutes(RightsTableCase):
             self._log_in(role)
             for route, row in ROUTES.items():
                 with self.subTest(route=route, role=role):
-                    anonymous = row.anonymous if role == PUBLIC else None
-                    expected = OK if role in row.allowed else anonymous or row.refused
-                    self.assertEqual(self._get_status(self._prepare_request(route)), expected)
+                    self.assertEqual(self._get_status(self._prepare_request(route)), row.get_status(role))
                     foreign = self._get_status(self._prepare_request(route, is_foreign=True))
-                    self.assertEqual(foreign, anonymous or row.foreign)
+                    self.assertEqual(foreign, row.get_foreign_status(role))
 
     def test_downloads(self):
         for role in ROLES:

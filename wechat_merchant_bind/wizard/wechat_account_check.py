@@ -43,11 +43,20 @@ class WechatAccountCheck(models.TransientModel):
         :rtype: wechat.account.check
         """
         check = self.create({"account_id": account.id})
-        lines = [check._check_own_address(), check._check_api_address()]
-        lines += check._check_api() if lines[-1]["result"] == "ok" else []
-        lines += [check._check_webhook(), check._check_refusals()]
+        api_lines = [check._check_api_address()]
+        api_lines += check._check_api() if api_lines[0]["result"] == "ok" else []
+        check._store_result(api_lines)
+        lines = [check._check_own_address(), *api_lines, check._check_webhook(), check._check_refusals()]
         check.line_ids = [Command.create(line) for line in lines]
         return check
+
+    def _store_result(self, lines):
+        """Keep with the account whether WeChat accepts it, for the overview, which asks nobody.
+
+        :param list[dict] lines: what was checked about WeChat's API.
+        """
+        errors = [f"{line['subject']}: {line['message']}" for line in lines if line["result"] == "error"]
+        self.account_id.write({"last_check_at": fields.Datetime.now(), "last_check_error": "\n".join(errors)})
 
     def _get_action(self):
         self.ensure_one()

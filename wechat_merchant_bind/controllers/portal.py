@@ -1,0 +1,93 @@
+from werkzeug.exceptions import NotFound
+
+from odoo import http
+from odoo.http import request
+
+from odoo.addons.portal.controllers.portal import CustomerPortal
+
+# The picture is a bearer's right to bind, and the rest is out of date as soon as somebody scans.
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+class WechatPortal(CustomerPortal):
+    """A merchant's own page: its binding, its code, its notices.
+
+    Whose record it is follows from the session alone: no address and no form holds an id, and every parameter that is
+    not named here is ignored.
+    """
+
+    _page_url = "/my/wechat"
+
+    @http.route(_page_url, type="http", auth="user", methods=["GET"], website=True)
+    def wechat_page(self, notice=None, **_query):
+        """Show the state of the merchant's binding and what it can do about it.
+
+        :param str notice: what the last action came to; a key that the page has a sentence for.
+        """
+        merchant_sudo = self._get_merchant()
+        values = {
+            **self._prepare_portal_layout_values(),
+            **merchant_sudo._wechat_get_portal_values(),
+            "page_name": "wechat",
+            "merchant": merchant_sudo,
+            "notice": notice,
+            "device": self._get_device(),
+            "notices": self._prepare_wechat_notices(merchant_sudo),
+        }
+        return request.render("wechat_merchant_bind.portal_my_wechat", values, headers=NO_STORE)
+
+    @http.route(f"{_page_url}/state", type="http", auth="user", methods=["GET"], readonly=True)
+    def wechat_state(self, **_query):
+        """Return what the open page asks every few seconds: portal users have no part in the bus' group channel."""
+        values = self._get_merchant()._wechat_get_portal_values()
+        return request.make_json_response({"version": values["version"]}, headers=list(NO_STORE.items()))
+
+    @http.route(f"{_page_url}/code.png", type="http", auth="user", methods=["GET"], readonly=True)
+    def wechat_image(self, **_query):
+        """Return the picture of the merchant's open code. It has a real address: phones don't recognise data: URIs."""
+        values = self._get_merchant()._wechat_get_portal_values()
+        if values["state"] != "waiting":
+            raise NotFound()
+        return request.make_response(values["code"]._get_qr_png(), [("Content-Type", "image/png"), *NO_STORE.items()])
+
+    @http.route(f"{_page_url}/code", type="http", auth="user", methods=["POST"], website=True)
+    def wechat_generate(self, **_form):
+        """Generate the merchant's binding code, unless it has an open one."""
+        return self._redirect(self._get_merchant()._wechat_generate_portal_code())
+
+    @http.route(f"{_page_url}/unbind", type="http", auth="user", methods=["POST"], website=True)
+    def wechat_unbind(self, **_form):
+        """Unbind the merchant at its own wish."""
+        self._get_merchant()._wechat_unbind_in_portal()
+        return self._redirect("unbound")
+
+    def _get_merchant(self):
+        """Return the sudoed merchant that the portal user acts for.
+
+        :raise NotFound: for internal users, who are nobody's merchant; the desk is where they act.
+        """
+        user = request.env.user
+        if not user._is_portal():
+            raise NotFound()
+        # sudo: res.partner, wechat.binding, wechat.bind.code - portal users have no access to any of them; this is the
+        # user's own merchant, and what the controller reads and does concerns it alone
+        return user.sudo().partner_id.commercial_partner_id
+
+    def _get_device(self):
+        """Return where the page is open, ``wechat``, ``phone`` or ``desktop``: it decides how the code is scanned."""
+        agent = request.httprequest.user_agent.string
+        if "MicroMessenger" in agent:
+            return "wechat"
+        return "phone" if "Mobile" in agent else "desktop"
+
+    def _prepare_wechat_notices(self, merchant_sudo):
+        """Return the merchant's last notices, newest first.
+
+        :param res.partner merchant_sudo: the merchant.
+        :return: each with ``date`` (datetime), ``title`` and ``state`` in words; hidden if there are none.
+        :rtype: list[dict]
+        """
+        return []
+
+    def _redirect(self, notice):
+        return request.redirect(f"{self._page_url}?notice={notice}" if notice else self._page_url)

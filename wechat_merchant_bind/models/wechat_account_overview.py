@@ -1,0 +1,260 @@
+from odoo import api, fields, models
+from odoo.fields import Domain
+
+from .res_partner import GROUP_MANAGER
+
+# Of the funnel on the overview, as of its graph.
+FUNNEL_DAYS = 30
+
+
+class WechatAccount(models.Model):
+    """What the start page of the app shows: the steps to the first binding, and then the numbers."""
+
+    _inherit = "wechat.account"
+
+    # === BUSINESS METHODS - OVERVIEW === #
+
+    @api.model
+    def get_overview(self):
+        """Return what the start page shows. Nobody is called for it, WeChat least of all.
+
+        :return: ``is_live`` tells whether all steps are done; ``steps`` in the order in which they fail, each with
+            ``key``, ``title``, ``reason``, ``is_done``, ``problem``, ``button``, and for what the button does
+            ``action``, or ``method`` and ``res_id``, or else ``ask``: whom to ask; ``tiles``, each with ``key``,
+            ``label``, ``value``, and for the list behind it ``action`` and ``filters``; ``funnel``, each with
+            ``label`` and ``value``.
+        :rtype: dict
+        :raise AccessError: if the user may not use the addon.
+        """
+        self.check_access("read")
+        steps = self._get_overview_steps()
+        is_live = all(step["is_done"] for step in steps)
+        return {
+            "is_live": is_live,
+            "steps": steps,
+            "tiles": self._get_overview_tiles() if is_live else [],
+            "funnel": self._get_overview_funnel() if is_live else [],
+        }
+
+    # === STEPS === #
+
+    @api.model
+    def _get_overview_steps(self):
+        """Return the steps to the first binding, in the order in which they fail.
+
+        What a later step has proved is not asked of an earlier one again: an account whose merchants are bound by scans
+        can be reached, whatever its address looks like.
+
+        :rtype: list[dict]
+        """
+        account = self.search([], limit=1)
+        is_bound = bool(self.env["wechat.binding"].search_count([], limit=1))
+        is_generated = bool(self.env["wechat.bind.code"].search_count([], limit=1))
+        is_reached = self._is_reached()
+        return [
+            self._prepare_account_step(account),
+            self._prepare_address_step(account, is_reached),
+            self._prepare_connection_step(account, is_generated),
+            self._prepare_webhook_step(account, is_reached),
+            self._prepare_code_step(is_generated),
+            self._prepare_binding_step(is_bound),
+        ]
+
+    @api.model
+    def _prepare_step(self, key, title, reason, button, is_done, **values):
+        return {
+            "key": key,
+            "title": title,
+            "reason": reason,
+            "button": button,
+            "is_done": bool(is_done),
+            "problem": False,
+            "ask": False,
+            **values,
+        }
+
+    @api.model
+    def _prepare_account_step(self, account):
+        # sudo: wechat.account - only whether there is a secret is told
+        is_done = account.app_id and account.sudo().app_secret
+        return self._prepare_step(
+            "account",
+            self.env._("Add your Official Account"),
+            self.env._("Binding codes belong to a WeChat Official Account: Odoo needs its App ID and App Secret."),
+            self.env._("Open Official Account") if account else self.env._("Add Official Account"),
+            is_done,
+            **self._prepare_account_action(account),
+        )
+
+    @api.model
+    def _prepare_address_step(self, account, is_reached):
+        # sudo: wechat.account.check - a record in memory for managers only, of which just the address' line is told
+        line = self.env["wechat.account.check"].sudo().new({"account_id": account.id})._check_own_address()
+        is_done = is_reached or line["result"] == "ok"
+        return self._prepare_step(
+            "address",
+            self.env._("Give Odoo a public https address"),
+            self.env._("WeChat reports each scan to this address, and merchants open their code there."),
+            self.env._("Open System Parameters"),
+            is_done,
+            problem=not is_done and line["message"],
+            **self._prepare_address_action(),
+        )
+
+    @api.model
+    def _prepare_connection_step(self, account, is_generated):
+        # sudo: wechat.account - the error is for managers, whether there is one decides for everybody
+        error = account.sudo().last_check_error
+        is_done = not error and (account.last_check_at or is_generated)
+        is_manager = self.env.user.has_group(GROUP_MANAGER)
+        return self._prepare_step(
+            "connection",
+            self.env._("Have WeChat accept the account"),
+            self.env._("WeChat only answers a server that knows the App Secret and stands on the IP allow-list."),
+            self.env._("Test Connection"),
+            is_done,
+            problem=is_manager and error,
+            **(
+                {"method": "action_test_connection", "res_id": account.id}
+                if is_manager and account
+                else self._prepare_account_action(account)
+            ),
+        )
+
+    @api.model
+    def _prepare_webhook_step(self, account, is_reached):
+        return self._prepare_step(
+            "webhook",
+            self.env._("Let WeChat reach Odoo"),
+            self.env._(
+                "Enter the webhook address, Token and EncodingAESKey in WeChat's console, enable the server "
+                "configuration, then follow the account with your phone."
+            ),
+            self.env._("Open Official Account") if account else self.env._("Add Official Account"),
+            is_reached,
+            **self._prepare_account_action(account),
+        )
+
+    @api.model
+    def _prepare_code_step(self, is_generated):
+        return self._prepare_step(
+            "code",
+            self.env._("Generate the first binding code"),
+            self.env._("Every merchant gets a code of its own, which binds whoever scans it first."),
+            self.env._("Open Merchants"),
+            is_generated,
+            action="wechat_merchant_bind.wechat_merchant_action",
+        )
+
+    @api.model
+    def _prepare_binding_step(self, is_bound):
+        return self._prepare_step(
+            "binding",
+            self.env._("Bind the first merchant"),
+            self.env._("Send the code to the merchant. It is bound as soon as it has scanned the code with WeChat."),
+            self.env._("Open Binding Codes"),
+            is_bound,
+            action="wechat_merchant_bind.wechat_bind_code_action",
+        )
+
+    @api.model
+    def _prepare_account_action(self, account):
+        if not self.env.user.has_group(GROUP_MANAGER):
+            return {"ask": self.env._("Please ask a WeChat manager.")}
+        return {
+            "action": {
+                "type": "ir.actions.act_window",
+                "name": self.env._("Official Account"),
+                "res_model": self._name,
+                "res_id": account.id,
+                "views": [(False, "form")],
+            }
+        }
+
+    @api.model
+    def _prepare_address_action(self):
+        if not self.env.user.has_group("base.group_system"):
+            return {"ask": self.env._("Please ask the administrator of Odoo.")}
+        return {
+            "action": {
+                "type": "ir.actions.act_window",
+                "name": self.env._("System Parameters"),
+                "res_model": "ir.config_parameter",
+                "views": [(False, "list"), (False, "form")],
+                "domain": [("key", "=", "web.base.url")],
+            }
+        }
+
+    @api.model
+    def _is_reached(self):
+        """Tell whether WeChat has ever reached the webhook: a push is kept, or a scan has bound somebody."""
+        if self.env["wechat.binding"].search_count([("source", "=", "scan")], limit=1):
+            return True
+        # pylint: disable-next=no-search-all  # an installation has a handful of accounts
+        accounts = self.search([])
+        # sudo: wechat.event - only managers read the inbox, and only whether there is a push is told
+        events_sudo = self.env["wechat.event"].sudo()
+        return bool(events_sudo.search_count([("account_id", "in", accounts.ids), ("payload", "!=", False)], limit=1))
+
+    # === NUMBERS === #
+
+    @api.model
+    def _get_overview_tiles(self):
+        """Return the numbers, each with the list that it counts.
+
+        :rtype: list[dict]
+        """
+        merchants = self._count_merchants()
+        total = sum(merchants.values())
+        bound = merchants.get("bound", 0) + merchants.get("unfollowed", 0)
+        action = "wechat_merchant_bind.wechat_merchant_action"
+        codes = self.env["wechat.bind.code"]
+        now = fields.Datetime.now()
+        open_codes = Domain([("state", "=", "active"), ("expires_at", ">", now)])
+        return [
+            self._prepare_tile("merchants", self.env._("Merchants"), total, action),
+            self._prepare_tile("bound", self.env._("Bound"), bound, action, "wechat_bound"),
+            self._prepare_tile(
+                "rate",
+                self.env._("Bound Rate"),
+                self.env._("%s%%", round(100 * bound / total, 1) if total else 0),
+                "wechat_merchant_bind.wechat_bound_rate_action",
+            ),
+            self._prepare_tile(
+                "unfollowed",
+                self.env._("Unfollowed"),
+                merchants.get("unfollowed", 0),
+                action,
+                "wechat_unfollowed",
+            ),
+            self._prepare_tile(
+                "open_codes",
+                self.env._("Open Codes"),
+                codes.search_count(open_codes),
+                "wechat_merchant_bind.wechat_bind_code_action",
+                "active_codes",
+            ),
+        ]
+
+    @api.model
+    def _prepare_tile(self, key, label, value, action, *filters):
+        return {"key": key, "label": label, "value": value, "action": action, "filters": filters}
+
+    @api.model
+    def _count_merchants(self):
+        """Return how many merchants there are in each state.
+
+        :rtype: dict[str, int]
+        """
+        partners = self.env["res.partner"]
+        return dict(partners._read_group(partners._wechat_get_merchant_domain(), ["wechat_state"], ["__count"]))
+
+    @api.model
+    def _get_overview_funnel(self):
+        funnel = self.env["wechat.bind.funnel"]
+        since = fields.Datetime.subtract(fields.Datetime.now(), days=FUNNEL_DAYS)
+        counts = dict(funnel._read_group([("date", ">=", since)], ["step"], ["__count"]))
+        return [
+            {"label": label, "value": counts.get(step, 0)}
+            for step, label in funnel._fields["step"]._description_selection(self.env)
+        ]
