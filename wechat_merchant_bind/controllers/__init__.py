@@ -1,4 +1,5 @@
 from . import download
 from . import portal
 from . import share
+from . import undo
 from . import webhook

@@ -39,7 +39,8 @@ class WechatShare(http.Controller):
                 "title": request.env._("WeChat Binding"),
                 "code": code_sudo.with_context(lang=request.env.lang),
                 "state": state,
-                "merchant": code_sudo.partner_id._wechat_mask_name() if state in ("waiting", "bound") else "",
+                "asks_digits": "phone" in code_sudo._get_pending_requests().mapped("method"),
+                "merchant": code_sudo.partner_id._wechat_mask_name() if state not in ("expired", "unknown") else "",
                 "tz": code_sudo.partner_id.tz or code_sudo.user_id.tz or "Asia/Shanghai",
             },
             status=200 if code_sudo else 404,
@@ -54,7 +55,7 @@ class WechatShare(http.Controller):
         :param str share_token: the secret of the link.
         """
         code_sudo = self._find_code(share_token)
-        if code_sudo._get_share_state() != "waiting":
+        if code_sudo._get_share_state() not in ("waiting", "confirming"):
             raise NotFound()
         return request.make_response(code_sudo._get_qr_png(), [("Content-Type", "image/png"), *HEADERS.items()])
 

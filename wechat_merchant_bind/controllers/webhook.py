@@ -16,7 +16,7 @@ from odoo.modules import module
 
 from ..models.wechat_event import FOLLOW_EVENTS, SignatureReusedError
 from ..models.wechat_event_handling import process_event
-from ..tools import wechat_crypto, wechat_xml
+from ..tools import wechat_commands, wechat_crypto, wechat_xml
 
 _logger = logging.getLogger(__name__)
 
@@ -278,7 +278,8 @@ class WechatWebhook(http.Controller):
         try:
             # What binds nobody runs no code but ours and needs no thread, and so does not wait behind slow automations.
             # In a test, a thread would wait for ever for the cursor that the test and this request share.
-            if push.message.get("Event", "").lower() not in FOLLOW_EVENTS or module.current_test:
+            may_bind = push.message.get("Event", "").lower() in FOLLOW_EVENTS or wechat_commands.parse(push.message)
+            if not may_bind or module.current_test:
                 return process_event(registry, event_sudo.id)
             return self._handle_in_thread(registry, event_sudo.id)
         except FutureTimeoutError:

@@ -101,6 +101,19 @@ class WechatAccount(models.Model):
     code_validity_days = fields.Integer(
         "Code Validity", required=True, default=MAX_CODE_VALIDITY_DAYS, help="Days until a binding code expires."
     )
+    bind_confirmation = fields.Selection(
+        [
+            ("none", "No confirmation"),
+            ("phone", "The last 4 digits of the merchant's phone, typed into the chat"),
+            ("approval", "Approval by one of you"),
+        ],
+        "Confirmation of a Scan",
+        required=True,
+        default="none",
+        help="Whoever scans a code is bound to its merchant. If your codes may reach the wrong person, ask for a "
+        "confirmation before the binding: the code stays open meanwhile. A merchant without a phone number is left to "
+        "your approval.",
+    )
     bind_reply = fields.Text(
         "Reply after Binding",
         translate=True,

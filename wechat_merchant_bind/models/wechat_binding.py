@@ -95,25 +95,42 @@ class WechatBinding(models.Model):
         if not code:
             return self._get_reply(False, "unknown")
         partner = code.partner_id
+        own, others = self._find_conflicts(code, openid)
+        own._set_subscribed(True, scanned_at)
+        if own.partner_id == partner:
+            return self._get_reply(partner, "bound", account)
+        is_confirmed = account.bind_confirmation == "none"
+        if not is_confirmed:
+            # The confirmation comes later than the scan, and binds nobody to a code that has expired by then.
+            expired_before = max(expired_before, fields.Datetime.now())
+        if reason := self._get_refusal(code, own, others, expired_before):
+            self._log_refusal(code, openid, reason, own.partner_id)
+            return self._get_reply(partner, reason)
+        if not is_confirmed:
+            return self.env["wechat.bind.request"]._ask(code, openid, scanned_at)
+        self._create_from_scan(code, openid, scanned_at)
+        return self._get_reply(partner, "bound", account)
+
+    @api.model
+    def _find_conflicts(self, code, openid):
+        """Return the live bindings that may speak against binding a person to a code's merchant.
+
+        :return: the person's own by the code's account, and the merchant's by others.
+        :rtype: tuple[wechat.binding, wechat.binding]
+        """
+        account = code.account_id
         bindings = self.search(
             [
                 ("state", "=", "bound"),
                 "|",
-                ("partner_id", "=", partner.id),
+                ("partner_id", "=", code.partner_id.id),
                 "&",
                 ("account_id", "=", account.id),
                 ("openid", "=", openid),
             ]
         )
         own = bindings.filtered(lambda binding: binding.account_id == account and binding.openid == openid)
-        own._set_subscribed(True, scanned_at)
-        if own.partner_id == partner:
-            return self._get_reply(partner, "bound", account)
-        if reason := self._get_refusal(code, own, bindings - own, expired_before):
-            self._log_refusal(code, openid, reason, own.partner_id)
-            return self._get_reply(partner, reason)
-        self._create_from_scan(code, openid, scanned_at)
-        return self._get_reply(partner, "bound", account)
+        return own, bindings - own
 
     @api.model
     def _get_refusal(self, code, openid_binding, partner_binding, expired_before):
@@ -137,7 +154,11 @@ class WechatBinding(models.Model):
         return None
 
     @api.model
-    def _create_from_scan(self, code, openid, scanned_at):
+    def _create_from_scan(self, code, openid, scanned_at, confirmation=None):
+        """Bind a person to a code's merchant, and tell whom it concerns.
+
+        :param str confirmation: how the scan was confirmed, in words for the admin, if it had to be.
+        """
         code._use()
         binding = self.create(
             {
@@ -154,8 +175,11 @@ class WechatBinding(models.Model):
             openid=binding.openid_masked,
             user=code.user_id.name or env._("a deleted user"),
         )
+        if confirmation:
+            note += "\n" + confirmation
         self.env["wechat.operation"]._log("bind", binding, {binding.id: note})
         binding._apply_overtaking_unsubscribe()
+        binding._tell_bound()
         code.partner_id._wechat_notify_changed()
 
     def _apply_overtaking_unsubscribe(self):
@@ -177,7 +201,23 @@ class WechatBinding(models.Model):
     @api.model
     def _log_refusal(self, code, openid, reason, openid_partner):
         env = self.with_context(lang=self.env["wechat.account"]._get_lang(code.user_id.lang)).env
-        words = {
+        note = env._(
+            "WeChat binding refused for OpenID %(openid)s: %(reason)s.",
+            openid=self.env["wechat.operation"]._mask_openid(openid),
+            reason=self._get_refusal_words(env, reason, openid_partner),
+        )
+        self.env["wechat.operation"]._log("refuse", code, {code.id: note}, openid=openid)
+
+    @api.model
+    def _get_refusal_words(self, env, reason, openid_partner):
+        """Return why somebody must not be bound, as part of a sentence for the admin.
+
+        :param Environment env: in the reader's language.
+        :param str reason: see :meth:`_get_refusal`.
+        :param res.partner openid_partner: to whom the WeChat is bound, if it is.
+        :rtype: str
+        """
+        return {
             "openid_bound": env._(
                 "this WeChat is already bound to %s; unbind it there first", openid_partner.display_name
             ),
@@ -187,13 +227,7 @@ class WechatBinding(models.Model):
             "used": env._("the code was already used; generate a new one"),
             "revoked": env._("the code was revoked; generate a new one"),
             "expired": env._("the code had expired; generate a new one"),
-        }
-        note = env._(
-            "WeChat binding refused for OpenID %(openid)s: %(reason)s.",
-            openid=self.env["wechat.operation"]._mask_openid(openid),
-            reason=words[reason],
-        )
-        self.env["wechat.operation"]._log("refuse", code, {code.id: note}, openid=openid)
+        }[reason]
 
     @api.model
     def _get_reply(self, partner, outcome, account=None):
@@ -363,12 +397,14 @@ class WechatBinding(models.Model):
 
     @api.model
     def _erase(self, account, openid):
-        """Erase a leaver's OpenID from all bindings, the inbox and the stored replies."""
+        """Erase a leaver's OpenID from all bindings and requests, the inbox and the stored replies."""
         bindings = self._find(account, openid)
         for binding in bindings:
             binding = binding.with_context(lang=self.env["wechat.account"]._get_lang(binding.code_id.user_id.lang))
             binding._unbind(binding.env._("The merchant no longer follows the account."))
             note = binding.env._("The WeChat data of this merchant was erased.")
             binding.env["wechat.operation"]._log("erase", binding, {binding.id: note})
-        self.env["wechat.event"].search([("account_id", "=", account.id), ("openid", "=", openid)]).unlink()
+        domain = [("account_id", "=", account.id), ("openid", "=", openid)]
+        self.env["wechat.event"].search(domain).unlink()
+        self.env["wechat.bind.request"].search(domain).unlink()
         bindings.openid = False

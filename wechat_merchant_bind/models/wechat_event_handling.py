@@ -102,15 +102,17 @@ class WechatEvent(models.Model):
         self.ensure_one()
         cr = self.env.cr
         # Read before the locks: the first statement after them is to be the claim.
-        lock_names = self._get_lock_names()
-        person = (self._get_scene() or None, self.account_id.id, self.openid)
+        command, scene = self._find_command()
+        scene = scene or self._get_scene()
+        lock_names = self._get_lock_names(command, scene)
+        person = (scene or None, self.account_id.id, self.openid)
         try:
             with session_locks(cr, lock_names, LOCK_TIMEOUT):
                 for attempt in range(1, HANDLE_ATTEMPTS + 1):
                     try:
                         if lock_names:
                             self._claim_partners(*person)
-                        reply = self._process_once()
+                        reply = self._process_once(command)
                         cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
                         return reply
                     except (SerializationFailure, DeadlockDetected, UniqueViolation):
@@ -136,20 +138,23 @@ class WechatEvent(models.Model):
             self._process_failure(error)
             return self._get_pending_reply()
 
-    def _get_lock_names(self):
-        """Return what must be handled one after the other: the events of one person, and the scans of one code."""
-        if self.event not in FOLLOW_EVENTS or not self.openid:
+    def _get_lock_names(self, command, scene):
+        """Return what must be handled one after the other: what one person does, and what happens to one code.
+
+        :param str | None command: what the person has typed, if it is a command.
+        :param str | None scene: the scene of the code that is scanned or that the command is about.
+        """
+        if not self.openid or not (command or self.event in FOLLOW_EVENTS):
             return []
-        scene = self._get_scene()
         return [f"openid:{self.account_id.id}:{self.openid}", *([f"scene:{scene}"] if scene else [])]
 
     def _claim_partners(self, scene, account_id, openid):
-        """Lock the merchants that a scan or a person's following may change, as the transaction's first statement.
+        """Lock the merchants that a scan, a command or a following may change, as the transaction's first statement.
 
         Whoever has written them since makes this statement fail, which is repeated, instead of a later one of the ORM,
         which would be logged with the full OpenID.
 
-        :param str scene: what was scanned, if anything.
+        :param str scene: of the code that is scanned or meant, if any.
         :param int account_id: the account of the push.
         :param str openid: whose event it is.
         """
@@ -169,10 +174,10 @@ class WechatEvent(models.Model):
             LOCK_TIMEOUT,
         )
 
-    def _process_once(self):
+    def _process_once(self, command):
         if self.state not in ("received", "failed"):
             return self.reply
-        state, reply = self._handle()
+        state, reply = self._handle(command)
         self.write(
             {
                 "state": state,
@@ -200,17 +205,20 @@ class WechatEvent(models.Model):
         self.env.cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
 
     def _get_pending_reply(self):
-        """Return what a merchant reads whose scan could not be handled in time. It is not stored: a better one follows.
+        """Return what a merchant reads whose scan or command could not be handled in time. It is not stored: a better
+        one follows.
 
         :return: the passive reply in the clear, or None if nobody waits for one.
         :rtype: str | None
         """
-        if not self.openid or not (self._get_scene() or "").startswith(SCENE_PREFIX):
-            return None
         env = self.with_context(lang=self.env["wechat.account"]._get_lang()).env
-        return self._get_text_reply(
-            env._("We have received your scan. The binding will be completed in a few minutes.")
-        )
+        if self.openid and (self._get_scene() or "").startswith(SCENE_PREFIX):
+            content = env._("We have received your scan. The binding will be completed in a few minutes.")
+        elif self._find_command()[0]:
+            content = env._("We have received your message. It will be handled in a few minutes.")
+        else:
+            return None
+        return self._get_text_reply(content)
 
     def _get_scene(self):
         """Return the scene that was scanned, if any."""
@@ -220,15 +228,18 @@ class WechatEvent(models.Model):
             return self.event_key.removeprefix(QRSCENE_PREFIX)
         return None
 
-    def _handle(self):
+    def _handle(self, command):
         """Do what an event asks for.
 
+        :param str | None command: what the person has typed, if it is a command.
         :return: the event's new state and the passive reply in the clear, or None.
         :rtype: tuple[str, str | None]
         """
         self._learn_original_id()
         if not self.openid or not self.create_time:
             return "ignored", None
+        if command:
+            return self._handle_command(command)
         if self.msg_type == "event":
             handler = {
                 "subscribe": self._handle_subscribe,
@@ -323,14 +334,16 @@ class WechatEvent(models.Model):
         """Return why the event must not be handled any more by the cron, or None."""
         if self.create_date < now - RETRY_WITHIN:
             return self.env._("Not retried: the event is older than 24 hours.")
-        if self.openid and self.search_count(
+        later = self.search(
             [
                 ("account_id", "=", self.account_id.id),
-                ("openid", "=", self.openid),
-                ("event", "in", FOLLOW_EVENTS),
+                ("openid", "=", self.openid or ""),
                 ("id", ">", self.id),
-            ],
-            limit=1,
-        ):
-            return self.env._("Not retried: the same person has scanned, followed or unfollowed since.")
+                "|",
+                ("event", "in", FOLLOW_EVENTS),
+                ("msg_type", "=", "text"),
+            ]
+        )
+        if any(event.event in FOLLOW_EVENTS or event._find_command()[0] for event in later):
+            return self.env._("Not retried: the same person has scanned, followed, unfollowed or unbound since.")
         return None

@@ -4,6 +4,7 @@ from . import test_account
 from . import test_account_check
 from . import test_bind_batch
 from . import test_bind_code
+from . import test_bind_request
 from . import test_binding
 from . import test_binding_import
 from . import test_companies
@@ -20,6 +21,7 @@ from . import test_rights
 from . import test_share
 from . import test_signatures
 from . import test_tools_api
+from . import test_tools_commands
 from . import test_tools_crypto
 from . import test_tools_errors
 from . import test_tools_pg_lock
@@ -27,4 +29,5 @@ from . import test_tools_tls
 from . import test_tools_url
 from . import test_tools_xml
 from . import test_tours
+from . import test_undo
 from . import test_webhook

@@ -14,7 +14,7 @@ ADDON = "odoo.addons.wechat_merchant_bind"
 MODULE = "wechat_merchant_bind"
 # Written on the addon's models too, but what these do to records is what MODELS tells.
 ORM_METHODS = frozenset({"create", "write", "unlink", "read", "search", "export_data", "load"})
-SECRETIVE = re.compile("openid|secret|token|key|webhook|scene|ticket|qr_|share_url|payload|signature")
+SECRETIVE = re.compile("openid|secret|token|key|webhook|scene|ticket|qr_|share_url|undo_url|payload|signature")
 
 
 # === WHAT THE ADDON DEFINES === #
@@ -162,6 +162,16 @@ class RightsCase(WechatPushCase):
         self.env.flush_all()
         code = invited._wechat_get_bind_code().sudo()
         binding = self._bind(bound_merchant, account=account)
+        request = env["wechat.bind.request"].create(
+            {
+                "partner_id": invited.id,
+                "code_id": code.id,
+                "account_id": account.id,
+                "openid": self._make_openid(),
+                "scanned_at": "2026-01-01 00:00:00",
+                "method": "approval",
+            }
+        )
         batch = env["wechat.bind.batch"]._create_for(merchant)
         batch.line_ids.write({"state": "failed", "reason": "x", "code_id": code.id})
         env["wechat.operation"]._log("bind", binding, {binding.id: "x"})
@@ -181,6 +191,7 @@ class RightsCase(WechatPushCase):
                 {"res_model": "wechat.binding", "file": b"oOpenid", "file_type": "text/csv"}
             ),
             "merchant": merchant,
+            "request": request,
             "unbind_dialog": unbind_dialog,
             "wechat.access.token": env["wechat.access.token"].search([("account_id", "=", account.id)]),
             # One without a history, which could be deleted.
@@ -197,6 +208,7 @@ class RightsCase(WechatPushCase):
             "wechat.bind.report": env["wechat.bind.report"].search(
                 [("company_id", "=", company.id), ("kind", "=", "bind")], limit=1
             ),
+            "wechat.bind.request": request,
             "wechat.binding": binding,
             "wechat.binding.import": import_report,
             "wechat.binding.import.line": import_report.line_ids,
@@ -248,6 +260,7 @@ class RightsCase(WechatPushCase):
         records = self.foreign if is_foreign else self.own
         values = {
             "<string:share_token>": "unknown" if is_foreign else records["code"].share_token,
+            "<string:undo_token>": "unknown" if is_foreign else records["wechat.binding"].undo_url.rpartition("/")[2],
             "<string:webhook_key>": records["account"].webhook_key,
             "<int:batch_id>": str(records["batch"].id),
         }

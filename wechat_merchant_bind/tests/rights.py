@@ -36,6 +36,7 @@ MODELS = {
     "wechat.account": Model(read=USERS, create=MANAGERS, write=MANAGERS, unlink=MANAGERS),
     "wechat.access.token": Model(),
     "wechat.bind.code": Model(read=USERS),
+    "wechat.bind.request": Model(read=USERS),
     "wechat.binding": Model(read=USERS),
     # Created by an import alone, as TestForgery and TestBindingImport prove.
     "wechat.binding.import": Model(read=MANAGERS),
@@ -77,6 +78,8 @@ METHODS = {
     # As Odoo's, without what would forge a binding.
     "res.partner.default_get": Method(EVERYBODY, args=(["name", "wechat_openid"],), foreign=EVERYBODY),
     "res.partner.action_wechat_bind_code": Method(USERS, on="merchant"),
+    # And who generated the code that bound the merchant, see test_undo.py.
+    "res.partner.action_wechat_undo_bind": Method(MANAGERS, on="bound_merchant"),
     "res.partner.action_wechat_unbind": Method(MANAGERS, on="bound_merchant", args=("reason",)),
     # Only opens a dialog, and tells nothing: whoever may not unbind may not create that dialog's record.
     "res.partner.action_wechat_unbind_dialog": Method(EVERYBODY, on="bound_merchant", foreign=EVERYBODY),
@@ -102,6 +105,8 @@ METHODS = {
     "wechat.bind.batch.action_retry_failed": Method(USERS, on="batch"),
     "wechat.bind.code.show.action_download": Method(USERS, on="dialog"),
     "wechat.bind.code.show.action_regenerate": Method(USERS, on="dialog"),
+    "wechat.bind.request.action_accept": Method(USERS, on="request"),
+    "wechat.bind.request.action_reject": Method(USERS, on="request", args=("reason",)),
     "wechat.event.action_retry": Method(MANAGERS, on="event"),
     # The address of a file without data.
     "wechat.binding.get_import_templates": Method(EVERYBODY, foreign=EVERYBODY),
@@ -155,6 +160,9 @@ ROUTES = {
     # A push needs a signature besides the key.
     "GET /wechat/merchant/<string:webhook_key>": Route(EVERYBODY, foreign=FORBIDDEN),
     "POST /wechat/merchant/<string:webhook_key>": Route(EVERYBODY, foreign=FORBIDDEN),
+    "GET /wechat/undo/<string:undo_token>": Route(EVERYBODY),
+    # Only the page's own button undoes: whatever lacks its token is refused before the link is looked at.
+    "POST /wechat/undo/<string:undo_token>": Route(NOBODY, refused=BAD_REQUEST, foreign=BAD_REQUEST),
 }
 
 # Odoo's own routes to what the addon keeps. They hide what they refuse.
@@ -182,6 +190,8 @@ REPORTS = {
 # Every field that the addon adds to a model of Odoo, and who may read it, search by it and sort by it.
 FIELDS = {
     "res.partner.wechat_binding_ids": USERS,
+    "res.partner.wechat_can_undo": USERS,
+    "res.partner.wechat_request_ids": USERS,
     "res.partner.wechat_bind_code_ids": USERS,
     "res.partner.wechat_openid": MANAGERS,
     "res.partner.wechat_openid_masked": USERS,
@@ -210,9 +220,12 @@ SECRETS = {
     "wechat.bind.code.show.openid_masked": USERS,
     "wechat.bind.code.show.qr_image": USERS,
     "wechat.bind.code.show.share_url": USERS,
+    "wechat.bind.request.openid": MANAGERS,
+    "wechat.bind.request.openid_masked": USERS,
     "wechat.binding.openid": MANAGERS,
     "wechat.binding.openid_masked": USERS,
     "wechat.binding.import.line.openid_masked": MANAGERS,
+    "wechat.binding.undo_url": MANAGERS,
     "wechat.event.dedupe_key": MANAGERS,
     "wechat.event.event_key": MANAGERS,
     "wechat.event.openid": MANAGERS,

@@ -3,8 +3,13 @@ from .common_push import SCAN_TIME, Push, WechatPushCase
 # Whole requests, from the route to the answer, with warm caches. A push must stay cheap: WeChat waits 5 seconds, and an
 # account that sends R messages a second gets R receipts a second back.
 BINDING = 35
+# With the e-mail to the merchant, which is made here and sent later, and the toast to who generated the code.
+BINDING_WITH_MAIL = 46
 REPEATED = 5
 IGNORED = 7
+MESSAGE = 8
+# Whoever types four digits may be asked for them.
+MESSAGE_OF_DIGITS = MESSAGE + 1
 
 
 class TestQueryCounts(WechatPushCase):
@@ -28,6 +33,22 @@ class TestQueryCounts(WechatPushCase):
         code, openid = self._make_code(), self._make_openid()
         self._count(BINDING, self._event_fields("SCAN", openid, EventKey=code.scene_str, Ticket=code.ticket))
         self.assertBound(self.merchant, openid)
+
+    def test_binding_push_with_mail(self):
+        self._push_scan(self._make_code(self._create_merchant("第二家", email="b@example.com")), self._make_openid())
+        self.merchant.email = "owner@example.com"
+        code, openid = self._make_code(), self._make_openid()
+        fields = self._event_fields("SCAN", openid, EventKey=code.scene_str, Ticket=code.ticket)
+        self._count(BINDING_WITH_MAIL, fields)
+        self.assertBound(self.merchant, openid)
+        self.assertEqual(self.env["mail.mail"].search([("model", "=", "wechat.binding")], limit=1).state, "outgoing")
+
+    def test_messages(self):
+        for content, expected in (("你好", MESSAGE), ("2368", MESSAGE_OF_DIGITS)):
+            fields = self._event_fields("", self._make_openid(), MsgType="text", Content=content, MsgId=int(SCAN_TIME))
+            del fields["Event"]
+            with self.subTest(content=content):
+                self._count(expected, fields)
 
     def test_repeated_push(self):
         code, openid = self._make_code(), self._make_openid()

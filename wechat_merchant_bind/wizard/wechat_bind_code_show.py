@@ -22,10 +22,17 @@ class WechatBindCodeShow(models.TransientModel):
     share_url = fields.Char(related="code_id.share_url", related_sudo=False)
     expiry = fields.Char("Valid until", compute="_compute_expiry")
     state = fields.Selection(
-        [("waiting", "Waiting for the scan"), ("bound", "Bound"), ("expired", "Expired"), ("revoked", "Revoked")],
+        [
+            ("waiting", "Waiting for the scan"),
+            ("confirming", "To confirm"),
+            ("bound", "Bound"),
+            ("expired", "Expired"),
+            ("revoked", "Revoked"),
+        ],
         "Status",
         compute="_compute_state",
     )
+    request_ids = fields.Many2many("wechat.bind.request", "Requests", compute="_compute_request_ids")
     bound_on = fields.Char("Bound on", compute="_compute_bound_on")
     openid_masked = fields.Char("OpenID", compute="_compute_bound_on")
 
@@ -55,13 +62,18 @@ class WechatBindCodeShow(models.TransientModel):
             else:
                 show.expiry = self.env._("%s (less than a day left)", moment)
 
-    @api.depends("code_id.state", "code_id.expires_at", "partner_id.is_wechat_bound")
+    @api.depends("code_id.request_ids.state")
+    def _compute_request_ids(self):
+        for show in self:
+            show.request_ids = show.code_id._get_pending_requests()
+
+    @api.depends("code_id.state", "code_id.expires_at", "partner_id.is_wechat_bound", "request_ids")
     def _compute_state(self):
         for show in self:
             if show.partner_id.is_wechat_bound:
                 show.state = "bound"
             elif show.code_id and show.code_id._is_open():
-                show.state = "waiting"
+                show.state = "confirming" if show.request_ids else "waiting"
             else:
                 show.state = "revoked" if show.code_id.state == "revoked" else "expired"
 

@@ -1,0 +1,23 @@
+from odoo import models
+
+from .res_partner import GROUP_USER
+
+
+class ResUsers(models.Model):
+    """Who generated a code is told at once what became of it."""
+
+    _inherit = "res.users"
+
+    # === BUSINESS METHODS === #
+
+    def _wechat_notify(self, record):
+        """Let the open browsers of a user raise a toast about a new binding or request.
+
+        Only the id is sent; the client reads it with the user's own rights.
+
+        :param record: a ``wechat.binding`` or a ``wechat.bind.request``.
+        """
+        # sudo: res.users - a push runs without a user, and an admin's right to read others decides nothing here
+        for user in self.sudo():
+            if user.has_group(GROUP_USER):
+                user._bus_send("wechat_merchant_bind/toast", {"model": record._name, "id": record.id})
