@@ -1,6 +1,6 @@
 from . import res_partner
-from . import res_partner_portal
 from . import res_partner_confirmation
+from . import res_partner_portal
 from . import res_users
 from . import wechat_access_token
 from . import wechat_account

@@ -6,7 +6,14 @@ from odoo.tools.sql import column_exists
 
 # What follows from the codes and bindings alone: whoever could write it would forge a binding.
 BINDING_FIELDS = frozenset(
-    {"wechat_openid", "is_wechat_bound", "wechat_state", "wechat_binding_ids", "wechat_bind_code_ids"}
+    {
+        "wechat_openid",
+        "is_wechat_bound",
+        "wechat_state",
+        "wechat_binding_ids",
+        "wechat_bind_code_ids",
+        "wechat_request_ids",
+    }
 )
 GROUP_USER = "wechat_merchant_bind.group_user"
 GROUP_MANAGER = "wechat_merchant_bind.group_manager"

@@ -28,3 +28,16 @@ class TestTours(WechatPushCase):
         self.start_tour(ACTION, "wechat_merchant_bind.bound", login=self.manager.login)
         self.assertNotBound(self.merchant)
         self.assertEqual(self.merchant.wechat_binding_ids.reason, "换手机")
+
+    def test_approval(self):
+        self.user.lang = "zh_CN"
+        self.account.bind_confirmation = "approval"
+        code, openid = self._make_code(), self._make_openid()
+        self._push_scan(code, openid)
+        self._push_scan(code, self._make_openid())
+        action = "/odoo/action-wechat_merchant_bind.wechat_bind_request_action"
+        self.start_tour(action, "wechat_merchant_bind.approval", login=self.user.login)
+        self.assertNotBound(self.merchant)
+        first, second = self.env["wechat.bind.request"].search([("code_id", "=", code.id)], order="id")
+        self.assertEqual((first.state, second.state), ("accepted", "rejected"))
+        self.assertOperations(self.merchant, ["generate", "request", "request", "refuse", "bind", "unbind"])
