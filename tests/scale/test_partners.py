@@ -23,10 +23,10 @@ from support.database import Database
 from support.system import LOGS, REPOSITORY
 
 MILLION, FEW = 1_000_000, 20_000
-FREE_MB = 5_000
+FREE_MB = 3_000
 INSTALL_SECONDS = 60
-# How many times the stock list's first page the one of the unbound may cost, and those of all other filters.
-UNBOUND_RATIO, OTHER_RATIO = 1.5, 3
+# How many times as much as Odoo's own the first page of the unbound may cost, and anything else.
+UNBOUND_RATIO, OTHER_RATIO = 1.5, 6
 ROUNDS = 15
 UNBOUND = (99, 50, 1)
 UNBOUND_PAGES = ("contacts wechat_unbound", "merchants wechat_unbound")
@@ -127,26 +127,38 @@ def test_installing_among_a_million(installation, full_form):
         assert installation.seconds - installation.empty_seconds < INSTALL_SECONDS
 
 
+def get_yardstick(name: str) -> str:
+    """Return which of Odoo's own calls one of the addon's is to be compared with."""
+    if name == "form":
+        return "stock form"
+    return "stock groups" if name.endswith("groups") or name.startswith(("graph", "overview")) else "stock"
+
+
 @pytest.mark.parametrize("unbound", UNBOUND)
 def test_the_first_page_of_the_unbound(installation, full_form, unbound):
     """The first page of 未绑定 costs at most 1.5 times that of Odoo's contact list, whatever share is unbound.
 
     Both in Odoo's contact list and in the merchants' list. Measured in one process inside Odoo, without the web
-    server's share, which would only make the ratio smaller: each round reads every page once, each in a transaction of
+    server's share, which would only make the ratio smaller: each round makes every call once, each in a transaction of
     its own, and the medians count. The bindings are rows of the addon's tables, as a scan leaves them.
+
+    The pages of all other filters, a merchant's form, the groups, the start page and its graphs are measured with them
+    and held against the like of Odoo's, so that none of them reads what it should not.
     """
     installation.crowd.bind_all_but(unbound)
-    pages = measure(installation.crowd.database, ROUNDS if full_form else 0)
+    calls = measure(installation.crowd.database, ROUNDS if full_form else 0)
     for name in UNBOUND_PAGES:
-        page, count = pages[name]["plans"]
+        page, count = calls[name]["plans"]
         assert f"Index Scan using {INDEX}" in page and "Sort" not in page, page
         # The more there are, the sooner any way has found those that are counted.
         assert f"Index Only Scan using {INDEX}" in count or unbound > 1, count
-    for name, page in pages.items():
-        assert name in ("stock", "contacts", "merchants") or "Seq Scan on res_partner" not in str(page["plans"]), name
+    for name, call in calls.items():
+        assert "wechat_" not in name or "Seq Scan on res_partner" not in str(call["plans"]), name
     if full_form:
-        stock = statistics.median(pages["stock"]["ms"])
-        ratios = {name: statistics.median(page["ms"]) / stock for name, page in pages.items()}
-        print(f"{unbound} % unbound: stock {stock:.1f} ms,", ", ".join(f"{name} {r:.2f}" for name, r in ratios.items()))
+        medians = {name: statistics.median(call["ms"]) for name, call in calls.items()}
+        ratios = {name: median / medians[get_yardstick(name)] for name, median in medians.items()}
+        print(f"{unbound} % unbound")
+        for name, ratio in ratios.items():
+            print(f"{name}: {medians[name]:.1f} ms, {ratio:.2f} times {get_yardstick(name)}")
         for name, ratio in ratios.items():
             assert ratio <= (UNBOUND_RATIO if name in UNBOUND_PAGES else OTHER_RATIO), f"{name}: {ratio:.2f}"
