@@ -41,7 +41,7 @@ class WechatShare(http.Controller):
                 "state": state,
                 "asks_digits": "phone" in code_sudo._get_pending_requests().mapped("method"),
                 "merchant": code_sudo.partner_id._wechat_mask_name() if state not in ("expired", "unknown") else "",
-                "tz": code_sudo.partner_id.tz or code_sudo.user_id.tz or "Asia/Shanghai",
+                "tz": code_sudo._get_tz() if code_sudo else None,
             },
             status=200 if code_sudo else 404,
         )

@@ -1,5 +1,7 @@
+from . import ir_mail_server
 from . import res_partner
 from . import res_partner_confirmation
+from . import res_partner_mailing
 from . import res_partner_portal
 from . import res_users
 from . import wechat_access_token
@@ -9,6 +11,7 @@ from . import wechat_bind_batch
 from . import wechat_bind_batch_drain
 from . import wechat_bind_batch_line
 from . import wechat_bind_code
+from . import wechat_bind_code_reminding
 from . import wechat_bind_request
 from . import wechat_binding
 from . import wechat_binding_loading

@@ -114,6 +114,22 @@ class WechatAccount(models.Model):
         "confirmation before the binding: the code stays open meanwhile. A merchant without a phone number is left to "
         "your approval.",
     )
+    remind_interval_days = fields.Integer(
+        "Remind Every",
+        help="Days after which a merchant that has not scanned its code is reminded by e-mail, and again after as "
+        "many. 0 reminds nobody.",
+    )
+    remind_max = fields.Integer(
+        "Remind at Most",
+        required=True,
+        default=1,
+        help="Reminders that a merchant gets in all, also if its code is new.",
+    )
+    reissue_days_before = fields.Integer(
+        "Reissue before Expiry",
+        help="Days before an unscanned code expires at which the merchant is e-mailed a new one, up to three times. "
+        "0 lets codes expire.",
+    )
     bind_reply = fields.Text(
         "Reply after Binding",
         translate=True,
@@ -166,6 +182,14 @@ class WechatAccount(models.Model):
     _code_validity_range = models.Constraint(
         f"CHECK(code_validity_days BETWEEN 1 AND {MAX_CODE_VALIDITY_DAYS})",
         "A binding code is valid for 1 to 30 days.",
+    )
+    _remind_range = models.Constraint(
+        "CHECK(remind_interval_days >= 0 AND remind_max >= 1)",
+        "Merchants are reminded after a number of days, at least once.",
+    )
+    _reissue_range = models.Constraint(
+        "CHECK(reissue_days_before >= 0 AND reissue_days_before < code_validity_days)",
+        "A code is reissued some days before it expires, fewer than it is valid for.",
     )
     _clock_tolerance_range = models.Constraint(
         "CHECK(clock_tolerance BETWEEN 1 AND 60)", "The clock tolerance is 1 to 60 minutes."

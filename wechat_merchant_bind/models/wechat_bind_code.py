@@ -8,11 +8,21 @@ from odoo import api, fields, models
 from odoo.exceptions import ConcurrencyError, UserError
 from odoo.tools import format_datetime
 
-from ..tools.qr_picture import draw_png
+from ..tools.file_names import safe_name
+from ..tools.qr_picture import PIXELS_PER_MODULE, draw_png
 from ..tools.wechat_errors import WechatError
 
 SCENE_PREFIX = "mb_"
 SHARE_DAYS = 7
+# A link that goes out by e-mail may be read days later.
+MAILED_LINK_DAYS = 5
+# A code of version 3 is 1480 pixels wide: 285 dpi on the poster, where it is 13 cm wide.
+PRINTED_PIXELS_PER_MODULE = 40
+# What a code can be printed on.
+LAYOUTS = {
+    "poster": "wechat_merchant_bind.wechat_bind_code_report_poster",
+    "card": "wechat_merchant_bind.wechat_bind_code_report_card",
+}
 
 
 class WechatBindCode(models.Model):
@@ -121,6 +131,8 @@ class WechatBindCode(models.Model):
         # sudo: see _get_or_create_for
         former_sudo = self.sudo().search([("partner_id", "=", partner.id), ("state", "=", "active")])
         former_sudo.filtered(lambda code: not code._is_open()).write({"state": "expired"})
+        if former_sudo.state == "active":
+            values.update(former_sudo._get_carried_values())
         former_sudo._revoke(self.env._("a new code was generated."))
         return self._store([values])
 
@@ -209,15 +221,22 @@ class WechatBindCode(models.Model):
     def _prepare_share_values(self, now):
         return {"share_token": secrets.token_urlsafe(24), "share_expires_at": now + timedelta(days=SHARE_DAYS)}
 
-    def _renew_share_links(self):
-        """Give those of these codes whose links have expired new ones; the caller has checked the right to generate."""
-        # sudo: wechat.bind.code - users never write codes; whoever may generate them gets a link that works
-        self.sudo()._renew_share_token()
+    def _renew_share_links(self, days=0):
+        """Give those of these codes whose links have expired new ones; the caller has checked the right to generate.
 
-    def _renew_share_token(self):
-        """Give codes whose link has expired a new one."""
+        :param int days: how long the links must be valid at least.
+        """
+        # sudo: wechat.bind.code - users never write codes; whoever may generate them gets a link that works
+        self.sudo()._renew_share_token(days)
+
+    def _renew_share_token(self, days=0):
+        """Give codes whose link has expired, or will within some days, a new one. The former link ends.
+
+        :param int days: how long the link must be valid at least.
+        """
         now = fields.Datetime.now()
-        for code in self.filtered(lambda code: not code.share_expires_at or code.share_expires_at <= now):
+        limit = now + timedelta(days=days)
+        for code in self.filtered(lambda code: not code.share_expires_at or code.share_expires_at <= limit):
             code.write(self._prepare_share_values(now))
 
     def _revoke(self, reason):
@@ -261,11 +280,72 @@ class WechatBindCode(models.Model):
             return "expired"
         return "confirming" if self._get_pending_requests() else "waiting"
 
-    def _get_qr_png(self):
+    def _get_file_name(self):
+        """Return the name of the picture's file: the merchant's, without what file systems and headers can't take."""
+        self.ensure_one()
+        name = safe_name(self.partner_id.display_name, str(self.partner_id.id))
+        return self.env._("%s - WeChat binding code", name) + ".png"
+
+    def _get_tz(self):
+        """Return the time zone in which the merchant reads until when the code is valid."""
+        self.ensure_one()
+        return self.partner_id.tz or self.user_id.tz or "Asia/Shanghai"
+
+    def _get_qr_png(self, pixels_per_module=PIXELS_PER_MODULE):
         """Draw the code.
 
-        :return: a PNG in black and white, 20 pixels a module, with the quiet zone of 4 modules that scanners need.
+        :return: a PNG in black and white with the quiet zone of 4 modules that scanners need.
         :rtype: bytes
         """
         self.ensure_one()
-        return draw_png(self.qr_content)
+        return draw_png(self.qr_content, pixels_per_module)
+
+    # === BUSINESS METHODS - PRINTING === #
+
+    def _get_poster_report_action(self, layout="poster"):
+        """Return the action that prints these codes, one page each. Codes that can't be scanned any more are left out.
+
+        :param str layout: ``poster`` (A4) or ``card`` (100 × 140 mm).
+        :return: an ``ir.actions.report``.
+        :rtype: dict
+        :raise UserError: if none of the codes is open.
+        """
+        return self.env.ref(LAYOUTS[layout]).report_action(self._get_printable(), config=False)
+
+    def _get_printable(self):
+        """Return the codes among these that can still be scanned.
+
+        :raise UserError: if there are none.
+        """
+        codes = self.filtered(lambda code: code._is_open())
+        if not codes:
+            raise UserError(self.env._("There is no valid binding code to print. Generate it first."))
+        return codes
+
+    def _get_print_picture(self):
+        """Return the code as a data URI, sharp enough for a printer.
+
+        The renderer then fetches nothing from this server, which it may not reach.
+
+        :rtype: str
+        """
+        return "data:image/png;base64," + base64.b64encode(self._get_qr_png(PRINTED_PIXELS_PER_MODULE)).decode()
+
+    def _get_print_lang(self):
+        """Return the language of the merchant, who hangs it up, and not that of the user who prints it.
+
+        :rtype: str
+        """
+        self.ensure_one()
+        return self.env["wechat.account"]._get_lang(self.partner_id.lang)
+
+    def _get_print_name_size(self, large):
+        """Return the size of the merchant's name, so that it takes two lines at the most.
+
+        :param int large: of a short name, in pixels.
+        :rtype: int
+        """
+        self.ensure_one()
+        # Chinese characters are twice as wide as others.
+        width = sum(2 if ord(character) > 0x2E7F else 1 for character in self.partner_id.display_name or "")
+        return round(large * min(1, max(0.45, 26 / max(width, 1))))

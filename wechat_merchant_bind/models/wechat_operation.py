@@ -65,18 +65,21 @@ class WechatOperation(models.Model):
     # === BUSINESS METHODS === #
 
     @api.model
-    def _log(self, operation, records, notes, openid=None):
+    def _log(self, operation, records, notes, openid=None, chatter=True):
         """Record an operation in the merchants' chatter and in the log that outlives the merchants.
 
         :param str operation: a value of the field ``operation``.
         :param records: what it concerns: merchants, accounts, or records of one merchant each, such as codes.
         :param dict[int, str] notes: by record id, what happened and why, in words and in the reader's language.
         :param str openid: the OpenID that took part, if it is not the record's own; only its two ends are kept.
+        :param bool chatter: whether the merchants' chatter needs a note: not if it tells the same already.
         """
         # sudo: wechat.operation - nobody may write the log directly; the caller has checked the operation itself
         self.sudo().create(
             [self._prepare_values(operation, record, notes[record.id], openid) for record in records.sudo()]
         )
+        if not chatter:
+            return
         merchants = {self._get_merchant(record): notes[record.id] for record in records}
         self.env["res.partner"].union(*merchants)._message_log_batch(
             {merchant.id: plaintext2html(note) for merchant, note in merchants.items() if merchant}

@@ -15,8 +15,11 @@ from . import test_handling
 from . import test_i18n
 from . import test_js
 from . import test_leavers
+from . import test_mailing
 from . import test_merge
+from . import test_printing
 from . import test_query_counts
+from . import test_reminding
 from . import test_rights
 from . import test_share
 from . import test_signatures

@@ -4,14 +4,19 @@ WeChat is stood in for at its HTTP edge only: everything from the first line of 
 machine is the real code.
 """
 
+import email
 import io
 import itertools
 import json
 from collections import defaultdict, deque
+from contextlib import contextmanager
+from email.policy import default as default_policy
 from unittest.mock import patch
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
+import zxingcpp
+from PIL import Image
 
 from odoo.tests import HttpCase, TransactionCase, new_test_user, tagged
 
@@ -227,6 +232,28 @@ class WechatCase(TransactionCase):
 
     def _get_operations(self, partner=None):
         return self.env["wechat.operation"].search([("partner_id", "=", (partner or self.merchant).id)], order="id")
+
+    @contextmanager
+    def _outbox(self):
+        """Collect the e-mails that would leave for a mail server, read back from their bytes as a mail client does."""
+        messages = []
+        server = type(self.env["ir.mail_server"])
+
+        def send_email(_server, message, *_args, **_kwargs):
+            messages.append(email.message_from_bytes(message.as_bytes(), policy=default_policy))
+            return message["Message-Id"]
+
+        with (
+            patch.object(server, "_disable_send", lambda *_args: False),
+            patch.object(server, "_connect__", lambda *_args, **_kwargs: None),
+            patch.object(server, "send_email", send_email),
+        ):
+            yield messages
+
+    def _read_picture(self, content):
+        """Return the text of the one QR code in a picture."""
+        [code] = zxingcpp.read_barcodes(Image.open(io.BytesIO(content)).convert("L"))
+        return code.text
 
     # === ASSERTIONS === #
 

@@ -190,6 +190,7 @@ class RightsCase(WechatPushCase):
             "import_screen": env["base_import.import"].create(
                 {"res_model": "wechat.binding", "file": b"oOpenid", "file_type": "text/csv"}
             ),
+            "invited_merchant": invited,
             "merchant": merchant,
             "request": request,
             "unbind_dialog": unbind_dialog,

@@ -80,6 +80,9 @@ METHODS = {
     "res.partner.action_wechat_bind_code": Method(USERS, on="merchant"),
     # And who generated the code that bound the merchant, see test_undo.py.
     "res.partner.action_wechat_undo_bind": Method(MANAGERS, on="bound_merchant"),
+    "res.partner.action_wechat_print_cards": Method(USERS, on="invited_merchant"),
+    "res.partner.action_wechat_print_posters": Method(USERS, on="invited_merchant"),
+    "res.partner.action_wechat_send_code": Method(USERS, on="invited_merchant"),
     "res.partner.action_wechat_unbind": Method(MANAGERS, on="bound_merchant", args=("reason",)),
     # Only opens a dialog, and tells nothing: whoever may not unbind may not create that dialog's record.
     "res.partner.action_wechat_unbind_dialog": Method(EVERYBODY, on="bound_merchant", foreign=EVERYBODY),
@@ -104,9 +107,12 @@ METHODS = {
     "wechat.account.get_overview": Method(USERS, foreign=USERS),
     "wechat.bind.batch.action_retry_failed": Method(USERS, on="batch"),
     "wechat.bind.code.show.action_download": Method(USERS, on="dialog"),
+    "wechat.bind.code.show.action_print_card": Method(USERS, on="dialog"),
+    "wechat.bind.code.show.action_print_poster": Method(USERS, on="dialog"),
     "wechat.bind.code.show.action_regenerate": Method(USERS, on="dialog"),
     "wechat.bind.request.action_accept": Method(USERS, on="request"),
     "wechat.bind.request.action_reject": Method(USERS, on="request", args=("reason",)),
+    "wechat.bind.code.show.action_send": Method(USERS, on="dialog"),
     "wechat.event.action_retry": Method(MANAGERS, on="event"),
     # The address of a file without data.
     "wechat.binding.get_import_templates": Method(EVERYBODY, foreign=EVERYBODY),
@@ -183,6 +189,8 @@ class Report(NamedTuple):
 # Every report of the addon.
 REPORTS = {
     "wechat_merchant_bind.bind_batch_sheet": Report(USERS, on="batch"),
+    "wechat_merchant_bind.report_bind_card": Report(USERS, on="code"),
+    "wechat_merchant_bind.report_bind_poster": Report(USERS, on="code"),
 }
 
 # === FIELDS === #
@@ -193,6 +201,7 @@ FIELDS = {
     "res.partner.wechat_can_undo": USERS,
     "res.partner.wechat_request_ids": USERS,
     "res.partner.wechat_bind_code_ids": USERS,
+    "res.partner.wechat_open_code_id": USERS,
     "res.partner.wechat_openid": MANAGERS,
     "res.partner.wechat_openid_masked": USERS,
     "res.partner.is_wechat_bound": EMPLOYEES,

@@ -334,15 +334,14 @@ class TestDialog(BindCodeCase):
         for name, expected in (
             ("杭州西湖茶庄", "杭州西湖茶庄"),
             ('a/b\\c:d*e?f"g<h>i|j', "a_b_c_d_e_f_g_h_i_j"),
-            ("../../etc/passwd", "etc_passwd"),
-            ("甲\r\nX-Header: y", "甲_X-Header_ y"),
+            ("../../etc/passwd", "_.._etc_passwd"),
+            ("甲\r\nX-Header: y", "甲 X-Header_ y"),
             (" . ", ""),
-            ("长" * 300, "长" * 80),
+            ("长" * 300, "长" * 70),
         ):
             with self.subTest(name=name):
                 partner = self._create_merchant(name)
-                show = self.env["wechat.bind.code.show"].new({"partner_id": partner.id})
-                file_name = show._get_file_name()
+                file_name = self.env["wechat.bind.code"].new({"partner_id": partner.id})._get_file_name()
                 self.assertTrue(file_name.startswith(f"{expected or partner.id} - "), file_name)
                 self.assertTrue(file_name.endswith(".png"))
 

@@ -1,4 +1,3 @@
-import re
 from datetime import timedelta
 from urllib.parse import urlencode
 
@@ -108,9 +107,35 @@ class WechatBindCodeShow(models.TransientModel):
         return {
             "type": "ir.actions.act_url",
             "url": f"/web/content/wechat.bind.code/{self.code_id.id}/qr_image?"
-            + urlencode({"download": "true", "filename": self._get_file_name()}),
+            + urlencode({"download": "true", "filename": self.code_id._get_file_name()}),
             "target": "download",
         }
+
+    def action_send(self):
+        """Open Odoo's composer with an e-mail that carries the code.
+
+        :rtype: dict
+        :raise AccessError: if the user may not generate codes.
+        :raise UserError: see :meth:`ResPartner.action_wechat_send_code`.
+        """
+        self.ensure_one()
+        return self.partner_id.action_wechat_send_code()
+
+    def action_print_poster(self):
+        """Print the code on an A4 poster.
+
+        :rtype: dict
+        """
+        self.ensure_one()
+        return self.code_id._get_poster_report_action("poster")
+
+    def action_print_card(self):
+        """Print the code on a table card.
+
+        :rtype: dict
+        """
+        self.ensure_one()
+        return self.code_id._get_poster_report_action("card")
 
     # === BUSINESS METHODS === #
 
@@ -130,8 +155,3 @@ class WechatBindCodeShow(models.TransientModel):
             "target": "new",
             "context": {"dialog_size": "medium"},
         }
-
-    def _get_file_name(self):
-        """Return the name of the picture's file: the merchant's, without what file systems and headers can't take."""
-        name = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]+', "_", self.partner_id.display_name or "").strip(" ._")[:80]
-        return self.env._("%s - WeChat binding code", name or self.partner_id.id) + ".png"

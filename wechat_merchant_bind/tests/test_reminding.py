@@ -1,0 +1,176 @@
+from datetime import timedelta
+from unittest.mock import patch
+
+from freezegun import freeze_time
+
+from odoo.exceptions import ValidationError
+from odoo.tools import mute_logger
+
+from .common import QR_PATH, TOKEN_PATH
+from .test_mailing import MailingCase
+
+START = "2040-03-01 01:00:00"
+
+
+class RemindingCase(MailingCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.account.write({"remind_interval_days": 7, "remind_max": 2})
+
+    def setUp(self):
+        super().setUp()
+        self.startPatcher(patch.object(type(self.env["ir.cron"]), "_commit_progress", autospec=True)).return_value = 60
+        self.clock = self.startPatcher(freeze_time(START))
+
+    def _make_code(self, partner=None, user=None):
+        code = super()._make_code(partner, user)
+        # PostgreSQL's clock can't be frozen.
+        self._set_created(code)
+        return code
+
+    def _set_created(self, code):
+        self.env.flush_all()
+        self.env.cr.execute(
+            "UPDATE wechat_bind_code SET create_date = %s WHERE id = %s", [self.clock().replace(tzinfo=None), code.id]
+        )
+        code.invalidate_recordset(["create_date"])
+
+    def _run(self, **later):
+        """Let time pass, run the schedule, and return the e-mails."""
+        self.clock.tick(timedelta(**later))
+        self.env.invalidate_all()
+        self.env["wechat.bind.code"]._cron_remind()
+        return self._send_queue()
+
+
+class TestRemind(RemindingCase):
+    def test_every_n_days_up_to_m_times(self):
+        code = self._make_code()
+        self.assertFalse(self._run(days=6, hours=23, minutes=59))
+        [message] = self._run(minutes=1)
+        self.assertCarriesCode(message, code)
+        self.assertEqual(message["Subject"], "提醒：您还没有绑定微信")
+        self.assertIn("hello@ourselves.example.com", message["From"])
+        self.assertEqual(code.reminder_count, 1)
+        self.assertFalse(self._run(days=6), "Not every day from then on")
+        # The job does not begin at the same second every day.
+        self.assertEqual(len(self._run(days=1, minutes=-5)), 1)
+        self.assertFalse(self._run(days=8))
+        self.assertEqual(code.reminder_count, 2)
+        self.assertOperations(self.merchant, ["generate", "remind", "remind"])
+        self.assertIn("b***@westlake.example.com", self._get_operations()[-1].note)
+
+    def test_off(self):
+        self._make_code()
+        self.account.remind_interval_days = 0
+        self.assertFalse(self._run(days=20))
+
+    def test_off_by_default(self):
+        account = self._create_account()
+        self.assertEqual((account.remind_interval_days, account.reissue_days_before), (0, 0))
+
+    def test_who_is_never_mailed(self):
+        for name in ("bound", "disabled", "mailless", "blacklisted", "revoked", "scanned"):
+            merchant = self._create_merchant(name, email=f"{name}@example.com")
+            code = self._make_code(merchant)
+            if name == "bound":
+                self._bind(merchant)
+            elif name == "disabled":
+                merchant.active = False
+            elif name == "mailless":
+                merchant.email = False
+            elif name == "blacklisted":
+                self.env["mail.blacklist"]._add(merchant.email)
+            elif name == "revoked":
+                code._revoke("x")
+            else:
+                code._use()
+        self._create_merchant("never given a code", email="never@example.com")
+        self._make_code()
+        [message] = self._run(days=8)
+        self.assertIn(self.merchant.email, message["To"])
+        self.assertFalse(self._run(days=23), "Expired")
+
+    def test_a_new_code_is_no_reason_to_begin_anew(self):
+        self._make_code()
+        self._run(days=7)
+        code = self.merchant.with_user(self.user)._wechat_regenerate_bind_code().sudo()
+        self._set_created(code)
+        self.assertEqual(code.reminder_count, 1)
+        self.assertFalse(self._run(days=6))
+        self.assertEqual(len(self._run(days=1)), 1)
+        self.assertFalse(self._run(days=10))
+
+    def test_companies(self):
+        company = self.env["res.company"].create({"name": "分公司", "email": "branch@example.com"})
+        self._create_account(company_id=company.id, remind_interval_days=7)
+        merchant = self._create_merchant("外地商家", company_id=company.id, email="far@example.com")
+        self._set_created(self.env["wechat.bind.code"]._create_for(merchant))
+        [message] = self._run(days=7)
+        self.assertIn("branch@example.com", message["From"])
+
+    def test_settings(self):
+        for values in ({"remind_interval_days": -1}, {"remind_max": 0}, {"reissue_days_before": 30}):
+            with self.subTest(values=values), mute_logger("odoo.sql_db"), self.assertRaises(Exception) as error:
+                with self.env.cr.savepoint():
+                    self.account.write(values)
+                    self.env.flush_all()
+            self.assertIn(type(error.exception).__name__, ("CheckViolation", ValidationError.__name__))
+
+
+class TestReissue(RemindingCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.account.write({"remind_interval_days": 0, "reissue_days_before": 3})
+
+    def test_before_it_expires(self):
+        former = self._make_code()
+        former.write({"reminder_count": 1, "last_reminded_at": START})
+        self.assertFalse(self._run(days=26, hours=23, minutes=59))
+        [message] = self._run(minutes=1)
+        code = self.merchant.wechat_open_code_id
+        self.assertNotEqual(code, former)
+        self.assertEqual((former.state, code.user_id), ("revoked", self.user))
+        self.assertEqual((code.reminder_count, str(code.last_reminded_at), code.reissue_count), (1, START, 1))
+        self.assertCarriesCode(message, code)
+        self.assertOperations(self.merchant, ["generate", "revoke", "generate", "send"])
+        self.assertFalse(self._run(hours=1))
+
+    def test_not_for_ever(self):
+        self._make_code()
+        self.assertEqual([len(self._run(days=27)) for _month in range(5)], [1, 1, 1, 0, 0])
+
+    def test_an_account_that_wechat_refuses_is_left_alone(self):
+        company = self.env["res.company"].create({"name": "分公司", "email": "branch@example.com"})
+        self._create_account(company_id=company.id, sequence=20, reissue_days_before=3)
+        third = self._create_merchant("第三家", company_id=company.id, email="third@example.com")
+        codes = [self._make_code(merchant) for merchant in (self.merchant, self.other_merchant)]
+        self.env["wechat.bind.code"]._create_for(third)
+        calls = self.wechat.count(QR_PATH)
+        self.wechat.answer(QR_PATH, {"errcode": 48001, "errmsg": "api unauthorized rid: 1-2-3"})
+        with self.assertLogs("odoo.addons.wechat_merchant_bind.models.wechat_bind_code_reminding", "WARNING"):
+            messages = self._run(days=28)
+        self.assertEqual(self.wechat.count(QR_PATH) - calls, 2, "One refusal, and the other account's")
+        self.assertEqual([code.state for code in codes], ["active", "active"])
+        [message] = messages
+        self.assertIn("third@example.com", message["To"])
+        self.assertEqual(len(self._run(hours=1)), 2, "The next run tries again")
+
+    def test_nothing_is_sent_without_wechat(self):
+        code = self._make_code()
+        self.wechat.answer(TOKEN_PATH, {"errcode": 40125, "errmsg": "invalid appsecret"})
+        self.env["wechat.access.token"].search([]).write({"token": False})
+        with mute_logger("odoo.addons.wechat_merchant_bind.models.wechat_bind_code_reminding"):
+            self.assertFalse(self._run(days=28))
+        self.assertEqual(code.state, "active")
+
+    def test_who_gets_no_new_code(self):
+        self._make_code(self._create_merchant("没有邮箱的"))
+        bound = self._create_merchant("已绑定的", email="bound@example.com")
+        self._make_code(bound)
+        self._bind(bound)
+        calls = self.wechat.count(QR_PATH)
+        self.assertFalse(self._run(days=28))
+        self.assertEqual(self.wechat.count(QR_PATH), calls)
