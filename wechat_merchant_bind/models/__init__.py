@@ -1,5 +1,6 @@
 from . import res_partner
 from . import res_partner_confirmation
+from . import res_partner_merchant
 from . import res_partner_portal
 from . import res_users
 from . import wechat_access_token
@@ -11,9 +12,9 @@ from . import wechat_bind_batch_line
 from . import wechat_bind_code
 from . import wechat_bind_request
 from . import wechat_binding
-from . import wechat_binding_loading
 from . import wechat_binding_import
 from . import wechat_binding_import_line
+from . import wechat_binding_loading
 from . import wechat_binding_undo
 from . import wechat_event
 from . import wechat_event_commands

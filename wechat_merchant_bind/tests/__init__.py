@@ -9,13 +9,16 @@ from . import test_binding
 from . import test_binding_import
 from . import test_companies
 from . import test_crypto_sdk
+from . import test_disabling
 from . import test_event_retry
 from . import test_fuzz_webhook
 from . import test_handling
 from . import test_i18n
 from . import test_js
 from . import test_leavers
+from . import test_merchant_list
 from . import test_merge
+from . import test_partner_life
 from . import test_query_counts
 from . import test_rights
 from . import test_share
