@@ -95,6 +95,7 @@ METHODS = {
     "res.partner.action_wechat_unbind": Method(MANAGERS, on="bound_merchant", args=("reason",)),
     # Only opens a dialog, and tells nothing: whoever may not unbind may not create that dialog's record.
     "res.partner.action_wechat_unbind_dialog": Method(EVERYBODY, on="bound_merchant", foreign=EVERYBODY),
+    "res.partner.action_wechat_view": Method(EMPLOYEES, on="merchant"),
     # A file of bindings. The temporary file itself is guarded as Odoo guards it.
     "base_import.import.execute_import": Method(
         MANAGERS,
@@ -104,7 +105,6 @@ METHODS = {
     ),
     # The columns of a file, without data.
     "base_import.import.get_fields_tree": Method(EVERYBODY, args=("wechat.bind.batch",), foreign=EVERYBODY),
-    "res.partner.action_wechat_view": Method(EMPLOYEES, on="merchant"),
     "wechat.account.action_generate_secrets": Method(MANAGERS, on="account"),
     "wechat.account.action_test_connection": Method(MANAGERS, on="account"),
     # Returns what they may read anyway, without the secrets.
