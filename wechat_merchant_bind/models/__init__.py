@@ -2,6 +2,7 @@ from . import ir_mail_server
 from . import res_partner
 from . import res_partner_confirmation
 from . import res_partner_mailing
+from . import res_partner_merchant
 from . import res_partner_portal
 from . import res_users
 from . import wechat_access_token
@@ -14,9 +15,9 @@ from . import wechat_bind_code
 from . import wechat_bind_code_reminding
 from . import wechat_bind_request
 from . import wechat_binding
-from . import wechat_binding_loading
 from . import wechat_binding_import
 from . import wechat_binding_import_line
+from . import wechat_binding_loading
 from . import wechat_binding_undo
 from . import wechat_event
 from . import wechat_event_commands

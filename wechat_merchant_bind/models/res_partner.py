@@ -10,6 +10,7 @@ BINDING_FIELDS = frozenset(
         "wechat_openid",
         "is_wechat_bound",
         "wechat_state",
+        "wechat_bound_at",
         "wechat_binding_ids",
         "wechat_bind_code_ids",
         "wechat_request_ids",
@@ -45,6 +46,9 @@ class ResPartner(models.Model):
         copy=False,
         groups="base.group_user",
     )
+    wechat_bound_at = fields.Datetime(
+        "Bound to WeChat on", compute="_compute_wechat_binding", store=True, copy=False, groups="base.group_user"
+    )
 
     # === INDEXES === #
 
@@ -70,6 +74,7 @@ class ResPartner(models.Model):
             ("wechat_openid", "varchar"),
             ("is_wechat_bound", "boolean DEFAULT false"),
             ("wechat_state", "varchar DEFAULT 'unbound'"),
+            ("wechat_bound_at", "timestamp"),
         ):
             if not column_exists(self.env.cr, "res_partner", name):
                 column = SQL.identifier(name)
@@ -79,7 +84,12 @@ class ResPartner(models.Model):
 
     # === COMPUTE METHODS === #
 
-    @api.depends("wechat_binding_ids.state", "wechat_binding_ids.openid", "wechat_binding_ids.is_subscribed")
+    @api.depends(
+        "wechat_binding_ids.state",
+        "wechat_binding_ids.openid",
+        "wechat_binding_ids.is_subscribed",
+        "wechat_binding_ids.bound_at",
+    )
     def _compute_wechat_binding(self):
         live = {
             binding.partner_id: binding
@@ -91,6 +101,7 @@ class ResPartner(models.Model):
             partner.wechat_openid = binding and binding.openid
             partner.is_wechat_bound = bool(binding)
             partner.wechat_state = "unbound" if not binding else "bound" if binding.is_subscribed else "unfollowed"
+            partner.wechat_bound_at = binding and binding.bound_at
 
     @api.depends("wechat_openid")
     def _compute_wechat_openid_masked(self):
@@ -115,13 +126,9 @@ class ResPartner(models.Model):
 
     def write(self, vals):
         self._wechat_refuse_forgery(vals)
-        res = super().write(vals)
-        if "active" in vals and not vals["active"]:
-            # sudo: wechat.bind.code - the codes of a merchant end with it, whoever archives it
-            self.env["wechat.bind.code"].sudo().search(
-                [("partner_id", "in", self.ids), ("state", "=", "active")]
-            )._revoke(self.env._("The merchant was disabled."))
-        return res
+        if vals.get("company_id"):
+            self._wechat_check_company(vals["company_id"])
+        return super().write(vals)
 
     @api.ondelete(at_uninstall=False)
     def _unlink_close_wechat_binding(self):
@@ -163,14 +170,31 @@ class ResPartner(models.Model):
         :rtype: dict
         """
         self.ensure_one()
-        return {
-            "type": "ir.actions.act_window",
-            "name": self.env._("Unbind from WeChat"),
-            "res_model": "wechat.unbind",
-            "view_mode": "form",
-            "target": "new",
-            "context": {"default_partner_id": self.id},
-        }
+        return self.env["wechat.unbind"]._get_action(self)
+
+    def action_wechat_replace(self):
+        """Open the dialog that asks why, unbinds, and at once shows a code for the new WeChat.
+
+        :rtype: dict
+        """
+        self.ensure_one()
+        return self.env["wechat.unbind"]._get_action(self, is_replacement=True)
+
+    def action_wechat_reveal_openid(self):
+        """Show the full OpenID of one merchant. That it was shown is recorded first.
+
+        :return: an act_window on a ``wechat.openid.show``.
+        :rtype: dict
+        :raise AccessError: if the user is not a WeChat manager.
+        :raise UserError: if there is no binding that the user may see; in words.
+        """
+        self.ensure_one()
+        self._wechat_check_group(GROUP_MANAGER, self.env._("Only WeChat managers may see OpenIDs."))
+        self.check_access("read")
+        binding = self._wechat_get_live_bindings()
+        if not binding:
+            raise UserError(self.env._("%s is not bound to WeChat.", self.display_name))
+        return self.env["wechat.openid.show"].create({"binding_id": binding.id})._get_action()
 
     # === BUSINESS METHODS === #
 
@@ -197,13 +221,14 @@ class ResPartner(models.Model):
         return self.env["wechat.bind.code"]._create_for(self)
 
     def _wechat_check_bindable(self):
-        """Raise UserError, in words, if the partner is disabled or bound."""
-        if not self.active:
+        """Raise UserError, in words, if the partner or its merchant is disabled, or the partner is bound."""
+        # sudo: res.partner - what decides is not for everybody to see, but decides for everybody
+        partner_sudo = self.sudo()
+        if not (partner_sudo.active and partner_sudo.commercial_partner_id.active):
             raise UserError(
                 self.env._("%s is disabled. Enable it before you generate a binding code.", self.display_name)
             )
-        # sudo: res.partner - whether it is bound is not for everybody to see, but decides for everybody
-        if self.sudo().is_wechat_bound:
+        if partner_sudo.is_wechat_bound:
             raise UserError(
                 self.env._(
                     "%s is already bound to WeChat. Unbind it before you generate a new code.", self.display_name
@@ -246,6 +271,24 @@ class ResPartner(models.Model):
     def _wechat_get_live_bindings(self):
         """Return the live bindings of these partners that the user may see."""
         return self.env["wechat.binding"].search([("partner_id", "in", self.ids), ("state", "=", "bound")])
+
+    def _wechat_check_company(self, company_id):
+        """Refuse to move partners to a company that can't use the Official Accounts they are bound by.
+
+        :param int company_id: where they are to belong.
+        :raise UserError: if there are any; in words.
+        """
+        # sudo: wechat.binding - also a binding that the user may not see would be torn apart
+        for binding in self.sudo()._wechat_get_live_bindings():
+            if binding.company_id and binding.company_id.id != company_id:
+                raise UserError(
+                    self.env._(
+                        "%(merchant)s is bound to WeChat by the Official Account %(account)s, which another company "
+                        "can't use. Unbind the merchant before you move it to another company.",
+                        merchant=binding.partner_id.display_name,
+                        account=binding.account_id.name,
+                    )
+                )
 
     def _wechat_check_may_generate(self):
         """Raise AccessError unless the user may generate codes for these partners."""

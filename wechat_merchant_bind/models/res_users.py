@@ -1,12 +1,24 @@
-from odoo import models
+from odoo import fields, models
 
 from .res_partner import GROUP_USER
 
 
 class ResUsers(models.Model):
-    """Who generated a code is told at once what became of it."""
+    """Who generated a code is told at once what became of it; a merchant's portal users are archived with it."""
 
     _inherit = "res.users"
+
+    # === FIELDS === #
+
+    wechat_disabled_partner_id = fields.Many2one(
+        "res.partner",
+        "Archived with the Merchant",
+        copy=False,
+        ondelete="set null",
+        index="btree_not_null",
+        groups=fields.NO_ACCESS,
+        help="The merchant whose disabling archived this user, and whose enabling restores it.",
+    )
 
     # === BUSINESS METHODS === #
 

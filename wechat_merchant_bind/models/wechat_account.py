@@ -236,6 +236,22 @@ class WechatAccount(models.Model):
         for account in self:
             account._get_client()
 
+    @api.constrains("company_id")
+    def _check_companies_of_the_bound(self):
+        # sudo: wechat.binding - other companies' bindings count too
+        bindings_sudo = self.env["wechat.binding"].sudo()
+        for account in self.filtered("company_id"):
+            self._check_same_company(
+                bindings_sudo.search(
+                    [
+                        ("account_id", "=", account.id),
+                        ("state", "=", "bound"),
+                        ("partner_id.company_id", "not in", [False, account.company_id.id]),
+                    ],
+                    limit=1,
+                )
+            )
+
     # === COMPUTE METHODS === #
 
     @api.depends("account_kind")

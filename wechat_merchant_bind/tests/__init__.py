@@ -9,6 +9,7 @@ from . import test_binding
 from . import test_binding_import
 from . import test_companies
 from . import test_crypto_sdk
+from . import test_disabling
 from . import test_event_retry
 from . import test_fuzz_webhook
 from . import test_handling
@@ -18,6 +19,8 @@ from . import test_leavers
 from . import test_mailing
 from . import test_merge
 from . import test_printing
+from . import test_merchant_list
+from . import test_partner_life
 from . import test_query_counts
 from . import test_reminding
 from . import test_rights

@@ -193,6 +193,7 @@ class RightsCase(WechatPushCase):
             "invited_merchant": invited,
             "merchant": merchant,
             "request": request,
+            "res.users": self.portal,
             "unbind_dialog": unbind_dialog,
             "wechat.access.token": env["wechat.access.token"].search([("account_id", "=", account.id)]),
             # One without a history, which could be deleted.
@@ -215,6 +216,7 @@ class RightsCase(WechatPushCase):
             "wechat.binding.import.line": import_report.line_ids,
             "wechat.bound.rate": env["wechat.bound.rate"].search([("company_id", "=", company.id)], limit=1),
             "wechat.event": event,
+            "wechat.openid.show": env["wechat.openid.show"].create({"binding_id": binding.id}),
             "wechat.operation": env["wechat.operation"].search([("partner_id", "=", bound_merchant.id)], limit=1),
             "wechat.portal.attempt": env["wechat.portal.attempt"].create({"partner_id": merchant.id}),
             "wechat.unbind": unbind_dialog,
@@ -236,6 +238,7 @@ class RightsCase(WechatPushCase):
             },
             "wechat.bind.code.show": {"partner_id": self.own["merchant"].id},
             "wechat.portal.attempt": {"partner_id": self.own["merchant"].id},
+            "wechat.openid.show": {"binding_id": self.own["wechat.binding"].id},
             "wechat.unbind": {"partner_id": self.own["bound_merchant"].id},
         }.get(model, {"company_id": self.env.company.id})
 

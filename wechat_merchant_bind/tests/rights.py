@@ -52,6 +52,7 @@ MODELS = {
     "wechat.bind.code.show": Model(read=USERS, create=USERS, write=USERS),
     "wechat.account.check": Model(read=MANAGERS, create=MANAGERS, write=MANAGERS),
     "wechat.account.check.line": Model(read=MANAGERS, create=MANAGERS, write=MANAGERS),
+    "wechat.openid.show": Model(read=MANAGERS, create=MANAGERS),
     "wechat.unbind": Model(read=MANAGERS, create=MANAGERS, write=MANAGERS),
 }
 
@@ -69,7 +70,12 @@ class Method(NamedTuple):
     foreign: frozenset = NOBODY
 
 
-FORGERY = {"is_wechat_bound": True, "wechat_openid": "oForged", "wechat_state": "bound"}
+FORGERY = {
+    "is_wechat_bound": True,
+    "wechat_bound_at": "2026-01-01 00:00:00",
+    "wechat_openid": "oForged",
+    "wechat_state": "bound",
+}
 
 # Every public method that the addon defines, on its own models and on Odoo's.
 METHODS = {
@@ -83,9 +89,16 @@ METHODS = {
     "res.partner.action_wechat_print_cards": Method(USERS, on="invited_merchant"),
     "res.partner.action_wechat_print_posters": Method(USERS, on="invited_merchant"),
     "res.partner.action_wechat_send_code": Method(USERS, on="invited_merchant"),
+    "res.partner.action_wechat_disable": Method(USERS, on="merchant"),
+    "res.partner.action_wechat_edit": Method(EMPLOYEES, on="merchant"),
+    "res.partner.action_wechat_enable": Method(USERS, on="merchant"),
+    # Opens the dialog to unbind: see there.
+    "res.partner.action_wechat_replace": Method(EVERYBODY, on="bound_merchant", foreign=EVERYBODY),
+    "res.partner.action_wechat_reveal_openid": Method(MANAGERS, on="bound_merchant"),
     "res.partner.action_wechat_unbind": Method(MANAGERS, on="bound_merchant", args=("reason",)),
     # Only opens a dialog, and tells nothing: whoever may not unbind may not create that dialog's record.
     "res.partner.action_wechat_unbind_dialog": Method(EVERYBODY, on="bound_merchant", foreign=EVERYBODY),
+    "res.partner.action_wechat_view": Method(EMPLOYEES, on="merchant"),
     # A file of bindings. The temporary file itself is guarded as Odoo guards it.
     "base_import.import.execute_import": Method(
         MANAGERS,
@@ -116,6 +129,7 @@ METHODS = {
     "wechat.event.action_retry": Method(MANAGERS, on="event"),
     # The address of a file without data.
     "wechat.binding.get_import_templates": Method(EVERYBODY, foreign=EVERYBODY),
+    "wechat.unbind.action_replace": Method(MANAGERS, on="unbind_dialog"),
     "wechat.unbind.action_unbind": Method(MANAGERS, on="unbind_dialog"),
 }
 
@@ -206,6 +220,16 @@ FIELDS = {
     "res.partner.wechat_openid_masked": USERS,
     "res.partner.is_wechat_bound": EMPLOYEES,
     "res.partner.wechat_state": EMPLOYEES,
+    "res.partner.wechat_bound_at": EMPLOYEES,
+    "res.partner.wechat_account_status": USERS,
+    "res.partner.wechat_login": USERS,
+    "res.partner.wechat_last_login_at": USERS,
+    "res.partner.wechat_contact_name": USERS,
+    "res.partner.wechat_contact_ids": USERS,
+    "res.partner.wechat_live_binding_id": USERS,
+    "res.partner.wechat_code_user_id": USERS,
+    "res.partner.wechat_code_generated_at": USERS,
+    "res.users.wechat_disabled_partner_id": NOBODY,
 }
 
 # Every field of the addon's models whose name sounds like a secret or like an OpenID, and who may read it. Whoever
@@ -241,6 +265,7 @@ SECRETS = {
     "wechat.event.openid_masked": MANAGERS,
     "wechat.event.payload": MANAGERS,
     "wechat.event.signature": MANAGERS,
+    "wechat.openid.show.openid": MANAGERS,
     "wechat.operation.openid_masked": MANAGERS,
     "wechat.unbind.openid_masked": MANAGERS,
 }

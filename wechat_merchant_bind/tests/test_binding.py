@@ -166,8 +166,8 @@ class TestRefusals(WechatPushCase):
         code = self._make_code()
         self.merchant.action_archive()
         self.assertEqual(code.state, "revoked")
-        self.assertOperations(self.merchant, ["generate", "revoke"])
-        self.assertChatter(self.merchant, "revoked")
+        self.assertOperations(self.merchant, ["generate", "revoke", "disable"])
+        self.assertChatter(self.merchant, "disabled")
 
     def test_scene_of_another_account(self):
         other = self._create_account()

@@ -27,7 +27,11 @@ class TestMerge(WechatPushCase):
         self.assertFalse(self.merchant.exists())
         self.assertBound(self.other_merchant, openid)
         self.assertEqual(len(self.env["wechat.binding"].search([("openid", "=", openid)])), 1)
-        self.assertOperations(self.other_merchant, ["generate", "bind"])
+        self.assertOperations(self.other_merchant, ["generate", "bind", "merge"])
+        operation = self._get_operations(self.other_merchant)[-1]
+        self.assertEqual(operation.user_id, self.merger)
+        for text in (f"杭州西湖茶庄 (ID {self.merchant.id})", operation._mask_openid(openid)):
+            self.assertIn(text, operation.note)
 
     def test_unbound_into_bound(self):
         openid = self._make_openid()
@@ -47,6 +51,25 @@ class TestMerge(WechatPushCase):
         partners = self.env["res.partner"]
         self.assertEqual(partners.search([("wechat_openid", "=", openid)]), self.other_merchant)
         self.assertIn(self.other_merchant, partners.search([("is_wechat_bound", "=", True)]))
+
+    def test_nothing_is_said_where_wechat_is_not_concerned(self):
+        self._merge(self.merchant, self.other_merchant)
+        self.assertOperations(self.other_merchant, [])
+
+    def test_when_it_was_bound(self):
+        binding = self._bind(bound_at="2026-01-02 03:04:05")
+        self._merge(self.merchant, self.other_merchant)
+        self.assertEqual(self.other_merchant.wechat_bound_at, binding.bound_at)
+
+    def test_users_of_a_disabled_merchant(self):
+        owner = self._create_user("shop_owner", "base.group_portal", partner_id=self.merchant.id)
+        self.merchant.with_user(self.user).action_wechat_disable()
+        self.other_merchant.active = False
+        self._merge(self.merchant, self.other_merchant)
+        self.assertFalse(owner.active)
+        self.other_merchant.with_user(self.user).action_wechat_enable()
+        self.assertTrue(owner.active)
+        self.assertEqual(owner.partner_id, self.other_merchant)
 
     def test_two_that_are_bound(self):
         first, second = self._make_openid(), self._make_openid()

@@ -1,8 +1,11 @@
+from odoo.exceptions import AccessDenied
 from odoo.tests import tagged
+from odoo.tools import mute_logger
 
 from .common import QR_PATH
 from .common_push import WechatPushCase
 
+PASSWORD = "shop-owner-2026"
 ACTION = "/odoo/action-wechat_merchant_bind.wechat_merchant_action"
 
 
@@ -41,3 +44,35 @@ class TestTours(WechatPushCase):
         first, second = self.env["wechat.bind.request"].search([("code_id", "=", code.id)], order="id")
         self.assertEqual((first.state, second.state), ("accepted", "rejected"))
         self.assertOperations(self.merchant, ["generate", "request", "request", "refuse", "bind", "unbind"])
+
+    def test_disable_and_enable(self):
+        self.user.lang = "zh_CN"
+        owner = self._create_user(
+            "shop_owner",
+            "base.group_portal",
+            partner_id=self.merchant.id,
+            name=self.merchant.name,
+            lang="zh_CN",
+            password=PASSWORD,
+        )
+        code = self._make_code()
+        self.start_tour(ACTION, "wechat_merchant_bind.disable", login=self.user.login)
+        self.env.invalidate_all()
+        self.assertEqual((self.merchant.active, owner.active, code.state), (False, False, "revoked"))
+        with self.assertRaises(AccessDenied), mute_logger("odoo.addons.base.models.res_users"):
+            self.authenticate(owner.login, PASSWORD)
+        self.start_tour(ACTION, "wechat_merchant_bind.enable", login=self.user.login)
+        self.env.invalidate_all()
+        self.assertTrue(self.merchant.active)
+        self.authenticate(owner.login, PASSWORD)
+        self.assertEqual(self.url_open("/my", allow_redirects=False).status_code, 200)
+
+    def test_unbind_and_rebind(self):
+        self.manager.lang = "zh_CN"
+        first, second = self._make_openid(), self._make_openid()
+        self._bind(openid=first)
+        self.start_tour(ACTION, "wechat_merchant_bind.replace", login=self.manager.login)
+        self.assertNotBound(self.merchant)
+        self._push_scan(self.merchant.wechat_bind_code_ids, second)
+        self.assertBound(self.merchant, second)
+        self.assertOperations(self.merchant, ["reveal", "unbind", "generate", "bind"])

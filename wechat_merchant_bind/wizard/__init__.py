@@ -4,4 +4,5 @@ from . import mail_compose_message
 from . import wechat_account_check
 from . import wechat_account_check_line
 from . import wechat_bind_code_show
+from . import wechat_openid_show
 from . import wechat_unbind

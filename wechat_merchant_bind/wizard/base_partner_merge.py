@@ -20,8 +20,9 @@ class MergePartnerAutomatic(models.TransientModel):
 
     @api.model
     def _wechat_merge(self, src_partners, dst_partner):
+        partners = src_partners | dst_partner
         # sudo: wechat.binding, wechat.bind.code - whoever may merge partners moves all that is theirs
-        bindings = (src_partners | dst_partner).sudo()._wechat_get_live_bindings()
+        bindings = partners.sudo()._wechat_get_live_bindings()
         if len(bindings) > 1:
             names = ", ".join(bindings.partner_id.mapped("display_name"))
             raise UserError(
@@ -31,12 +32,32 @@ class MergePartnerAutomatic(models.TransientModel):
                 )
             )
         codes = (
-            self.env["wechat.bind.code"]
-            .sudo()
-            .search([("partner_id", "in", (src_partners | dst_partner).ids), ("state", "=", "active")])
+            self.env["wechat.bind.code"].sudo().search([("partner_id", "in", partners.ids), ("state", "=", "active")])
         )
+        self._wechat_log_merge(src_partners, dst_partner, bindings, codes)
         # A code that was already sent stays good, unless the merchant is bound or has one of its own.
         kept = codes.filtered(lambda code: code.partner_id == dst_partner) or codes[:1]
         (codes if bindings else codes - kept)._revoke(self.env._("The merchant was merged with another one."))
         bindings.partner_id = dst_partner
         self.env.flush_all()
+
+    @api.model
+    def _wechat_log_merge(self, src_partners, dst_partner, bindings, codes):
+        """Record what is merged, as long as the partners that vanish have a name, if WeChat is concerned at all.
+
+        :param wechat.binding bindings: the live bindings of all of them.
+        :param wechat.bind.code codes: the open codes of all of them.
+        """
+        # sudo: wechat.operation - only whether there is anything to be continued
+        known = self.env["wechat.operation"].sudo().search_count([("partner_id", "in", src_partners.ids)], limit=1)
+        if not (bindings or codes or known):
+            return
+        names = ", ".join(f"{partner.display_name} (ID {partner.id})" for partner in src_partners)
+        note = self.env._("%s merged into this merchant.", names)
+        if moved := bindings.filtered(lambda binding: binding.partner_id in src_partners):
+            note += "\n" + self.env._(
+                "The WeChat binding (OpenID %(openid)s) of %(merchant)s is now this merchant's.",
+                openid=moved.openid_masked,
+                merchant=moved.partner_id.display_name,
+            )
+        self.env["wechat.operation"]._log("merge", dst_partner, {dst_partner.id: note})

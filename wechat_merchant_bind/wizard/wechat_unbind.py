@@ -2,14 +2,17 @@ from odoo import api, fields, models
 
 
 class WechatUnbind(models.TransientModel):
-    """The dialog that asks why a merchant is unbound."""
+    """The dialog that asks why a merchant is unbound, or bound to another WeChat."""
 
     _name = "wechat.unbind"
     _description = "Unbind a Merchant from WeChat"
     _rec_name = "partner_id"
 
+    # === FIELDS === #
+
     partner_id = fields.Many2one("res.partner", "Merchant", required=True, readonly=True)
     openid_masked = fields.Char("OpenID", compute="_compute_openid_masked")
+    is_replacement = fields.Boolean("Bind Another WeChat", readonly=True)
     reason = fields.Char()
 
     # === COMPUTE METHODS === #
@@ -31,3 +34,39 @@ class WechatUnbind(models.TransientModel):
         self.ensure_one()
         self.partner_id.action_wechat_unbind(self.reason)
         return {"type": "ir.actions.act_window_close"}
+
+    def action_replace(self):
+        """Unbind the merchant for the reason given, and show a code for its new WeChat. If WeChat grants none, the
+        merchant stays bound.
+
+        :return: the action that opens the code's dialog.
+        :rtype: dict
+        :raise UserError: if WeChat refuses; in words.
+        """
+        self.ensure_one()
+        self.partner_id.action_wechat_unbind(self.reason)
+        return self.partner_id.action_wechat_bind_code()
+
+    # === BUSINESS METHODS === #
+
+    @api.model
+    def _get_action(self, partner, is_replacement=False):
+        """Return the act_window that opens this dialog.
+
+        :param res.partner partner: the merchant.
+        :param bool is_replacement: whether another WeChat is to be bound.
+        :rtype: dict
+        """
+        return {
+            "type": "ir.actions.act_window",
+            "name": self.env._("Replace WeChat") if is_replacement else self.env._("Unbind from WeChat"),
+            "res_model": self._name,
+            "view_mode": "form",
+            "views": [(False, "form")],
+            "target": "new",
+            "context": {
+                "default_partner_id": partner.id,
+                "default_is_replacement": is_replacement,
+                "dialog_size": "medium",
+            },
+        }

@@ -2,6 +2,7 @@ import { Component, onWillStart, onWillUnmount } from "@odoo/owl";
 import { registry } from "@web/core/registry";
 import { useService } from "@web/core/utils/hooks";
 import { standardWidgetProps } from "@web/views/widgets/standard_widget_props";
+import { reloadRecord } from "../wechat_state_badge/reload_queue";
 
 export const PARTNER_CHANGED = "wechat_merchant_bind/partner";
 
@@ -19,15 +20,10 @@ export class WechatLiveReload extends Component {
         onWillUnmount(() => bus.unsubscribe(PARTNER_CHANGED, onChanged));
     }
 
-    get partnerId() {
+    onPartnerChanged({ ids }) {
         const { record } = this.props;
-        return record.resModel === "res.partner" ? record.resId : record.data.partner_id?.id;
-    }
-
-    async onPartnerChanged({ ids }) {
-        const { record } = this.props;
-        if (ids.includes(this.partnerId) && !(await record.isDirty())) {
-            await record.load();
+        if (ids.includes(record.data.partner_id?.id)) {
+            return reloadRecord(record);
         }
     }
 }

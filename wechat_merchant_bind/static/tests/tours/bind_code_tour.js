@@ -8,7 +8,21 @@ let picture, copied;
 registry.category("web_tour.tours").add("wechat_merchant_bind.bind_code", {
     steps: () => [
         {
-            content: "The merchants' list offers a code for the merchant that has none",
+            content: "Look for the merchants that are not bound",
+            trigger: ".o_searchview_dropdown_toggler",
+            run: "click",
+        },
+        {
+            content: "The filter is named as the badge is",
+            trigger: ".o_filter_menu .o_menu_item:contains(/^未绑定$/)",
+            run: "click",
+        },
+        {
+            content: "The list has applied it",
+            trigger: ".o_searchview_facet:contains(未绑定)",
+        },
+        {
+            content: "The list offers a code for the merchant that has none",
             trigger: `${ROW} button[name=action_wechat_bind_code]:contains(生成绑定码)`,
             run: "click",
         },
@@ -94,6 +108,11 @@ registry.category("web_tour.tours").add("wechat_merchant_bind.bound", {
         {
             content: "Open the merchant",
             trigger: `${ROW} td[name=complete_name]`,
+            run: "click",
+        },
+        {
+            content: "Its WeChat tab",
+            trigger: ".o_notebook a[name=wechat]:contains(微信)",
             run: "click",
         },
         {
