@@ -179,8 +179,7 @@ def test_killed_in_the_middle(bulk, watcher):
     try:
         restarted.wait()
         # The scheduler looks for forgotten work once a minute; here it is woken as by any other job.
-        with watcher.connection.cursor() as cr:
-            cr.execute("SELECT pg_notify('cron_trigger', %s)", [bulk.database.name])
+        Database("postgres").execute("SELECT pg_notify('cron_trigger', %s)", bulk.database.name)
         assert watcher.wait(batch) == {"done": number}
     finally:
         restarted.stop()
