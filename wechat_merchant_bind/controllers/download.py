@@ -110,22 +110,15 @@ class WechatDownload(http.Controller):
         return target.getvalue()
 
 
-class _Outlet(io.RawIOBase):
+class _Outlet(io.BytesIO):
     """What a ZIP file is written to that is sent while it grows: it can't go back, and gives out what it has got."""
 
-    def __init__(self):
-        super().__init__()
-        self._content = bytearray()
-
-    def writable(self):
-        return True
-
-    def write(self, content):
-        self._content += content
-        return len(content)
+    def tell(self):
+        raise OSError("a stream has no position")
 
     def take(self):
         """Return what was written since the last time."""
-        content = bytes(self._content)
-        self._content.clear()
+        content = self.getvalue()
+        self.seek(0)
+        self.truncate()
         return content

@@ -208,6 +208,24 @@ class ResPartner(models.Model):
         self._wechat_check_bindable()
         return self.env["wechat.bind.code"]._get_or_create_for(self)
 
+    def _wechat_generate_and_email_bind_codes(self):
+        """Generate the codes of these partners and send them by email, in the background: the call is for automations,
+        whose user waits for neither WeChat nor a mail server and needs no right of this addon.
+
+        Who is already waiting for that is left out.
+
+        :rtype: wechat.bind.batch
+        """
+        # sudo: wechat.bind.batch.line - whatever company's user was the first to ask
+        waiting = (
+            self.env["wechat.bind.batch.line"]
+            .sudo()
+            ._read_group([("partner_id", "in", self.ids), ("email_state", "=", "pending")], ["partner_id"])
+        )
+        partners = self - self.browse([partner.id for (partner,) in waiting])
+        batches = self.env["wechat.bind.batch"]
+        return batches._create_automated(partners, send_email=True) if partners else batches
+
     def _wechat_regenerate_bind_code(self):
         """Make a new binding code of one partner; the open one is revoked if WeChat grants the new one.
 

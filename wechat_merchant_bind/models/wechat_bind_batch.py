@@ -48,6 +48,7 @@ class WechatBindBatch(models.Model):
     is_active = fields.Boolean(compute="_compute_counts")
     resumes_at = fields.Datetime("Continues on", compute="_compute_counts")
     pause_reason = fields.Text(compute="_compute_pause_reason")
+    email_progress = fields.Char("Emails", compute="_compute_email_progress")
     outcomes = fields.Html("Not Generated", compute="_compute_outcomes", sanitize=False)
     has_open_codes = fields.Boolean(compute="_compute_has_open_codes")
 
@@ -74,6 +75,12 @@ class WechatBindBatch(models.Model):
                 [("batch_id", "in", self.ids), *self._get_due_domain(now)], ["batch_id"]
             )
         }
+        emails_waiting = {
+            batch.id
+            for (batch,) in self.env["wechat.bind.batch.line"]._read_group(
+                [("batch_id", "in", self.ids), ("email_state", "=", "pending")], ["batch_id"]
+            )
+        }
         for batch in self:
             batch.done_count = counts.get((batch.id, "done"), 0)
             batch.skipped_count = counts.get((batch.id, "skipped"), 0)
@@ -83,7 +90,7 @@ class WechatBindBatch(models.Model):
             batch.processed_count = batch.done_count + batch.skipped_count + batch.failed_count
             batch.total_count = batch.processed_count + batch.canceled_count + batch.pending_count
             batch.progress = 100 * (1 - batch.pending_count / batch.total_count) if batch.total_count else 0
-            batch.is_active = bool(batch.pending_count)
+            batch.is_active = bool(batch.pending_count) or (batch.id in emails_waiting)
             batch.resumes_at = False
             if batch in waiting_now:
                 batch.state = "running"
@@ -103,6 +110,17 @@ class WechatBindBatch(models.Model):
         )
         for batch in self:
             batch.pause_reason = reasons.get(batch)
+
+    @api.depends("line_ids.email_state")
+    def _compute_email_progress(self):
+        states = dict(self.line_ids._fields["email_state"]._description_selection(self.env))
+        counts = {}
+        for batch, state, count in self.env["wechat.bind.batch.line"]._read_group(
+            [("batch_id", "in", self.ids), ("email_state", "!=", False)], ["batch_id", "email_state"], ["__count"]
+        ):
+            counts.setdefault(batch, []).append(f"{states[state]} {count}")
+        for batch in self:
+            batch.email_progress = " · ".join(counts.get(batch, []))
 
     @api.depends("line_ids.state", "line_ids.summary")
     def _compute_outcomes(self):
@@ -140,14 +158,16 @@ class WechatBindBatch(models.Model):
         self.check_access("read")
         self.line_ids.partner_id._wechat_check_may_generate()
         # sudo: wechat.bind.batch.line - users never write lines; the right to generate was just checked
-        self.line_ids.sudo().filtered(lambda line: line.state == "failed").write(
+        failed_sudo = self.line_ids.sudo().filtered(lambda line: line.state == "failed")
+        failed_sudo.write(
             {"state": "pending", "reason": False, "summary": False, "attempts": 0, "next_attempt_at": False}
         )
+        failed_sudo.filtered("batch_id.send_email").email_state = "pending"
         self._notify_changed()
         self._trigger_drain()
 
     def action_cancel(self):
-        """Generate no more codes: the waiting lines are cancelled, the codes that exist stay valid.
+        """Generate no more codes and send no more emails: what waits is cancelled, the codes that exist stay valid.
 
         :raise AccessError: if the user may not generate codes.
         """
@@ -157,6 +177,7 @@ class WechatBindBatch(models.Model):
         self.line_ids.sudo().search([("batch_id", "in", self.ids), ("state", "=", "pending")]).write(
             {"state": "canceled", "reason": False, "summary": False, "next_attempt_at": False}
         )
+        self.line_ids.sudo().filtered(lambda line: line.email_state == "pending").email_state = False
         self._notify_changed()
 
     def action_download_pictures(self):
@@ -177,6 +198,17 @@ class WechatBindBatch(models.Model):
         """
         self._get_visible_lines()._get_open().code_id._renew_share_links()
         return self._get_download_action("merchants.xlsx")
+
+    def action_email(self):
+        """Send each merchant its open code by email, in the background.
+
+        :raise AccessError: if the user may not generate codes.
+        :raise UserError: if there is no open code.
+        """
+        # sudo: wechat.bind.batch.line - users never write lines; the right to generate was just checked
+        self._get_open_lines().sudo().write({"email_state": "pending", "email_reason": False})
+        self._notify_changed()
+        self._trigger_drain()
 
     def action_print(self):
         """Print the open codes, several a page.
@@ -206,8 +238,40 @@ class WechatBindBatch(models.Model):
         for partner in partners:
             if partner.company_id not in accounts:
                 accounts[partner.company_id] = self.env["wechat.account"]._get_for_partner(partner)
+        return self._create_lines(partners, accounts, **values)
+
+    @api.model
+    def _create_automated(self, partners, **values):
+        """Start the generation on behalf of an automation: whoever caused it needs no right, and is told no errors.
+
+        :param res.partner partners: any number; what is wrong with one stands on its line.
+        :param values: of the batch.
+        :rtype: wechat.bind.batch
+        """
+        accounts = {}
+        for company, same in partners.grouped("company_id").items():
+            try:
+                accounts[company] = self.env["wechat.account"]._get_for_partner(same[0])
+            except UserError:
+                # The drain says so again, on the line.
+                accounts[company] = self.env["wechat.account"]
+        if not self.env.user._is_internal():
+            # A merchant who signs up is not to sign the notes about it.
+            values["user_id"] = self.env.ref("base.user_root").id
+        return self._create_lines(partners, accounts, is_automated=True, **values)
+
+    @api.model
+    def _create_lines(self, partners, accounts, **values):
+        """Create a batch with a line for each merchant, and have it worked on.
+
+        :param res.partner partners: the merchants.
+        :param dict accounts: by company of the merchant, the account of its code.
+        :param values: of the batch.
+        :rtype: wechat.bind.batch
+        """
         lines = [
-            Command.create(self._prepare_line_values(partner, accounts[partner.company_id])) for partner in partners
+            Command.create(self._prepare_line_values(partner, accounts[partner.company_id], **values))
+            for partner in partners
         ]
         # sudo: wechat.bind.batch - users follow their batches and never write them; the caller has checked the right
         batch_sudo = self.sudo().create({"line_ids": lines, **values})
@@ -215,8 +279,9 @@ class WechatBindBatch(models.Model):
         return batch_sudo.sudo(False)
 
     @api.model
-    def _prepare_line_values(self, partner, account):
+    def _prepare_line_values(self, partner, account, send_email=False, **_values):
         return {
+            "email_state": "pending" if send_email else False,
             "partner_id": partner.id,
             "account_id": account.id,
             # Committed before WeChat is called, so that a call which has to be repeated asks for the same scene.

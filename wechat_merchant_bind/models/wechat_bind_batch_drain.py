@@ -29,6 +29,8 @@ REFILL = 32
 # What has ended is written as soon as it is so many, or after so long.
 WRITE_AT_LEAST = 16
 WRITE_SECONDS = 0.25
+# Emails of one transaction: each has a picture to draw.
+EMAILS = 20
 # Open forms are told of their batch's progress this often at most: each time costs a connection to PostgreSQL.
 NOTIFY_SECONDS = 0.5
 # Held by one process at a time. It goes with the connection of that process, and with it the power to write.
@@ -49,15 +51,21 @@ class WechatBindBatch(models.Model):
         """Generate the codes of the waiting lines, oldest first, except those of accounts that are to be left alone."""
         try:
             with session_locks(self.env.cr, [LOCK_NAME], LOCK_TIMEOUT):
-                self._drain()
+                if self._drain():
+                    self._drain_emails()
         except LockTimeoutError:
             # Another process is at it; lines that came too late for it are looked for later.
             self._trigger_drain(fields.Datetime.now() + LOCKED_AGAIN_AFTER)
 
     def _drain(self):
+        """Generate codes until none is due or the time is up.
+
+        :return: whether there is time for more.
+        :rtype: bool
+        """
         lines = self.env["wechat.bind.batch.line"]
         cron = self.env["ir.cron"]
-        cron._commit_progress(remaining=lines._count_due())
+        has_time = cron._commit_progress(remaining=lines._count_due() + lines._count_emails())
         access, locked, last_id, has_more = {}, [], 0, True
         changed, notify_at = set(), time.monotonic()
         with CallPool(THREADS) as pool:
@@ -77,14 +85,25 @@ class WechatBindBatch(models.Model):
                 if time.monotonic() >= notify_at:
                     self.browse(changed)._notify_changed()
                     changed, notify_at = set(), time.monotonic() + NOTIFY_SECONDS
-                if not cron._commit_progress(processed + len(ended)):
+                has_time = cron._commit_progress(processed + len(ended))
+                if not has_time:
                     # The scheduler calls again. What has not begun stays waiting.
                     has_more = False
                     pool.stop()
         if locked:
             self._write(lines._postpone, locked)
         self.browse(changed)._notify_changed()
-        cron._commit_progress(remaining=lines._count_due())
+        has_time = cron._commit_progress(remaining=lines._count_due() + lines._count_emails())
+        return bool(has_time)
+
+    def _drain_emails(self):
+        """Send the emails of batches until there are none or the time is up."""
+        lines = self.env["wechat.bind.batch.line"]
+        has_time = True
+        while has_time and (batch_ids := self._write(lines._email_next, EMAILS)):
+            self.browse(set(batch_ids))._notify_changed()
+            remaining = lines._count_due() + lines._count_emails()
+            has_time = self.env["ir.cron"]._commit_progress(len(batch_ids), remaining=remaining)
 
     def _write(self, step, *args):
         """Run a step in a transaction of its own, again if somebody else has just changed what it changes.

@@ -59,10 +59,15 @@ class WechatBindBatchLine(models.Model):
     reason = fields.Text(readonly=True)
     attempts = fields.Integer(readonly=True)
     next_attempt_at = fields.Datetime("Next Attempt on", readonly=True)
+    email_state = fields.Selection(
+        [("pending", "Waiting"), ("sent", "Sent"), ("failed", "Not sent")], "Email", readonly=True
+    )
+    email_reason = fields.Text("Why Not Sent", readonly=True)
 
     # === INDEXES === #
 
     _pending_idx = models.Index("(id) WHERE state = 'pending'")
+    _email_pending_idx = models.Index("(id) WHERE email_state = 'pending'")
 
     # === BUSINESS METHODS - STEPS OF THE DRAIN === #
 
@@ -123,6 +128,66 @@ class WechatBindBatchLine(models.Model):
         until = fields.Datetime.now() + PAUSE
         self.search([("id", "in", [call.key for call in calls]), ("state", "=", "pending")]).next_attempt_at = until
         self.env["wechat.bind.batch"]._trigger_drain(until)
+
+    # === BUSINESS METHODS - EMAILS === #
+
+    @api.model
+    def _count_emails(self):
+        """Return how many merchants are to be sent their codes now."""
+        return self.search_count([("email_state", "=", "pending"), ("state", "!=", "pending")])
+
+    @api.model
+    def _email_next(self, limit):
+        """Send the next merchants their codes by email, or say why not.
+
+        :param int limit: how many.
+        :return: the batch of each line that was looked at.
+        :rtype: list[int]
+        """
+        self.env.cr.execute(
+            SQL(
+                """
+                SELECT id
+                  FROM wechat_bind_batch_line
+                 WHERE email_state = 'pending' AND state != 'pending'
+              ORDER BY id
+                 LIMIT %s
+                   FOR NO KEY UPDATE SKIP LOCKED
+                """,
+                limit,
+            )
+        )
+        lines = self.browse([line_id for (line_id,) in self.env.cr.fetchall()])
+        closed = lines - lines._get_open()
+        closed.write({"email_state": False})
+        for batch, same in (lines - closed).grouped("batch_id").items():
+            env = batch._get_starter_env()
+            without = same.filtered(lambda line: not line.partner_id.email)
+            without.write({"email_state": "failed", "email_reason": env._("The merchant has no email address.")})
+            (same - without)._email(env)
+        return [line.batch_id.id for line in lines]
+
+    def _email(self, env):
+        """Send the merchants of lines of one batch their codes. One who can't be written to keeps no other waiting.
+
+        :param Environment env: of who started the batch.
+        """
+        if not self:
+            return
+        try:
+            with self.env.cr.savepoint():
+                self.partner_id.with_env(env)._wechat_email_bind_codes()
+        except (OperationalError, ConcurrencyError):
+            raise
+        except Exception as error:
+            if len(self) > 1:
+                for line in self:
+                    line._email(env)
+                return
+            _logger.exception("No email with a WeChat binding code for partner %s", self.partner_id.id)
+            self.write({"email_state": "failed", "email_reason": str(error)})
+        else:
+            self.write({"email_state": "sent", "email_reason": False})
 
     # === BUSINESS METHODS - CLAIM AND PREPARATION === #
 

@@ -115,6 +115,7 @@ METHODS = {
     "wechat.bind.batch.action_cancel": Method(USERS, on="batch"),
     "wechat.bind.batch.action_download_list": Method(USERS, on="batch"),
     "wechat.bind.batch.action_download_pictures": Method(USERS, on="batch"),
+    "wechat.bind.batch.action_email": Method(USERS, on="batch"),
     "wechat.bind.batch.action_print": Method(USERS, on="batch"),
     # Counts what its user may read; there is no record to call it on.
     "wechat.account.get_overview": Method(USERS, foreign=USERS),

@@ -204,7 +204,6 @@ class TestRoutes(RightsTableCase):
                         expected = OK if role in allowed else refused
                         self.assertEqual(self._get_status({"url": url}), expected)
 
-
     def test_reports(self):
         for role in ROLES:
             self._log_in(role)
