@@ -19,6 +19,7 @@
         "wizard/wechat_bind_code_show_views.xml",
         "wizard/wechat_account_check_views.xml",
         "wizard/wechat_unbind_views.xml",
+        "wizard/privacy_lookup_wizard_views.xml",
         "views/wechat_account_views.xml",
         "views/wechat_bind_code_views.xml",
         "views/wechat_binding_import_views.xml",
