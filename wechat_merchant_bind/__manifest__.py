@@ -40,6 +40,7 @@
         "views/undo_templates.xml",
         "views/wechat_menus.xml",
     ],
+    "uninstall_hook": "uninstall_hook",
     "assets": {
         "web.assets_backend": [
             "wechat_merchant_bind/static/src/bind_batch/**/*",

@@ -65,7 +65,13 @@ class WechatAccount(models.Model):
         self.ensure_one()
         # sudo: wechat.account - the log tells what changed, not what the secrets are
         account_sudo = self.sudo()
-        return {name: account_sudo._fields[name].convert_to_export(account_sudo[name], account_sudo) for name in names}
+        words = {True: self.env._("yes"), False: self.env._("no")}
+        return {
+            name: words[account_sudo[name]]
+            if self._fields[name].type == "boolean"
+            else self._fields[name].convert_to_export(account_sudo[name], account_sudo)
+            for name in names
+        }
 
     def _get_changed_settings(self, before):
         """Return a line for each setting that has changed.

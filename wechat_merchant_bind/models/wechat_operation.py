@@ -64,6 +64,7 @@ class WechatOperation(models.Model):
 
         :raise UserError: always.
         """
+        self.check_access("write")
         raise UserError(self.env._("The operations log can't be changed."))
 
     @api.ondelete(at_uninstall=False)
