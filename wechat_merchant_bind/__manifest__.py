@@ -20,6 +20,7 @@
         "wizard/wechat_account_check_views.xml",
         "wizard/wechat_openid_show_views.xml",
         "wizard/wechat_unbind_views.xml",
+        "wizard/privacy_lookup_wizard_views.xml",
         "views/wechat_account_views.xml",
         "views/wechat_bind_code_views.xml",
         "views/wechat_binding_import_views.xml",
@@ -40,6 +41,7 @@
         "views/undo_templates.xml",
         "views/wechat_menus.xml",
     ],
+    "uninstall_hook": "uninstall_hook",
     "assets": {
         "web.assets_backend": [
             "wechat_merchant_bind/static/src/bind_batch/**/*",

@@ -1,4 +1,8 @@
 from . import ir_mail_server
+from . import wechat_openid_mixin
+from . import ir_config_parameter
+from . import privacy_log
+from . import res_groups
 from . import res_partner
 from . import res_partner_confirmation
 from . import res_partner_mailing
@@ -8,6 +12,8 @@ from . import res_users
 from . import wechat_access_token
 from . import wechat_account
 from . import wechat_account_overview
+from . import res_partner_openid
+from . import wechat_account_audit
 from . import wechat_bind_batch
 from . import wechat_bind_batch_drain
 from . import wechat_bind_batch_line

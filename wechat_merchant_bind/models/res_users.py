@@ -1,10 +1,12 @@
-from odoo import fields, models
+from odoo import api, fields, models
 
 from .res_partner import GROUP_USER
 
 
 class ResUsers(models.Model):
-    """Who generated a code is told at once what became of it; a merchant's portal users are archived with it."""
+    """Who was made a user or manager of WeChat is recorded; who generated a code is told what became of it; a merchant's
+    portal users are archived with it.
+    """
 
     _inherit = "res.users"
 
@@ -19,6 +21,22 @@ class ResUsers(models.Model):
         groups=fields.NO_ACCESS,
         help="The merchant whose disabling archived this user, and whose enabling restores it.",
     )
+    # === CRUD METHODS === #
+
+    @api.model_create_multi
+    def create(self, vals_list):
+        before = self.env["res.groups"]._wechat_get_members()
+        users = super().create(vals_list)
+        self.env["res.groups"]._wechat_log_members(before)
+        return users
+
+    def write(self, vals):
+        if "group_ids" not in vals:
+            return super().write(vals)
+        before = self.env["res.groups"]._wechat_get_members()
+        result = super().write(vals)
+        self.env["res.groups"]._wechat_log_members(before)
+        return result
 
     # === BUSINESS METHODS === #
 

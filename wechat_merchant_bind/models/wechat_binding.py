@@ -20,6 +20,7 @@ class WechatBinding(models.Model):
     """A merchant's OpenID, now or in the past."""
 
     _name = "wechat.binding"
+    _inherit = ["wechat.openid.mixin"]
     _description = "WeChat Binding"
     _order = "id desc"
     _rec_name = "partner_id"
@@ -72,6 +73,18 @@ class WechatBinding(models.Model):
     def _compute_openid_masked(self):
         for binding in self:
             binding.openid_masked = self.env["wechat.operation"]._mask_openid(binding.openid)
+
+    # === CRUD METHODS === #
+
+    @api.ondelete(at_uninstall=False)
+    def _unlink_close(self):
+        """End what is live and record it: nobody deletes a binding but whoever erases a person's data."""
+        self._unbind(self.env._("Personal data was erased."))
+        notes = {
+            binding.id: self.env._("The WeChat data (OpenID %s) of this merchant was erased.", binding.openid_masked)
+            for binding in self
+        }
+        self.env["wechat.operation"]._log("erase", self, notes)
 
     # === BUSINESS METHODS === #
 

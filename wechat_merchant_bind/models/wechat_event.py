@@ -27,9 +27,12 @@ class WechatEvent(models.Model):
     """The inbox: every authentic push is stored here before anything is done about it."""
 
     _name = "wechat.event"
+    _inherit = ["wechat.openid.mixin"]
     _description = "WeChat Event"
     _order = "id desc"
     _rec_name = "event"
+
+    _wechat_openid_fields = ("openid", "payload", "reply")
 
     # === FIELDS === #
 
@@ -47,6 +50,7 @@ class WechatEvent(models.Model):
         readonly=True, exportable=False, help="Of pushes in plain mode, whose body it does not cover."
     )
     reply = fields.Text(readonly=True, exportable=False)
+    reply_masked = fields.Text("Reply (masked)", compute="_compute_reply_masked")
     error = fields.Text(readonly=True)
     state = fields.Selection(
         [("received", "Received"), ("done", "Done"), ("ignored", "Ignored"), ("failed", "Failed")],
@@ -89,6 +93,11 @@ class WechatEvent(models.Model):
         for event in self:
             event.openid_masked = self.env["wechat.operation"]._mask_openid(event.openid)
 
+    @api.depends("reply", "openid")
+    def _compute_reply_masked(self):
+        for event in self:
+            event.reply_masked = event._mask_own_openid(event.reply)
+
     @api.depends("event", "msg_type")
     def _compute_display_name(self):
         names = {
@@ -112,6 +121,15 @@ class WechatEvent(models.Model):
             event.display_name = names.get(name, name) or unnamed
 
     # === BUSINESS METHODS - INBOX === #
+
+    def _mask_own_openid(self, text):
+        """Return a text with the two ends of the sender's OpenID in the place of it.
+
+        :rtype: str | bool
+        """
+        if not text or not self.openid:
+            return text
+        return text.replace(self.openid, self.env["wechat.operation"]._mask_openid(self.openid))
 
     @api.model
     def _receive(self, account_sudo, message, signature=None):

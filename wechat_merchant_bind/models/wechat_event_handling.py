@@ -196,8 +196,8 @@ class WechatEvent(models.Model):
         self.write(
             {
                 "state": "failed",
-                # A text with a NUL can't be stored.
-                "error": f"{type(error).__name__}: {error}".replace("\x00", ""),
+                # A text with a NUL can't be stored. That of a database error may hold a full OpenID.
+                "error": self._mask_own_openid(f"{type(error).__name__}: {error}".replace("\x00", "")),
                 "attempts": attempts,
                 "next_attempt_at": fields.Datetime.now() + timedelta(minutes=2 ** min(attempts, 10)),
             }

@@ -42,6 +42,7 @@ class WechatOperation(models.Model):
     code_id = fields.Many2one(
         "wechat.bind.code", "Binding Code", readonly=True, ondelete="set null", index="btree_not_null"
     )
+    account_name = fields.Char("Account Name", readonly=True, help="As it was at that time.")
     company_id = fields.Many2one("res.company", readonly=True, ondelete="set null", index="btree_not_null")
     user_id = fields.Many2one("res.users", "Done by", readonly=True, ondelete="set null")
     user_name = fields.Char("Done by (name)", readonly=True)
@@ -57,6 +58,14 @@ class WechatOperation(models.Model):
     _create_date_idx = models.Index("(create_date)")
 
     # === CRUD METHODS === #
+
+    def write(self, vals):
+        """Refuse every change, also of callers with all rights, such as the code of a server action.
+
+        :raise UserError: always.
+        """
+        self.check_access("write")
+        raise UserError(self.env._("The operations log can't be changed."))
 
     @api.ondelete(at_uninstall=False)
     def _unlink_except_never(self):
@@ -86,6 +95,26 @@ class WechatOperation(models.Model):
         )
 
     @api.model
+    def _log_note(self, operation, note, **values):
+        """Record an operation that no merchant's chatter has to tell of.
+
+        :param str operation: a value of the field ``operation``.
+        :param str note: what happened and why, in words.
+        :param values: other fields, such as the company that it concerns; without one all managers see it.
+        """
+        # sudo: see _log
+        self.sudo().create({"operation": operation, "note": note, **self._prepare_actor_values(), **values})
+
+    @api.model
+    def _prepare_actor_values(self):
+        return {
+            "user_id": self.env.uid,
+            "user_name": self.env.user.name,
+            # Behind a proxy this is the visitor's own address only with proxy_mode.
+            "ip_address": request.httprequest.remote_addr if request and not self.env.user._is_superuser() else False,
+        }
+
+    @api.model
     def _prepare_values(self, operation, record, note, openid):
         partner = self._get_merchant(record)
         account = record if record._name == "wechat.account" else "account_id" in record and record.account_id
@@ -96,11 +125,9 @@ class WechatOperation(models.Model):
             "partner_name": partner.display_name if partner else False,
             "account_id": account and account.id,
             "code_id": self._get_code(record).id,
+            "account_name": account and account.name,
             "company_id": (company or partner.company_id).id,
-            "user_id": self.env.uid,
-            "user_name": self.env.user.name,
-            # Behind a proxy this is the visitor's own address only with proxy_mode.
-            "ip_address": request.httprequest.remote_addr if request and not self.env.user._is_superuser() else False,
+            **self._prepare_actor_values(),
             "openid_masked": self._mask_openid(openid or ("openid" in record and record.openid)),
             "note": note,
         }

@@ -187,6 +187,9 @@ class RightsCase(WechatPushCase):
             "code": code,
             "dialog": dialog,
             "event": event,
+            "group": self.env.ref("wechat_merchant_bind.group_manager"),
+            "other_user": self.env.ref("base.user_admin"),
+            "parameter": self.env["ir.config_parameter"].search([], limit=1),
             "import_screen": env["base_import.import"].create(
                 {"res_model": "wechat.binding", "file": b"oOpenid", "file_type": "text/csv"}
             ),

@@ -99,6 +99,12 @@ METHODS = {
     # Only opens a dialog, and tells nothing: whoever may not unbind may not create that dialog's record.
     "res.partner.action_wechat_unbind_dialog": Method(EVERYBODY, on="bound_merchant", foreign=EVERYBODY),
     "res.partner.action_wechat_view": Method(EMPLOYEES, on="merchant"),
+    # What is recorded about these is Odoo's to allow.
+    "ir.config_parameter.create": Method(NOBODY, args=([{"key": "wechat_merchant_bind.x", "value": "x"}],)),
+    "ir.config_parameter.write": Method(NOBODY, on="parameter", args=({"value": "x"},)),
+    "res.groups.write": Method(NOBODY, on="group", args=({"name": "x"},)),
+    "res.users.create": Method(NOBODY, args=([{"name": "x", "login": "x"}],)),
+    "res.users.write": Method(NOBODY, on="other_user", args=({"group_ids": []},)),
     # A file of bindings. The temporary file itself is guarded as Odoo guards it.
     "base_import.import.execute_import": Method(
         MANAGERS,

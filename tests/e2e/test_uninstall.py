@@ -1,0 +1,188 @@
+"""The addon goes and comes back, and leaves nothing behind that is broken or that nobody owns."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from support.database import Database, odoo_command
+from support.odoo import OdooError, OdooServer, wait_for
+from support.sandbox import Sandbox
+from support.system import LOGS, System, connect, running_sandbox
+
+MODULE = "wechat_merchant_bind"
+
+
+@pytest.fixture
+def own_database() -> Iterator[Database]:
+    """A copy of the template that the other tests don't see."""
+    template = os.environ["WECHAT_TEST_TEMPLATE_DB"]
+    database = Database.copied(f"wechat_test_run_{template.split('_')[2]}_uninstall_{os.getpid()}", template)
+    yield database
+    database.drop()
+
+
+@pytest.fixture
+def own_sandbox() -> Iterator[Sandbox]:
+    with running_sandbox(LOGS / "uninstall-sandbox.log") as sandbox:
+        yield sandbox
+
+
+def live(system: System) -> None:
+    """Cause rows of every kind, and what users keep about the addon's models."""
+    bound, unbound, coded, imported = (
+        system.merchant(name) for name in ("杭州西湖茶庄", "绍兴黄酒行", "苏州评弹馆", "扬州早茶楼")
+    )
+    system.sandbox.scan("陈老板", system.code(bound)["qr_content"])
+    system.sandbox.scan("孔先生", system.code(unbound)["qr_content"])
+    system.admin.call("res.partner", "action_wechat_unbind", [unbound], "换了负责人")
+    system.code(coded)
+    action = system.admin.call("res.partner", "action_wechat_bind_code", [bound, unbound, coded])
+    pending = [("batch_id", "=", action["res_id"]), ("state", "=", "pending")]
+    wait_for(lambda: not system.admin.find("wechat.bind.batch.line", pending, ["id"]), "the cron drains the batch")
+    openid = system.sandbox.post("follow", user="扬州-周老板")["openid"]
+    result = system.admin.call("wechat.binding", "load", ["partner_id/.id", "openid"], [[str(imported), openid]])
+    assert result["ids"], result["messages"]
+    [binding] = system.bindings(imported)
+    system.admin.call("wechat.binding", "export_data", [binding["id"]], ["id", "partner_id"])
+    system.admin.create(
+        "base_import.mapping", {"res_model": "wechat.binding", "column_name": "x", "field_name": "openid"}
+    )
+    system.admin.create(
+        "ir.filters",
+        {
+            "name": "未绑定",
+            "model_id": "res.partner",
+            "domain": "[('is_wechat_bound', '=', False)]",
+            "is_default": True,
+        },
+    )
+    system.admin.create("ir.filters", {"name": "日志", "model_id": "wechat.operation", "domain": "[]"})
+    system.admin.create(
+        "ir.exports",
+        {
+            "name": "商家",
+            "resource": "res.partner",
+            "export_fields": [(0, 0, {"name": "name"}), (0, 0, {"name": "wechat_state"})],
+        },
+    )
+    system.admin.create(
+        "ir.attachment",
+        {"name": "x.txt", "raw": "x", "res_model": "wechat.account", "res_id": system.account_id},
+    )
+    [model] = system.admin.find("ir.model", [("model", "=", "res.partner")], ["id"])
+    system.admin.create(
+        "base.automation",
+        {
+            "name": "第三方",
+            "model_id": model["id"],
+            "trigger": "on_create_or_write",
+            "filter_domain": "[('is_wechat_bound', '=', True)]",
+            "action_server_ids": [
+                (0, 0, {"name": "Code", "model_id": model["id"], "state": "code", "code": "record.write({'comment': 'x'})"})
+            ],
+        },
+    )
+
+
+def find_leftovers(database: Database) -> dict[str, list[dict]]:
+    """Return everything that still speaks of the addon; the merchants' chatter may, being their history."""
+    queries = {
+        "tables": "SELECT tablename FROM pg_tables WHERE tablename LIKE 'wechat%%'",
+        "views": "SELECT viewname FROM pg_views WHERE viewname LIKE 'wechat%%'",
+        "columns": "SELECT table_name, column_name FROM information_schema.columns WHERE column_name LIKE '%%wechat%%'",
+        "indexes": "SELECT indexname FROM pg_indexes WHERE indexname LIKE '%%wechat%%'",
+        "functions": "SELECT proname FROM pg_proc WHERE proname LIKE '%%wechat%%'",
+        "models": "SELECT model FROM ir_model WHERE model LIKE 'wechat.%%'",
+        "fields": "SELECT model, name FROM ir_model_fields WHERE name LIKE '%%wechat%%' OR relation LIKE 'wechat.%%'",
+        "selections": "SELECT value FROM ir_model_fields_selection WHERE value LIKE '%%wechat%%'",
+        "constraints": "SELECT name FROM ir_model_constraint WHERE name LIKE '%%wechat%%'",
+        "external ids": f"SELECT module, name FROM ir_model_data WHERE module = '{MODULE}' OR model LIKE 'wechat.%%'",
+        "parameters": "SELECT key FROM ir_config_parameter WHERE key LIKE '%%wechat%%'",
+        "attachments": "SELECT name FROM ir_attachment WHERE res_model LIKE 'wechat.%%' OR url LIKE '/wechat%%'",
+        "menus": "SELECT id FROM ir_ui_menu WHERE name::text ILIKE '%%wechat%%'",
+        "views of Odoo": "SELECT name FROM ir_ui_view WHERE arch_db::text LIKE '%%wechat_%%' OR model LIKE 'wechat.%%'",
+        "actions": "SELECT name FROM ir_act_window WHERE res_model LIKE 'wechat.%%'",
+        "client actions": "SELECT tag FROM ir_act_client WHERE tag LIKE '%%wechat%%' OR name::text LIKE '%%Bindings%%'",
+        "server actions": "SELECT name FROM ir_act_server WHERE code LIKE '%%wechat%%'",
+        "crons": "SELECT cron_name FROM ir_cron WHERE cron_name LIKE 'WeChat%%'",
+        "reports": "SELECT report_name FROM ir_act_report_xml WHERE report_name LIKE '%%wechat%%'",
+        "groups": "SELECT name FROM res_groups WHERE name::text LIKE '%%WeChat%%'",
+        "privileges": "SELECT name FROM res_groups_privilege WHERE name::text LIKE '%%WeChat%%'",
+        "mail templates": "SELECT name FROM mail_template WHERE body_html::text LIKE '%%wechat%%'",
+        "subtypes": "SELECT name FROM mail_message_subtype WHERE res_model LIKE 'wechat.%%'",
+        "messages": "SELECT id FROM mail_message WHERE model LIKE 'wechat.%%'",
+        "followers": "SELECT id FROM mail_followers WHERE res_model LIKE 'wechat.%%'",
+        "activities": "SELECT id FROM mail_activity WHERE res_model LIKE 'wechat.%%'",
+        "favourites": "SELECT name FROM ir_filters WHERE model_id LIKE 'wechat.%%' OR domain LIKE '%%wechat_%%'",
+        "exports": "SELECT name FROM ir_exports_line WHERE name LIKE '%%wechat_%%'",
+        "mappings": "SELECT column_name FROM base_import_mapping WHERE res_model LIKE 'wechat.%%'",
+        "automations": "SELECT name FROM base_automation WHERE active AND filter_domain LIKE '%%wechat_%%'",
+        "assets": "SELECT name FROM ir_asset WHERE path LIKE '%%wechat%%'",
+    }
+    return {name: rows for name, query in queries.items() if (rows := database.execute(query))}
+
+
+def check_odoo_works(system: System) -> None:
+    """Open the contacts as the web client does, and change one."""
+    views = system.admin.call(
+        "res.partner", "get_views", [[False, "list"], [False, "form"], [False, "kanban"], [False, "search"]]
+    )
+    assert "wechat" not in str(views["views"])
+    partner = system.admin.create("res.partner", {"name": "无锡泥人张"})
+    system.admin.call("res.partner", "write", [partner], {"name": "无锡泥人李"})
+    assert system.admin.call("res.partner", "web_search_read", [["id", "=", partner]], {"name": {}})["records"]
+    assert system.admin.call("res.partner", "web_read", [partner], {"name": {}, "message_ids": {}})
+    system.admin.call("res.partner", "unlink", [partner])
+
+
+def test_uninstall_and_reinstall(own_database: Database, own_sandbox: Sandbox) -> None:
+    """Nothing is left, Odoo works on, nothing is in the log, and a second life begins."""
+    server = OdooServer(own_database.name, LOGS / "uninstall-odoo.log", cron_threads=1)
+    try:
+        server.wait()
+        system = connect(own_database, [server], own_sandbox)
+        live(system)
+        [module] = system.admin.find("ir.module.module", [("name", "=", MODULE)], ["id"])
+        system.admin.call("ir.module.module", "button_immediate_uninstall", [module["id"]])
+        assert find_leftovers(own_database) == {}
+        check_odoo_works(system)
+        with pytest.raises(OdooError):
+            system.admin.find("wechat.binding", [], ["id"])
+        system.admin.call("ir.module.module", "button_immediate_install", [module["id"]])
+        again = connect(own_database, [server], own_sandbox)
+        partner = again.merchant("南京盐水鸭")
+        again.sandbox.scan("陈老板", again.code(partner)["qr_content"])
+        assert again.state(partner) == "bound"
+        errors = [line for line in server.read_log().splitlines() if " ERROR " in line or " CRITICAL " in line]
+        assert not errors, errors[:3]
+    finally:
+        server.stop()
+
+
+def test_neutralized_copy(own_database: Database, own_sandbox: Sandbox) -> None:
+    """Odoo's own command makes a copy that calls nobody, and that takes no push."""
+    server = OdooServer(own_database.name, LOGS / "neutralize-before.log")
+    try:
+        server.wait()
+        system = connect(own_database, [server], own_sandbox)
+        partner = system.merchant("杭州西湖茶庄")
+        code = system.code(partner)
+    finally:
+        server.stop()
+    subprocess.run(odoo_command("neutralize", "-d", own_database.name), check=True, stdin=subprocess.DEVNULL)
+    server = OdooServer(own_database.name, LOGS / "neutralize-after.log", cron_threads=1)
+    try:
+        server.wait()
+        calls = own_sandbox.get("calls")["total"]
+        copy = System(
+            own_database, [server], own_sandbox, system.admin.at(server.url), system.account_id, system.channel
+        )
+        result = own_sandbox.scan("陈老板", code["qr_content"])
+        assert "绑定成功" not in str(result)
+        assert copy.state(partner) == "unbound"
+        with pytest.raises(OdooError):
+            copy.code(copy.merchant("新商家"))
+        assert own_sandbox.get("calls")["total"] == calls
+    finally:
+        server.stop()

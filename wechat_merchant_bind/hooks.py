@@ -1,0 +1,24 @@
+"""What Odoo runs when the addon goes."""
+
+# What every name of a field that the addon adds to Odoo's models has in it.
+FIELD_MARK = "wechat_"
+
+
+def uninstall_hook(env):
+    """Remove what Odoo leaves behind of an addon, and what would break without it."""
+    models = env["ir.model"].search([("model", "=like", "wechat.%")])
+    names = models.mapped("model")
+    env["ir.config_parameter"].search([("key", "=like", "wechat_merchant_bind.%")]).unlink()
+    env["base_import.mapping"].search([("res_model", "in", names)]).unlink()
+    env["ir.attachment"].search([("res_model", "in", names)]).unlink()
+    env["ir.exports"].search([("resource", "in", names)]).unlink()
+    env["ir.exports.line"].search([("name", "like", FIELD_MARK)]).unlink()
+    # A favourite would keep its user from opening the contacts, an automation every user from changing one.
+    env["ir.filters"].with_context(active_test=False).search(
+        ["|", ("model_id", "in", names), "|", ("domain", "like", FIELD_MARK), ("context", "like", FIELD_MARK)]
+    ).unlink()
+    env["base.automation"].search(
+        ["|", ("filter_domain", "like", FIELD_MARK), ("filter_pre_domain", "like", FIELD_MARK)]
+    ).active = False
+    # External IDs that an export gave.
+    env["ir.model.data"].search([("model", "in", names), ("module", "=", "__export__")]).unlink()
