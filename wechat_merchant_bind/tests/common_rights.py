@@ -274,16 +274,16 @@ class RightsCase(WechatPushCase):
         for placeholder, value in values.items():
             path = path.replace(placeholder, value)
         call = {"url": path, "method": method, "allow_redirects": False}
-        if path.startswith("/my/"):
-            merchant = records["merchant"]
-            values = {"partner_id": merchant.id, "merchant": merchant.id, "id": merchant.id} if is_foreign else {}
-            if method == "POST":
-                return call | {"data": {"csrf_token": http.Request.csrf_token(self), **values}}
-            return call | {"params": values}
         if "<string:webhook_key>" in route:
             # Signed by the own account, whosever key the address has.
             account = self.own["account"]
             push = Push(account, self._event_fields("VIEW", self._make_openid(), account=account))
             call["params"] = {**push.query, "echostr": "12345"} if method == "GET" else push.query
-            call |= {"headers": push.headers, "data": push.body.encode()} if method == "POST" else {}
-        return call
+            return call | ({"headers": push.headers, "data": push.body.encode()} if method == "POST" else {})
+        values = {}
+        if is_foreign and path.startswith("/my/"):
+            # No such address holds an id; one that is sent along must change nothing.
+            values = dict.fromkeys(("partner_id", "merchant", "id"), records["merchant"].id)
+        if method == "POST":
+            return call | {"data": {"csrf_token": http.Request.csrf_token(self), **values}}
+        return call | {"params": values}

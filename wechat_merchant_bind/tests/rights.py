@@ -142,7 +142,8 @@ METHODS = {
 
 # === ROUTES === #
 
-OK, REDIRECTED, TO_LOGIN, BAD_REQUEST, FORBIDDEN, NOT_FOUND = 200, 303, 303, 400, 403, 404
+OK, REDIRECTED, BAD_REQUEST, FORBIDDEN, NOT_FOUND = 200, 303, 400, 403, 404
+TO_LOGIN = "303 to the login"
 
 
 class Route(NamedTuple):
@@ -154,7 +155,7 @@ class Route(NamedTuple):
     foreign: int | None = NOT_FOUND
     answer: int = OK
     # What those are answered who have not logged in, if it is something else.
-    anonymous: int | None = None
+    anonymous: int | str | None = None
 
     def get_status(self, role):
         """Return the status that a role gets with what grants the access."""
@@ -188,8 +189,8 @@ ROUTES = {
     "GET /wechat/merchant/<string:webhook_key>": Route(EVERYBODY, foreign=FORBIDDEN),
     "POST /wechat/merchant/<string:webhook_key>": Route(EVERYBODY, foreign=FORBIDDEN),
     "GET /wechat/undo/<string:undo_token>": Route(EVERYBODY),
-    # Only the page's own button undoes: whatever lacks its token is refused before the link is looked at.
-    "POST /wechat/undo/<string:undo_token>": Route(NOBODY, refused=BAD_REQUEST, foreign=BAD_REQUEST),
+    # Leads back to the page, which knows no binding of an unknown link.
+    "POST /wechat/undo/<string:undo_token>": Route(EVERYBODY, answer=REDIRECTED, foreign=REDIRECTED),
 }
 
 # Odoo's own routes to what the addon keeps. They hide what they refuse.

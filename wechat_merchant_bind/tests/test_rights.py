@@ -17,7 +17,22 @@ from ..controllers.share import WechatShare
 from ..models.wechat_binding import WechatBinding
 from .common import WechatCase
 from .common_rights import MODULE, TABLES, RightsCase, find_gaps, find_methods
-from .rights import DOWNLOADS, FIELDS, METHODS, MODELS, NOBODY, OK, PUBLIC, REPORTS, ROLES, ROUTES, SECRETS
+from .rights import (
+    BAD_REQUEST,
+    DOWNLOADS,
+    FIELDS,
+    METHODS,
+    MODELS,
+    NOBODY,
+    OK,
+    PUBLIC,
+    REDIRECTED,
+    REPORTS,
+    ROLES,
+    ROUTES,
+    SECRETS,
+    TO_LOGIN,
+)
 
 
 class RightsTableCase(RightsCase):
@@ -180,7 +195,9 @@ class TestRoutes(RightsTableCase):
             return self.url_open(**request)
 
     def _get_status(self, request):
-        return self._get_response(request).status_code
+        response = self._get_response(request)
+        leads_to_login = response.status_code == REDIRECTED and "/web/login" in response.headers["Location"]
+        return TO_LOGIN if leads_to_login else response.status_code
 
     def test_routes(self):
         for role in ROLES:
@@ -190,6 +207,18 @@ class TestRoutes(RightsTableCase):
                     self.assertEqual(self._get_status(self._prepare_request(route)), row.get_status(role))
                     foreign = self._get_status(self._prepare_request(route, is_foreign=True))
                     self.assertEqual(foreign, row.get_foreign_status(role))
+
+    def test_forms_of_other_sites(self):
+        """Nothing happens for a form that another site has made the browser send."""
+        for role in ROLES:
+            self._log_in(role)
+            for route in ROUTES:
+                request = self._prepare_request(route)
+                if not isinstance(request.get("data"), dict):
+                    continue
+                del request["data"]["csrf_token"]
+                with self.subTest(route=route, role=role):
+                    self.assertIn(self._get_status(request), (BAD_REQUEST, TO_LOGIN))
 
     def test_downloads(self):
         for role in ROLES:
