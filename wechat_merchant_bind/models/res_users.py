@@ -21,6 +21,7 @@ class ResUsers(models.Model):
         groups=fields.NO_ACCESS,
         help="The merchant whose disabling archived this user, and whose enabling restores it.",
     )
+
     # === CRUD METHODS === #
 
     @api.model_create_multi

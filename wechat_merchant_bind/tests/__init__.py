@@ -17,12 +17,12 @@ from . import test_handling
 from . import test_i18n
 from . import test_js
 from . import test_leavers
-from . import test_mailing
-from . import test_merge
-from . import test_printing
-from . import test_merchant_list
-from . import test_partner_life
 from . import test_life_cycle
+from . import test_mailing
+from . import test_merchant_list
+from . import test_merge
+from . import test_partner_life
+from . import test_printing
 from . import test_privacy
 from . import test_query_counts
 from . import test_reminding
