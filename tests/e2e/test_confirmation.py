@@ -1,15 +1,18 @@
 """The guard against the wrong scanner, played by phones, an admin in Chromium and a merchant who reads his mail."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 from playwright.sync_api import Browser, expect, sync_playwright
 from support.browser import chromium, log_in, phone_page
-from support.odoo import wait_for
+from support.odoo import OdooError, wait_for
 
 LIVE_MS = 15_000
 MAIL = ["email_to", "body_html"]
+RIVALS = 8
 
 
 @pytest.fixture
@@ -68,6 +71,34 @@ def test_digits_in_the_chat(system, confirmation):
     assert requests_of(system, partner) == ["rejected", "accepted"]
     assert "已解除绑定" in say(system, "大红袍-邱老板", "解绑")
     assert system.state(partner) == "unbound"
+
+
+def test_one_of_many_is_confirmed(system, confirmation):
+    """All requests of one merchant are accepted at once at two Odoo processes: one person is bound, whoever it is."""
+    confirmation("approval")
+    partner = system.merchant("都江堰二王庙茶社")
+    content = system.code(partner)["qr_content"]
+    for number in range(RIVALS):
+        system.sandbox.scan(f"二王庙-{number}", content)
+    found = system.admin.find("wechat.bind.request", [("partner_id", "=", partner)], ["id"])
+    clients = [system.admin.at(server.url) for server in system.servers]
+    barrier = threading.Barrier(RIVALS)
+
+    def accept(index: int) -> bool:
+        barrier.wait()
+        try:
+            clients[index % 2].call("wechat.bind.request", "action_accept", [found[index]["id"]])
+        except OdooError as error:
+            assert error.name.endswith("UserError"), error
+            return False
+        return True
+
+    with ThreadPoolExecutor(RIVALS) as pool:
+        accepted = list(pool.map(accept, range(RIVALS)))
+    assert sum(accepted) == 1
+    assert len(system.bindings(partner)) == 1
+    assert sorted(requests_of(system, partner)) == ["accepted", *["rejected"] * (RIVALS - 1)]
+    assert len(system.operations(partner, "bind")) == 1
 
 
 def test_approval_and_undo_in_the_browser(system, confirmation, browser: Browser):
