@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
-from support.browser import COLD_MS, chromium, is_marked, log_in, mark, read_code
+from playwright.sync_api import Browser, expect, sync_playwright
+from support.browser import BUTTON, chromium, is_marked, log_in, open_dialog, read_code
 
 LIVE_MS = 15_000
-BUTTON = "button[name=action_wechat_bind_code]"
 
 
 @pytest.fixture(scope="module")
@@ -15,18 +14,6 @@ def browser() -> Iterator[Browser]:
     """Chromium."""
     with sync_playwright() as playwright, chromium(playwright) as browser:
         yield browser
-
-
-def open_dialog(page: Page, merchant: str) -> Locator:
-    """Find a merchant in the list and press 生成绑定码; return the dialog's status."""
-    page.goto("/odoo/action-wechat_merchant_bind.wechat_merchant_action")
-    page.locator(".o_searchview_input").fill(merchant)
-    page.keyboard.press("Enter")
-    page.locator("tr.o_data_row").filter(has_text=merchant).locator(BUTTON).click()
-    status = page.locator(".modal .o_wechat_bind_dialog [name=state]")
-    expect(status).to_have_text("等待扫码", timeout=COLD_MS)
-    mark(page)
-    return status
 
 
 def test_open_dialogs_turn_to_bound(system, colleague, browser):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import zxingcpp
 from PIL import Image
-from playwright.sync_api import Browser, Error, Page, Playwright, expect
+from playwright.sync_api import Browser, Error, Locator, Page, Playwright, expect
 
 CHROMIUM = "/usr/bin/chromium"
 # Chromium's own calls home would only wait for a network that may not be there.
@@ -15,6 +15,7 @@ FLAGS = ["--disable-quic", "--disable-component-update", "--disable-sync", "--di
 # Odoo compiles the assets of a fresh database when the first page asks for them.
 COLD_MS = 120_000
 PHONE = "iPhone 13"
+BUTTON = "button[name=action_wechat_bind_code]"
 # Odoo takes a user's time zone from the browser of the first login.
 CHINA = {"locale": "zh-CN", "timezone_id": "Asia/Shanghai"}
 
@@ -44,6 +45,18 @@ def log_in(browser: Browser, url: str, login: str, password: str) -> Page:
     return page
 
 
+def open_dialog(page: Page, merchant: str) -> Locator:
+    """Find a merchant in the list and press 生成绑定码; return the dialog's status."""
+    page.goto("/odoo/action-wechat_merchant_bind.wechat_merchant_action")
+    page.locator(".o_searchview_input").fill(merchant)
+    page.keyboard.press("Enter")
+    page.locator("tr.o_data_row").filter(has_text=merchant).locator(BUTTON).click()
+    status = page.locator(".modal .o_wechat_bind_dialog [name=state]")
+    expect(status).to_have_text("等待扫码", timeout=COLD_MS)
+    mark(page)
+    return status
+
+
 def phone_page(playwright: Playwright, browser: Browser, url: str) -> Page:
     """Open an address on a Chinese phone."""
     page = browser.new_context(**playwright.devices[PHONE], **CHINA).new_page()
@@ -51,12 +64,13 @@ def phone_page(playwright: Playwright, browser: Browser, url: str) -> Page:
     return page
 
 
-def read_code(picture: bytes) -> str:
+def read_code(picture: bytes | Image.Image) -> str:
     """Return the text of the one QR code in a picture.
 
     :raise ValueError: none or several can be read
     """
-    codes = zxingcpp.read_barcodes(Image.open(io.BytesIO(picture)).convert("RGB"))
+    image = picture if isinstance(picture, Image.Image) else Image.open(io.BytesIO(picture))
+    codes = zxingcpp.read_barcodes(image.convert("RGB"))
     if len(codes) != 1:
         raise ValueError(f"{len(codes)} codes in the picture")
     return codes[0].text
