@@ -10,6 +10,7 @@ def uninstall_hook(env):
     names = models.mapped("model")
     env["ir.config_parameter"].search([("key", "=like", "wechat_merchant_bind.%")]).unlink()
     env["base_import.mapping"].search([("res_model", "in", names)]).unlink()
+    env["mail.message"].search([("model", "in", names)]).unlink()
     env["ir.attachment"].search([("res_model", "in", names)]).unlink()
     env["ir.exports"].search([("resource", "in", names)]).unlink()
     env["ir.exports.line"].search([("name", "like", FIELD_MARK)]).unlink()

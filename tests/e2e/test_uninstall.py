@@ -33,7 +33,12 @@ def live(system: System) -> None:
     bound, unbound, coded, imported = (
         system.merchant(name) for name in ("杭州西湖茶庄", "绍兴黄酒行", "苏州评弹馆", "扬州早茶楼")
     )
+    # It is told by mail that it was bound.
+    system.admin.call("res.partner", "write", [bound], {"email": "tea@example.com"})
     system.sandbox.scan("陈老板", system.code(bound)["qr_content"])
+    system.admin.call("wechat.account", "write", [system.account_id], {"bind_confirmation": "approval"})
+    system.sandbox.scan("钱老板", system.code(coded)["qr_content"])
+    system.admin.call("wechat.account", "write", [system.account_id], {"bind_confirmation": "none"})
     system.sandbox.scan("孔先生", system.code(unbound)["qr_content"])
     system.admin.call("res.partner", "action_wechat_unbind", [unbound], "换了负责人")
     system.code(coded)
@@ -79,7 +84,16 @@ def live(system: System) -> None:
             "trigger": "on_create_or_write",
             "filter_domain": "[('is_wechat_bound', '=', True)]",
             "action_server_ids": [
-                (0, 0, {"name": "Code", "model_id": model["id"], "state": "code", "code": "record.write({'comment': 'x'})"})
+                (
+                    0,
+                    0,
+                    {
+                        "name": "Code",
+                        "model_id": model["id"],
+                        "state": "code",
+                        "code": "record.write({'comment': 'x'})",
+                    },
+                )
             ],
         },
     )

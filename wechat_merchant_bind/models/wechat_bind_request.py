@@ -17,6 +17,7 @@ class WechatBindRequest(models.Model):
     """Somebody has scanned a code whose account does not take the scanner's word for being the merchant."""
 
     _name = "wechat.bind.request"
+    _inherit = ["wechat.openid.mixin"]
     _description = "WeChat Binding Request"
     _order = "scanned_at desc, id desc"
     _rec_name = "partner_id"

@@ -85,6 +85,8 @@ class WechatBinding(models.Model):
             for binding in self
         }
         self.env["wechat.operation"]._log("erase", self, notes)
+        # sudo: mail.message - what was mailed about a binding goes with it
+        self.env["mail.message"].sudo().search([("model", "=", self._name), ("res_id", "in", self.ids)]).unlink()
 
     # === BUSINESS METHODS === #
 

@@ -17,7 +17,12 @@ class TestLifeCycle(WechatPushCase):
     def setUp(self):
         super().setUp()
         self.former, self.openid = self._make_openid(), self._make_openid()
+        self.account.bind_confirmation = "approval"
         self._push_scan(self._make_code(), self.former)
+        request = self.env["wechat.bind.request"].search([("openid", "=", self.former)])
+        request.with_user(self.manager).action_accept()
+        self.assertBound(self.merchant, self.former)
+        self.account.bind_confirmation = "none"
         self.merchant.with_user(self.manager).action_wechat_unbind("换了负责人")
         # A code that was revoked by a newer one, which an open batch's line knows.
         self._make_code()
@@ -148,4 +153,5 @@ class TestLifeCycle(WechatPushCase):
         self.assertFalse(self.merchant.exists())
         self.assertFalse(self.env["wechat.binding"].search([("openid", "in", [self.openid, self.former])]))
         self.assertFalse(self.env["wechat.event"].search([("openid", "in", [self.openid, self.former])]))
+        self.assertFalse(self.env["wechat.bind.request"].search([("openid", "in", [self.openid, self.former])]))
         self._live_on()
