@@ -75,6 +75,11 @@ class Database:
         errors = re.findall(r"^.* (?:ERROR|CRITICAL) .*$", log.read_text(encoding="utf-8"), re.MULTILINE)
         assert not status and not errors, f"status {status}, {errors[:3]} (log: {log})"
 
+    def run_in_shell(self, code: str) -> None:
+        """Run Python in Odoo's shell. The code has to commit."""
+        command = odoo_command("shell", "-d", self.name, "--no-http", "--log-level", "warn")
+        subprocess.run(command, input=code, text=True, check=True, stdout=subprocess.DEVNULL)
+
     def execute(self, query: str | sql.Composable, *values: object, **named: object) -> list[dict]:
         """Run SQL beside Odoo, commit it, and return the last statement's rows, if it has any."""
         connection = psycopg2.connect(dbname=self.name)

@@ -67,6 +67,10 @@ class ResPartner(models.Model):
         "(complete_name, id DESC) INCLUDE (active, company_id, parent_id, partner_share, is_wechat_bound)"
         " WHERE wechat_state = 'unfollowed'"
     )
+    # Answers "bound in the last days" for few as for many; the key of the former indexes is of no use to it.
+    _wechat_bound_at_idx = models.Index(
+        "(wechat_bound_at) INCLUDE (id, active, company_id, parent_id, partner_share) WHERE wechat_bound_at IS NOT NULL"
+    )
 
     def _auto_init(self):
         """Create the columns with their defaults, which costs nothing: computing a million partners would."""

@@ -4,8 +4,8 @@ from .res_partner import GROUP_USER
 
 
 class ResUsers(models.Model):
-    """Who was made a user or manager of WeChat is recorded; who generated a code is told what became of it; a merchant's
-    portal users are archived with it.
+    """Who was made a user or manager of WeChat is recorded; who generated a code is told what became of it; a
+    merchant's portal users are archived with it.
     """
 
     _inherit = "res.users"
