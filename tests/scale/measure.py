@@ -180,14 +180,14 @@ def get_calls(env: api.Environment) -> dict[str, Call]:
 
 
 def main() -> None:
-    """Make all calls in turn, after rounds that only warm up."""
+    """Make all calls in turn, after rounds that only warm up; without rounds only tell the plans."""
     database, rounds = sys.argv[1], int(sys.argv[2])
     config.parse_config(["-d", database, "--log-level", "warn"])
     registry = Registry(database)
     with registry.cursor() as cr:
         calls = get_calls(api.Environment(cr, ADMIN, {}))
     times = {name: [] for name in calls}
-    for number in range(rounds + WARM_UP):
+    for number in range(rounds and rounds + WARM_UP):
         # To and fro, so that no call always comes behind the same one.
         for name in list(calls) if number % 2 else reversed(calls):
             milliseconds = calls[name].make(registry)
