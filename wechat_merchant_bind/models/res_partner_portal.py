@@ -19,7 +19,8 @@ class ResPartner(models.Model):
         """Return what the merchant's own page shows.
 
         :return: ``state``: ``disabled``, ``bound``, ``unfollowed``, ``waiting`` for the scan of ``code``, or
-            ``unbound``; ``binding``; ``code``; and ``version``, another one as soon as the page must look different.
+            ``unbound``; ``binding``; ``code``; ``bind_request``, the scan of the code that waits for its confirmation;
+            and ``version``, another one as soon as the page must look different.
         :rtype: dict
         """
         self.ensure_one()
@@ -31,8 +32,12 @@ class ResPartner(models.Model):
             state = "bound" if binding.is_subscribed else "unfollowed"
         else:
             state = "waiting" if code else "unbound"
-        version = f"{state} {code.expires_at}" if state == "waiting" else state
-        return {"state": state, "binding": binding, "code": code, "version": version}
+        request = self.env["wechat.bind.request"]
+        version = state
+        if state == "waiting":
+            request = request.search([("code_id", "=", code.id), ("state", "=", "pending")], limit=1)
+            version = f"{state} {code.expires_at} {request.id}"
+        return {"state": state, "binding": binding, "code": code, "bind_request": request, "version": version}
 
     def _wechat_get_open_code(self):
         """Return the binding code of this merchant that can be scanned now; there may be none."""

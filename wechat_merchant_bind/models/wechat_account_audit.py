@@ -2,8 +2,8 @@ from odoo import api, models
 
 from .wechat_account import SECRET_FIELDS
 
-# What is changed all the time, and means nothing.
-UNAUDITED_FIELDS = frozenset({"sequence"})
+# What is changed all the time and means nothing, and what a check of the connection has found.
+UNAUDITED_FIELDS = frozenset({"sequence", "last_check_at", "last_check_error"})
 VALUE_SHOWN = 60
 
 

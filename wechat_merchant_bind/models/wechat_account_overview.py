@@ -208,12 +208,11 @@ class WechatAccount(models.Model):
         total = sum(merchants.values())
         bound = merchants.get("bound", 0) + merchants.get("unfollowed", 0)
         action = "wechat_merchant_bind.wechat_merchant_action"
-        codes = self.env["wechat.bind.code"]
-        now = fields.Datetime.now()
-        open_codes = Domain([("state", "=", "active"), ("expires_at", ">", now)])
         return [
-            self._prepare_tile("merchants", self.env._("Merchants"), total, action),
-            self._prepare_tile("bound", self.env._("Bound"), bound, action, "wechat_bound"),
+            self._prepare_tile("merchants", self.env._("Merchants"), total, action, "wechat_enabled"),
+            self._prepare_tile(
+                "bound", self.env._("Bound"), bound, action, "wechat_enabled", "wechat_bound", "wechat_unfollowed"
+            ),
             self._prepare_tile(
                 "rate",
                 self.env._("Bound Rate"),
@@ -225,14 +224,31 @@ class WechatAccount(models.Model):
                 self.env._("Unfollowed"),
                 merchants.get("unfollowed", 0),
                 action,
+                "wechat_enabled",
                 "wechat_unfollowed",
             ),
             self._prepare_tile(
                 "open_codes",
-                self.env._("Open Codes"),
-                codes.search_count(open_codes),
-                "wechat_merchant_bind.wechat_bind_code_action",
-                "active_codes",
+                self.env._("Codes to be Scanned"),
+                self._count_merchants_with_codes("open"),
+                action,
+                "wechat_enabled",
+                "wechat_code_open",
+            ),
+            self._prepare_tile(
+                "expired_codes",
+                self.env._("Codes Expired Unscanned"),
+                self._count_merchants_with_codes("expired"),
+                action,
+                "wechat_enabled",
+                "wechat_code_expired",
+            ),
+            self._prepare_tile(
+                "requests",
+                self.env._("To Confirm"),
+                self.env["wechat.bind.request"].search_count([("state", "=", "pending")]),
+                "wechat_merchant_bind.wechat_bind_request_action",
+                "pending",
             ),
         ]
 
@@ -248,6 +264,24 @@ class WechatAccount(models.Model):
         """
         partners = self.env["res.partner"]
         return dict(partners._read_group(partners._wechat_get_merchant_domain(), ["wechat_state"], ["__count"]))
+
+    @api.model
+    def _count_merchants_with_codes(self, kind):
+        """Return how many merchants have a code that waits for its scan, or had one that expired and have no other.
+
+        :param str kind: ``open`` or ``expired``.
+        :rtype: int
+        """
+        now = fields.Datetime.now()
+        has_open = [("state", "=", "active"), ("expires_at", ">", now)]
+        domain = Domain("wechat_bind_code_ids", "any", has_open)
+        if kind == "expired":
+            has_expired = [("state", "in", ("active", "expired")), ("expires_at", "<=", now)]
+            domain = (
+                ~domain & Domain("wechat_bind_code_ids", "any", has_expired) & Domain("is_wechat_bound", "=", False)
+            )
+        partners = self.env["res.partner"]
+        return partners.search_count(domain & partners._wechat_get_merchant_domain())
 
     @api.model
     def _get_overview_funnel(self):

@@ -58,11 +58,11 @@ class WechatBindReport(models.Model):
     sent_count = fields.Integer("Codes Sent", readonly=True)
     reminded_count = fields.Integer("Reminders", readonly=True)
     scanned_count = fields.Integer("Codes Used", readonly=True)
-    bound_count = fields.Integer("Bindings", readonly=True)
+    bound_count = fields.Integer("Bindings Made", readonly=True)
     refused_count = fields.Integer("Refusals", readonly=True)
     unbound_count = fields.Integer("Unbindings", readonly=True)
-    unfollowed_count = fields.Integer("Unfollows", readonly=True)
-    followed_count = fields.Integer("Followed again", readonly=True)
+    unfollowed_count = fields.Integer("Unfollow Count", readonly=True)
+    followed_count = fields.Integer("Follow Count", readonly=True)
 
     # === BUSINESS METHODS === #
 

@@ -3,6 +3,7 @@ from . import test_access_token
 from . import test_account
 from . import test_account_check
 from . import test_audit
+from . import test_automations
 from . import test_bind_batch
 from . import test_bind_code
 from . import test_bind_request
@@ -21,11 +22,14 @@ from . import test_life_cycle
 from . import test_mailing
 from . import test_merchant_list
 from . import test_merge
+from . import test_overview
 from . import test_partner_life
+from . import test_portal
 from . import test_printing
 from . import test_privacy
 from . import test_query_counts
 from . import test_reminding
+from . import test_reports
 from . import test_rights
 from . import test_share
 from . import test_signatures

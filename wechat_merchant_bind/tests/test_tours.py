@@ -76,3 +76,15 @@ class TestTours(WechatPushCase):
         self._push_scan(self.merchant.wechat_bind_code_ids, second)
         self.assertBound(self.merchant, second)
         self.assertOperations(self.merchant, ["reveal", "unbind", "generate", "bind"])
+
+    def test_portal_page_by_a_merchant(self):
+        self.env["ir.default"].set("res.partner", "lang", "zh_CN")
+        self._create_user("xihu", "base.group_portal", partner_id=self.merchant.id, name="杭州西湖茶庄", lang="zh_CN")
+        self.start_tour("/my", "wechat_merchant_bind.portal_code", login="xihu")
+        self.env.invalidate_all()
+        openid = self._make_openid()
+        self._push_scan(self.merchant.wechat_bind_code_ids, openid)
+        self.assertBound(self.merchant, openid)
+        self.start_tour("/my/wechat", "wechat_merchant_bind.portal_unbind", login="xihu")
+        self.assertNotBound(self.merchant)
+        self.assertOperations(self.merchant, ["generate", "bind", "unbind"])
