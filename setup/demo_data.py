@@ -63,6 +63,8 @@ CONTACTS = [
     ("厦门鼓浪屿馅饼店", "黄阿梅", "店主"),
     ("南京夫子庙文具店", "孙建华", "仓库"),
 ]
+# Whose codes are generated in bulk, in the background.
+BATCH_MERCHANTS = ["长沙坡子街湘菜馆", "青岛栈桥啤酒经销部", "南京夫子庙文具店"]
 PORTAL_MERCHANTS = ["杭州西湖茶庄", "苏州锦绣丝绸行", "宁波东海水产有限公司", "厦门鼓浪屿馅饼店"]
 
 
@@ -175,6 +177,62 @@ def create_merchants(env):
     return merchants
 
 
+def create_automations(env, admin):
+    """Create the two rules of the demo: new merchants are sent their code, and those who bind are welcomed.
+
+    They are what an administrator clicks together under 技术 > 自动化规则; nothing in them belongs to the demo alone.
+    """
+    partner_model = env["ir.model"]._get("res.partner")
+    tag = env["res.partner.category"].create({"name": "已绑定微信", "color": 10})
+    bound = env.ref("wechat_merchant_bind.field_res_partner__is_wechat_bound")
+    # Within the push, so no mail may be sent: the activity stands in the list of its user without one.
+    welcome = f"""
+for record in records.with_context(mail_activity_quick_update=True):
+    responsible = record.user_id.id or {admin.id}
+    record.activity_schedule('mail.mail_activity_data_call', summary='欢迎商家', user_id=responsible)
+"""
+    for name, trigger, actions in (
+        (
+            "新商家自动发送绑定码",
+            {
+                "trigger": "on_create",
+                "filter_domain": "[('parent_id', '=', False), ('partner_share', '=', True), ('email', '!=', False)]",
+            },
+            # In the background: whoever creates the merchant waits for nothing.
+            [{"state": "code", "code": "records._wechat_generate_and_email_bind_codes()"}],
+        ),
+        (
+            "商家绑定微信后欢迎",
+            {
+                "trigger": "on_create_or_write",
+                "trigger_field_ids": [Command.link(bound.id)],
+                "filter_pre_domain": "[('is_wechat_bound', '=', False)]",
+                "filter_domain": "[('is_wechat_bound', '=', True)]",
+            },
+            [
+                {
+                    "state": "object_write",
+                    "update_path": "category_id",
+                    "update_m2m_operation": "add",
+                    "resource_ref": f"res.partner.category,{tag.id}",
+                },
+                {"state": "code", "code": welcome},
+            ],
+        ),
+    ):
+        env["base.automation"].create(
+            {
+                "name": name,
+                "model_id": partner_model.id,
+                **trigger,
+                "action_server_ids": [
+                    Command.create({"name": name, "model_id": partner_model.id, "usage": "base_automation", **action})
+                    for action in actions
+                ],
+            }
+        )
+
+
 def plan_scans(env, merchants, admins):
     """Generate the codes, in turn by each of `admins`, and disable whom it is to be; return what the phones are to do.
 
@@ -192,6 +250,9 @@ def plan_scans(env, merchants, admins):
             plan["scans"].append({"user": scanner, "content": code.qr_content})
         if fate == UNFOLLOWED:
             plan["unfollow"].append(scanner)
+    env["res.partner"].union(*(merchants[name] for name in BATCH_MERCHANTS)).with_env(
+        admin_env
+    ).action_wechat_bind_code()
     return plan
 
 
@@ -204,6 +265,7 @@ def main(env):
     # The access token is stored by a cursor of its own, which must find the account.
     env.cr.commit()
     plan = plan_scans(env, merchants, [admin.id, colleague.id])
+    create_automations(env, admin)
     env.cr.commit()
     Path(os.environ["WECHAT_DEMO_SCANS"]).write_text(json.dumps(plan, ensure_ascii=False, indent=1), encoding="utf-8")
 
