@@ -8,9 +8,11 @@ import io
 import json
 from pathlib import Path
 
+import pypdfium2
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from support.browser import CHINA, COLD_MS, chromium, log_in, read_code
+from support.odoo import WebClient
 from support.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +31,9 @@ COLOURS = 255
 MAX_BYTES = 200_000
 # setup/demo_data.py has this merchant bound, so this phone is refused.
 BOUND_ELSEWHERE = "西湖茶庄-陈老板"
+# And this portal user has a code.
+PORTAL_LOGIN, PORTAL_PASSWORD = "xihu-tea@example.com", "merchant"
+POSTER_WIDTH = 600
 
 
 def save(name: str, picture: bytes) -> None:
@@ -49,6 +54,7 @@ class Photographer:
 
     def __init__(self, browser: Browser, demo: dict):
         self.browser = browser
+        self.demo = demo
         self.sandbox = Sandbox(demo["sandbox_url"])
         self.page = log_in(browser, demo["url"], demo["login"], demo["password"])
 
@@ -69,9 +75,65 @@ class Photographer:
         page.evaluate(LOADED)
         save(name, page.screenshot(animations="disabled", caret="hide"))
 
+    def overview(self) -> None:
+        self.open_action("wechat_overview_action", ".o_wechat_overview canvas")
+        self.page.set_viewport_size(TALL)
+        self.shoot("overview")
+
     def merchants(self) -> None:
         self.open_action("wechat_merchant_action", "tr.o_data_row")
         self.shoot("merchants")
+
+    def batch(self) -> None:
+        """A bulk generation that the demo has made."""
+        self.open_action("wechat_bind_batch_action", "tr.o_data_row")
+        self.page.locator("tr.o_data_row td[name=name]").first.click()
+        expect(self.page.locator("[name=line_ids] tr.o_data_row").first).to_be_visible()
+        self.shoot("batch")
+
+    def sending(self) -> None:
+        """The mail of a code, and its poster."""
+        self.open_action("wechat_merchant_action", "tr.o_data_row")
+        self.page.locator("button[name=action_wechat_bind_code]:visible").last.click()
+        expect(self.dialog.locator("[name=qr_image] img")).to_be_visible()
+        with self.page.expect_download() as download:
+            self.dialog.locator("button[name=action_print_poster]").click()
+        [page] = pypdfium2.PdfDocument(download.value.path())
+        poster = io.BytesIO()
+        page.render(scale=POSTER_WIDTH / page.get_width()).to_pil().save(poster, "PNG")
+        save("poster", poster.getvalue())
+        self.dialog.locator("button[name=action_send]").click()
+        expect(self.page.locator(".odoo-editor-editable img")).to_be_visible()
+        self.page.set_viewport_size(TALL)
+        self.shoot("email")
+        self.page.set_viewport_size(DESKTOP)
+
+    def requests(self) -> None:
+        """A scan that waits for an approval."""
+        client = WebClient(self.demo["url"], self.demo["database"], self.demo["login"], self.demo["password"])
+        accounts = [account["id"] for account in client.find("wechat.account", [], ["name"])]
+        client.call("wechat.account", "write", accounts, {"bind_confirmation": "approval"})
+        codes = client.find("wechat.bind.code", [("state", "=", "active")], ["qr_content"], limit=2)
+        for number, code in enumerate(codes, 1):
+            self.sandbox.scan(f"路过的人 {number}", code["qr_content"])
+        client.call("wechat.account", "write", accounts, {"bind_confirmation": "none"})
+        self.open_action("wechat_bind_request_action", "tr.o_data_row")
+        self.wait_for_silence()
+        self.shoot("requests")
+
+    def portal(self) -> None:
+        """The page of a merchant's portal user, on a phone."""
+        page = self.browser.new_context(base_url=self.demo["url"], **PHONE, **CHINA).new_page()
+        page.goto("/web/login?redirect=/my/wechat")
+        page.fill("input[name=login]", PORTAL_LOGIN)
+        page.fill("input[name=password]", PORTAL_PASSWORD)
+        page.click("form.oe_login_form button[type=submit]")
+        expect(page.get_by_text("已绑定").first).to_be_visible()
+        self.shoot("portal", page)
+
+    def wait_for_silence(self) -> None:
+        """Return when no toast is shown any more."""
+        expect(self.page.locator(".o_notification")).to_have_count(0)
 
     def binding(self) -> None:
         """The dialog and the share page, before and after the scan."""
@@ -97,7 +159,7 @@ class Photographer:
         expect(phone.locator(".mark.done")).to_be_visible()
         self.shoot("share-bound", phone)
         expect(self.dialog.locator("[name=bound_on]")).to_be_visible()
-        expect(self.page.locator(".o_notification")).to_have_count(0)
+        self.wait_for_silence()
         self.shoot("dialog-bound")
 
         self.page.locator(".modal .btn-close").click()
@@ -140,8 +202,13 @@ def main() -> None:
     expect.set_options(timeout=COLD_MS)
     with sync_playwright() as playwright, chromium(playwright) as browser:
         photographer = Photographer(browser, demo)
+        photographer.overview()
         photographer.merchants()
+        photographer.batch()
         photographer.binding()
+        photographer.sending()
+        photographer.requests()
+        photographer.portal()
         photographer.account()
         photographer.operations()
 
