@@ -4,7 +4,7 @@ from .res_partner import GROUP_USER
 
 
 class ResUsers(models.Model):
-    """Who was made a user or manager of WeChat is recorded; who generated a code is told what became of it; a
+    """Who becomes a WeChat user or manager is recorded, who generated a code is told what became of it, and a
     merchant's portal users are archived with it.
     """
 

@@ -42,7 +42,7 @@ class WechatOperation(models.Model):
     code_id = fields.Many2one(
         "wechat.bind.code", "Binding Code", readonly=True, ondelete="set null", index="btree_not_null"
     )
-    account_name = fields.Char("Account Name", readonly=True, help="As it was at that time.")
+    account_name = fields.Char(readonly=True, help="As it was at that time.")
     company_id = fields.Many2one("res.company", readonly=True, ondelete="set null", index="btree_not_null")
     user_id = fields.Many2one("res.users", "Done by", readonly=True, ondelete="set null")
     user_name = fields.Char("Done by (name)", readonly=True)
@@ -59,7 +59,7 @@ class WechatOperation(models.Model):
 
     # === CRUD METHODS === #
 
-    def write(self, vals):
+    def write(self, vals):  # pylint: disable=method-required-super  # nothing is ever written
         """Refuse every change, also of callers with all rights, such as the code of a server action.
 
         :raise UserError: always.

@@ -16,10 +16,10 @@ from ..tools import file_names
 from .common import QR_PATH, TOKEN_PATH, WechatCase, WechatHttpBase
 
 CRON = "wechat_merchant_bind.ir_cron_drain_bind_batches"
-
-
 LINE = "odoo.addons.wechat_merchant_bind.models.wechat_bind_batch_line"
 DRAIN = "odoo.addons.wechat_merchant_bind.models.wechat_bind_batch_drain"
+# What another addon says.
+REFUSAL = "第三方不允许"
 
 
 class TestBatch(WechatCase):
@@ -304,13 +304,13 @@ class TestBatch(WechatCase):
         def fail(self, vals_list):
             records = create(self, vals_list)
             if partners[4] in records.partner_id:
-                raise UserError("第三方的检查")
+                raise UserError(REFUSAL)
             return records
 
         with patch.object(codes, "create", fail), self.assertLogs(LINE, "ERROR"):
             self._drain()
         self.assertEqual(batch.line_ids.mapped("state"), ["done"] * 4 + ["failed"] + ["done"] * 4)
-        self.assertEqual(batch.line_ids[4].reason, "第三方的检查")
+        self.assertEqual(batch.line_ids[4].reason, REFUSAL)
         self.assertEqual(self.wechat.count(QR_PATH), 9)
         self.assertEqual(len(self._get_operations(partners[0])), 1)
 
@@ -448,7 +448,7 @@ class TestBatchEmails(WechatCase):
 
         def refuse(partners):
             if self.merchant in partners:
-                raise UserError("邮件模板有误")
+                raise UserError(REFUSAL)
             self.sent.extend(partners.mapped("email"))
 
         batch = self.env["wechat.bind.batch"].with_user(self.user)._create_for(self.merchant + self.other_merchant)
@@ -460,7 +460,7 @@ class TestBatchEmails(WechatCase):
         ):
             self._drain()
         self.assertEqual(batch.line_ids.mapped("email_state"), ["failed", "sent"])
-        self.assertEqual(batch.line_ids[0].email_reason, "邮件模板有误")
+        self.assertEqual(batch.line_ids[0].email_reason, REFUSAL)
         self.assertEqual(self.sent, ["wine@example.com"])
 
     def test_automation(self):
