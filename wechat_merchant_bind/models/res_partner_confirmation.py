@@ -7,7 +7,7 @@ from .res_partner import GROUP_USER
 class ResPartner(models.Model):
     """The guard against the wrong scanner, as a merchant's form shows it."""
 
-    _inherit = "res.partner"
+    _inherit = "res.partner"  # pylint: disable=consider-merging-classes-inherited  # a file by topic
 
     # === FIELDS === #
 

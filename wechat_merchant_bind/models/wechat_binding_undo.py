@@ -15,7 +15,7 @@ UNDO_SCOPE = "wechat_merchant_bind.undo"
 class WechatBinding(models.Model):
     """Who is told about a binding, and may undo it while it is fresh: it might be the wrong person's."""
 
-    _inherit = "wechat.binding"
+    _inherit = "wechat.binding"  # pylint: disable=consider-merging-classes-inherited  # a file by topic
 
     # === FIELDS === #
 

@@ -130,7 +130,10 @@ class TestOverview(WechatCase):
         )
         domain = Domain(literal_eval(action["domain"] or "[]"))
         # Filters that no separator parts are alternatives.
-        for is_filter, elements in groupby(search, key=lambda element: element.tag == "filter"):
+        neighbours = groupby(  # pylint: disable=bad-builtin-groupby  # of neighbours, unlike tools.groupby
+            search, key=lambda element: element.tag == "filter"
+        )
+        for is_filter, elements in neighbours:
             pressed = [element for element in elements if element.get("name") in tile["filters"]] if is_filter else []
             if pressed:
                 domain &= Domain.OR(literal_eval(element.get("domain")) for element in pressed)
