@@ -304,19 +304,27 @@ class WechatBindBatch(models.Model):
         for batch in self:
             group._bus_send("wechat_merchant_bind/batch", {"id": batch.id})
 
-    def _get_starter_env(self):
-        """Return the environment of the user who started this batch, with all the companies that it may concern.
+    def _get_starter(self):
+        """Return the arguments of the environment of the user who started this batch, with all the companies that it
+        may concern.
 
-        :rtype: odoo.api.Environment
+        :rtype: dict
         """
         user = self.user_id
-        # By itself, or all that there is to read of the user would be.
+        # By themselves, or all that there is to read of the user would be.
         user.fetch(["lang", "company_ids"])
         companies = self.company_id | user.company_ids
-        lang = self.env["wechat.account"]._get_lang(user.lang)
-        # sudo: an automation stands for the administrator who set it up, see _wechat_generate_and_email_bind_codes
-        batch = self.with_user(user).with_context(allowed_company_ids=companies.ids, lang=lang)
-        return batch.sudo(self.is_automated).env
+        return {
+            "user": user.id,
+            "context": {
+                **self.env.context,
+                "allowed_company_ids": companies.ids,
+                "lang": self.env["wechat.account"]._get_lang(user.lang),
+                "tz": user.tz,
+            },
+            # sudo: an automation stands for the administrator who set it up, see _wechat_generate_and_email_bind_codes
+            "su": self.is_automated or user._is_superuser(),
+        }
 
     def _check_user(self):
         """Raise AccessError unless the user may generate codes."""

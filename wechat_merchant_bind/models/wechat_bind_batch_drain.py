@@ -24,8 +24,8 @@ _logger = logging.getLogger(__name__)
 # Calls in flight at once, for all accounts together.
 THREADS = 16
 # Calls that are queued or in flight: enough for the threads while what has ended is written.
-WINDOW = 80
-REFILL = 32
+WINDOW = 128
+REFILL = 64
 # What has ended is written as soon as it is so many, or after so long.
 WRITE_AT_LEAST = 16
 WRITE_SECONDS = 0.25
@@ -66,13 +66,13 @@ class WechatBindBatch(models.Model):
         lines = self.env["wechat.bind.batch.line"]
         cron = self.env["ir.cron"]
         has_time = cron._commit_progress(remaining=lines._count_due() + lines._count_emails())
-        access, locked, last_id, has_more = {}, [], 0, True
+        access, starters, locked, last_id, has_more = {}, {}, [], 0, True
         changed, notify_at = set(), time.monotonic()
         with CallPool(THREADS) as pool:
             while has_more or pool.pending:
                 processed = 0
                 while has_more and pool.pending <= WINDOW - REFILL:
-                    last_id, calls, closed = self._write(lines._begin, last_id, REFILL)
+                    last_id, calls, closed = self._write(lines._begin, starters, last_id, REFILL)
                     has_more = bool(last_id)
                     processed += len(closed)
                     changed.update(closed)
@@ -80,7 +80,7 @@ class WechatBindBatch(models.Model):
                         self._submit(pool, access, call)
                     self.env.cr.commit()  # pylint: disable=invalid-commit  # nothing is open while answers are awaited
                 ended = self._take(pool, access)
-                locked, written = self._settle(locked + ended)
+                locked, written = self._settle(starters, locked + ended)
                 changed.update(written)
                 if time.monotonic() >= notify_at:
                     self.browse(changed)._notify_changed()
@@ -99,8 +99,8 @@ class WechatBindBatch(models.Model):
     def _drain_emails(self):
         """Send the emails of batches until there are none or the time is up."""
         lines = self.env["wechat.bind.batch.line"]
-        has_time = True
-        while has_time and (batch_ids := self._write(lines._email_next, EMAILS)):
+        starters, has_time = {}, True
+        while has_time and (batch_ids := self._write(lines._email_next, starters, EMAILS)):
             self.browse(set(batch_ids))._notify_changed()
             remaining = lines._count_due() + lines._count_emails()
             has_time = self.env["ir.cron"]._commit_progress(len(batch_ids), remaining=remaining)
@@ -161,9 +161,11 @@ class WechatBindBatch(models.Model):
         self.env.cr.commit()  # pylint: disable=invalid-commit  # what follows begins with its claim
         return ended
 
-    def _settle(self, calls):
+    def _settle(self, starters, calls):
         """Write what calls have brought.
 
+        :param dict starters: see :meth:`~.WechatBindBatchLine._get_env`.
+        :param list[Call] calls: those that have ended.
         :return: the calls of those merchants whom somebody else is writing at this moment; the batches written to.
         :rtype: tuple[list[Call], list[int]]
         """
@@ -171,7 +173,7 @@ class WechatBindBatch(models.Model):
             return [], []
         lines = self.env["wechat.bind.batch.line"]
         try:
-            return self._write(lines._finish, calls)
+            return self._write(lines._finish, starters, calls)
         except CONCURRENCY_ERRORS:
             # One of them fails whatever its turn: the others must not wait for it.
             if len(calls) == 1:
@@ -180,6 +182,6 @@ class WechatBindBatch(models.Model):
                 return [], []
             locked, written = [], []
             for call in calls:
-                for target, more in zip((locked, written), self._settle([call]), strict=True):
+                for target, more in zip((locked, written), self._settle(starters, [call]), strict=True):
                     target += more
             return locked, written

@@ -40,7 +40,6 @@ class WechatBindBatchLine(models.Model):
     scene_str = fields.Char("Scene", readonly=True, copy=False, exportable=False, groups=fields.NO_ACCESS)
     code_id = fields.Many2one("wechat.bind.code", readonly=True, ondelete="set null", index="btree_not_null")
     share_url = fields.Char(related="code_id.share_url", related_sudo=False)
-    code_state = fields.Selection(related="code_id.state", related_sudo=False, string="Code")
     expires_at = fields.Datetime(related="code_id.expires_at", related_sudo=False)
     state = fields.Selection(
         [
@@ -67,6 +66,8 @@ class WechatBindBatchLine(models.Model):
     # === INDEXES === #
 
     _pending_idx = models.Index("(id) WHERE state = 'pending'")
+    # Whether another line of the merchant comes first is asked for each line of a claim.
+    _pending_partner_idx = models.Index("(partner_id, id) WHERE state = 'pending'")
     _email_pending_idx = models.Index("(id) WHERE email_state = 'pending'")
 
     # === BUSINESS METHODS - STEPS OF THE DRAIN === #
@@ -80,9 +81,10 @@ class WechatBindBatchLine(models.Model):
         return self.env.cr.fetchone()[0]
 
     @api.model
-    def _begin(self, after_id, limit):
+    def _begin(self, starters, after_id, limit):
         """Prepare the calls for the next due lines, and close those that need none.
 
+        :param dict starters: what :meth:`_get_env` remembers.
         :param int after_id: the last line that was looked at.
         :param int limit: how many lines to look at.
         :return: the last line of these, or 0 if there were none; the calls; the batch of each line that was closed.
@@ -91,14 +93,15 @@ class WechatBindBatchLine(models.Model):
         rows = self._claim(SQL("line.id > %s AND %s", after_id, self._get_due_condition()), SQL("line"), limit)
         calls = []
         for batch, lines in self.browse(rows).grouped("batch_id").items():
-            calls += lines._prepare_calls(batch._get_starter_env(), rows)
+            calls += lines._prepare_calls(self._get_env(batch, starters), rows)
         closed = self.browse(rows) - self.browse([call.key for call in calls])
         return max(rows, default=0), calls, [line.batch_id.id for line in closed]
 
     @api.model
-    def _finish(self, calls):
+    def _finish(self, starters, calls):
         """Write what calls have brought. Whoever was bound, disabled or given a code meanwhile is left as it is.
 
+        :param dict starters: what :meth:`_get_env` remembers.
         :param list[Call] calls: their keys are ids of lines.
         :return: the calls whose merchants are locked by somebody else; the batches that were written to.
         :rtype: tuple[list[Call], list[int]]
@@ -106,7 +109,7 @@ class WechatBindBatchLine(models.Model):
         calls = {call.key: call for call in calls}
         rows = self._claim(SQL("line.id IN %s", tuple(calls)), SQL("line, partner"), len(calls))
         for batch, lines in self.browse(rows).grouped("batch_id").items():
-            env = batch._get_starter_env()
+            env = self._get_env(batch, starters)
             granted, failed = [], []
             for line in lines - lines._skip(env, rows):
                 if calls[line.id].answer:
@@ -137,9 +140,10 @@ class WechatBindBatchLine(models.Model):
         return self.search_count([("email_state", "=", "pending"), ("state", "!=", "pending")])
 
     @api.model
-    def _email_next(self, limit):
+    def _email_next(self, starters, limit):
         """Send the next merchants their codes by email, or say why not.
 
+        :param dict starters: what :meth:`_get_env` remembers.
         :param int limit: how many.
         :return: the batch of each line that was looked at.
         :rtype: list[int]
@@ -161,10 +165,7 @@ class WechatBindBatchLine(models.Model):
         closed = lines - lines._get_open()
         closed.write({"email_state": False})
         for batch, same in (lines - closed).grouped("batch_id").items():
-            env = batch._get_starter_env()
-            without = same.filtered(lambda line: not line.partner_id.email)
-            without.write({"email_state": "failed", "email_reason": env._("The merchant has no email address.")})
-            (same - without)._email(env)
+            same._email(self._get_env(batch, starters))
         return [line.batch_id.id for line in lines]
 
     def _email(self, env):
@@ -172,11 +173,9 @@ class WechatBindBatchLine(models.Model):
 
         :param Environment env: of who started the batch.
         """
-        if not self:
-            return
         try:
             with self.env.cr.savepoint():
-                self.partner_id.with_env(env)._wechat_email_bind_codes()
+                obstacles = self.partner_id.with_env(env)._wechat_email_bind_codes()
         except (OperationalError, ConcurrencyError):
             raise
         except Exception as error:
@@ -185,11 +184,24 @@ class WechatBindBatchLine(models.Model):
                     line._email(env)
                 return
             _logger.exception("No email with a WeChat binding code for partner %s", self.partner_id.id)
-            self.write({"email_state": "failed", "email_reason": str(error)})
-        else:
-            self.write({"email_state": "sent", "email_reason": False})
+            obstacles = {self.partner_id.id: str(error)}
+        for line in self:
+            reason = obstacles.get(line.partner_id.id, False)
+            line.write({"email_state": "failed" if reason else "sent", "email_reason": reason})
 
     # === BUSINESS METHODS - CLAIM AND PREPARATION === #
+
+    @api.model
+    def _get_env(self, batch, starters):
+        """Return the environment of the user who started a batch.
+
+        :param wechat.bind.batch batch: the batch.
+        :param dict starters: remembers for a run of the drain, by batch, what it took to make it.
+        :rtype: odoo.api.Environment
+        """
+        if batch.id not in starters:
+            starters[batch.id] = batch._get_starter()
+        return self.env(**starters[batch.id])
 
     @api.model
     def _get_due_condition(self):
@@ -247,6 +259,8 @@ class WechatBindBatchLine(models.Model):
         :param dict rows: from :meth:`_claim`.
         :rtype: list[Call]
         """
+        # By itself, or all that there is to read of the merchants would be.
+        self.partner_id.fetch(["company_id"])
         lines = self._check_rights(env)
         lines -= lines._skip(env, rows)
         accounts, calls = {}, []

@@ -1,5 +1,6 @@
 import io
 import zipfile
+from contextlib import contextmanager
 from unittest.mock import patch
 
 import openpyxl
@@ -192,6 +193,23 @@ class TestBatch(WechatCase):
         self.assertEqual(batch.line_ids.mapped("state"), ["failed", "done"])
         self.assertIn("an automation of a third party", batch.line_ids[0].reason)
 
+    @contextmanager
+    def _meanwhile(self, act):
+        """Let somebody else act after WeChat has answered, and before the first answer is written."""
+        batches = type(self.env["wechat.bind.batch"])
+        take = batches._take
+        acts = [act]
+
+        def act_and_take(*args):
+            ended = take(*args)
+            while acts:
+                acts.pop()()
+                self.env.flush_all()
+            return ended
+
+        with patch.object(batches, "_take", act_and_take):
+            yield
+
     # === CANCEL, SKIP, RACES === #
 
     def test_cancel(self):
@@ -208,13 +226,8 @@ class TestBatch(WechatCase):
     def test_canceled_while_wechat_answers(self):
         batch = self._create_batch(self.merchant + self.other_merchant)
 
-        def cancel(call):
-            batch.line_ids[0].state = "canceled"
-            self.env.flush_all()
-            return {"ticket": "t", "url": "http://weixin.qq.com/q/x", "expire_seconds": 2592000}
-
-        self.wechat.answer(QR_PATH, cancel)
-        self._drain()
+        with self._meanwhile(lambda: batch.line_ids[0].write({"state": "canceled"})):
+            self._drain()
         self.assertEqual(batch.line_ids.mapped("state"), ["canceled", "done"])
         self.assertFalse(self.merchant.wechat_bind_code_ids)
 
@@ -241,15 +254,13 @@ class TestBatch(WechatCase):
             "expires_at": "2040-01-01 00:00:00",
         }
 
-        def meanwhile(call):
+        def meanwhile():
             self._bind(bound)
             disabled.active = False
             self.env["wechat.bind.code"].create(others_code)
-            self.env.flush_all()
-            return {"ticket": "t", "url": "http://weixin.qq.com/q/x", "expire_seconds": 2592000}
 
-        self.wechat.answer(QR_PATH, meanwhile)
-        self._drain()
+        with self._meanwhile(meanwhile):
+            self._drain()
         lines = batch.line_ids.with_context(active_test=False)
         self.assertEqual(lines.mapped("state"), ["skipped", "skipped", "skipped", "done"])
         self.assertEqual(len(set(lines[:3].mapped("reason"))), 3)
@@ -416,14 +427,15 @@ class TestBatchEmails(WechatCase):
         self.merchant.email = "tea@example.com"
         self.sent = []
         self.startPatcher(patch(f"{DRAIN}.THREADS", 1))
-        self.startPatcher(
-            patch.object(
-                type(self.env["res.partner"]),
-                "_wechat_email_bind_codes",
-                lambda partners: self.sent.extend(partners.mapped("email")),
-                create=True,
-            )
-        )
+        partners_class = type(self.env["res.partner"])
+        email = partners_class._wechat_email_bind_codes
+
+        def record(partners):
+            obstacles = email(partners)
+            self.sent += [partner.email for partner in partners if partner.id not in obstacles]
+            return obstacles
+
+        self.startPatcher(patch.object(partners_class, "_wechat_email_bind_codes", record))
 
     def _drain(self):
         self.env.flush_all()
@@ -441,6 +453,7 @@ class TestBatchEmails(WechatCase):
         self._drain()
         self.assertEqual(self.sent, ["tea@example.com"], "Once, and nobody without an address")
         self.assertEqual(batch.line_ids.mapped("email_state"), ["sent", "failed"])
+        self.assertIn("e-mail address", batch.line_ids[1].email_reason)
         self.assertFalse(batch.is_active)
 
     def test_one_that_fails_keeps_no_other_waiting(self):
@@ -450,6 +463,7 @@ class TestBatchEmails(WechatCase):
             if self.merchant in partners:
                 raise UserError(REFUSAL)
             self.sent.extend(partners.mapped("email"))
+            return {}
 
         batch = self.env["wechat.bind.batch"].with_user(self.user)._create_for(self.merchant + self.other_merchant)
         self._drain()
