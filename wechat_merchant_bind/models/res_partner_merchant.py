@@ -30,21 +30,10 @@ class ResPartner(models.Model):
     wechat_contact_ids = fields.Many2many(
         "res.partner", string="WeChat of the Contacts", compute="_compute_wechat_contact_ids", groups=GROUP_USER
     )
-    wechat_live_binding_id = fields.Many2one(
-        "wechat.binding", "Live Binding", compute="_compute_wechat_live_binding_id", groups=GROUP_USER
-    )
     wechat_code_user_id = fields.Many2one(
-        related="wechat_live_binding_id.code_id.user_id",
-        related_sudo=False,
-        string="With the Code of",
-        groups=GROUP_USER,
+        "res.users", "With the Code of", compute="_compute_wechat_code", groups=GROUP_USER
     )
-    wechat_code_generated_at = fields.Datetime(
-        related="wechat_live_binding_id.code_id.create_date",
-        related_sudo=False,
-        string="Code Generated on",
-        groups=GROUP_USER,
-    )
+    wechat_code_generated_at = fields.Datetime("Code Generated on", compute="_compute_wechat_code", groups=GROUP_USER)
 
     # === COMPUTE METHODS === #
 
@@ -100,11 +89,13 @@ class ResPartner(models.Model):
                 lambda contact: contact.type == "contact" or contact.is_wechat_bound
             )
 
-    @api.depends("wechat_binding_ids.state")
-    def _compute_wechat_live_binding_id(self):
-        bindings = {binding.partner_id: binding for binding in self._wechat_get_live_bindings()}
+    @api.depends("wechat_binding_ids.state", "wechat_binding_ids.code_id")
+    def _compute_wechat_code(self):
+        codes = {binding.partner_id: binding.code_id for binding in self._wechat_get_live_bindings()}
         for partner in self:
-            partner.wechat_live_binding_id = bindings.get(partner._origin)
+            code = codes.get(partner._origin, self.env["wechat.bind.code"])
+            partner.wechat_code_user_id = code.user_id
+            partner.wechat_code_generated_at = code.create_date
 
     def _field_to_sql(self, alias, field_expr, query=None):
         """Let the account status be grouped by, which is not stored: ``active`` is."""

@@ -234,7 +234,6 @@ FIELDS = {
     "res.partner.wechat_last_login_at": USERS,
     "res.partner.wechat_contact_name": USERS,
     "res.partner.wechat_contact_ids": USERS,
-    "res.partner.wechat_live_binding_id": USERS,
     "res.partner.wechat_code_user_id": USERS,
     "res.partner.wechat_code_generated_at": USERS,
     "res.users.wechat_disabled_partner_id": NOBODY,
