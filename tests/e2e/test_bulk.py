@@ -276,8 +276,9 @@ def test_killed_in_the_middle(bulk, watcher):
     bulk.sandbox.post("faults", path=QR_PATH, hold=True, after=True, times=0)
     batch = press(bulk, partners)
     wait_for(lambda: bulk.sandbox.get("state")["held_calls"] == THREADS, "all threads wait for WeChat")
-    assert 0 < watcher.states(batch)["done"] <= before_the_kill
+    wait_for(lambda: watcher.states(batch)["done"], "the first codes are stored")
     bulk.servers[0].kill()
+    assert watcher.states(batch)["done"] <= before_the_kill
     unheard = read_scenes(bulk.sandbox) - known
     assert len(unheard) == before_the_kill + THREADS
     bulk.sandbox.post("faults/release", path=QR_PATH)
