@@ -163,17 +163,24 @@ def create_merchants(env):
             for merchant, name, function in CONTACTS
         ]
     )
-    env["res.users"].with_context(no_reset_password=True).create(
-        [
-            {
-                "partner_id": merchants[name].id,
-                "login": merchants[name].email,
-                "password": PORTAL_PASSWORD,
-                "group_ids": [Command.set(env.ref("base.group_portal").ids)],
-            }
-            for name in PORTAL_MERCHANTS
-        ]
+    users = (
+        env["res.users"]
+        .with_context(no_reset_password=True)
+        .create(
+            [
+                {
+                    "partner_id": merchants[name].id,
+                    "login": merchants[name].email,
+                    "password": PORTAL_PASSWORD,
+                    "group_ids": [Command.set(env.ref("base.group_portal").ids)],
+                }
+                for name in PORTAL_MERCHANTS
+            ]
+        )
     )
+    # The last one was invited and has not come yet.
+    for user in users[:-1]:
+        user.with_user(user)._update_last_login()
     return merchants
 
 
@@ -250,9 +257,8 @@ def plan_scans(env, merchants, admins):
             plan["scans"].append({"user": scanner, "content": code.qr_content})
         if fate == UNFOLLOWED:
             plan["unfollow"].append(scanner)
-    env["res.partner"].union(*(merchants[name] for name in BATCH_MERCHANTS)).with_env(
-        admin_env
-    ).action_wechat_bind_code()
+    batch_merchants = env["res.partner"].union(*(merchants[name] for name in BATCH_MERCHANTS))
+    batch_merchants.with_env(admin_env).action_wechat_bind_code()
     return plan
 
 

@@ -45,6 +45,9 @@ UPDATE wechat_binding
        last_event_at = CASE WHEN is_subscribed THEN generated_at + delay ELSE generated_at + delay + INTERVAL '2 days' END
   FROM history WHERE history.partner_id = wechat_binding.partner_id;
 
+UPDATE res_partner SET wechat_bound_at = generated_at + delay
+  FROM history WHERE history.partner_id = res_partner.id AND wechat_bound_at IS NOT NULL;
+
 UPDATE wechat_operation
    SET create_date = CASE operation
        WHEN 'generate' THEN generated_at
@@ -53,6 +56,12 @@ UPDATE wechat_operation
        ELSE create_date
    END
   FROM history WHERE history.partner_id = wechat_operation.partner_id AND generated_at IS NOT NULL;
+
+-- The merchants' people look into the portal now and then.
+UPDATE res_users_log SET create_date = NOW() AT TIME ZONE 'UTC' - res_users.id * 7 % 11 * INTERVAL '1 day' - INTERVAL '5 hours'
+  FROM res_users
+  JOIN history USING (partner_id)
+ WHERE res_users_log.create_uid = res_users.id;
 
 -- The notes in the chatter tell the same story, and so does the inbox.
 UPDATE mail_message

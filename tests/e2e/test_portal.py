@@ -1,4 +1,4 @@
-"""A merchant at its own page in the portal, on a phone: from the first code to the unbinding, without a reload."""
+"""A merchant at its own page in the portal, on a phone: from its first code to the unbinding."""
 
 import json
 
@@ -19,7 +19,7 @@ def create_portal_merchant(system, name: str) -> int:
 
 
 def test_merchant_binds_and_unbinds_itself(system):
-    """The page shows the code, turns to 已绑定 by itself, and lets the merchant unbind after one question."""
+    """The page shows the code, turns to 已绑定 by itself at the scan, and unbinds after one question."""
     merchant = create_portal_merchant(system, "同里退思园糕团店")
     with sync_playwright() as playwright, chromium(playwright) as browser:
         page = browser.new_context(base_url=system.url, **playwright.devices[PHONE], **CHINA).new_page()

@@ -26,8 +26,17 @@ def test_update_keeps_every_row(dump):
         assert all(before.values()), "the dump has rows in every table"
         database.run_odoo(LOGS / f"upgrade-{dump.name}.log", "-u", "wechat_merchant_bind")
         after = database.read_addon_tables()
+        undated = database.execute(
+            """
+            SELECT partner.id
+              FROM res_partner partner
+              JOIN wechat_binding binding ON binding.partner_id = partner.id AND binding.state = 'bound'
+             WHERE partner.wechat_bound_at IS DISTINCT FROM binding.bound_at
+            """
+        )
     finally:
         database.drop()
+    assert not undated, "the merchants know when they were bound"
     for table, rows in before.items():
         updated = {row["id"]: row for row in after[table]}
         for row in rows:

@@ -1,6 +1,6 @@
 from odoo import api, fields, models
 from odoo.exceptions import UserError
-from odoo.tools import plaintext2html
+from odoo.tools import format_list, plaintext2html
 
 from .res_partner import GROUP_USER
 from .wechat_bind_code import MAILED_LINK_DAYS
@@ -9,8 +9,8 @@ CODE_TEMPLATE = "wechat_merchant_bind.mail_template_wechat_bind_code"
 REMINDER_TEMPLATE = "wechat_merchant_bind.mail_template_wechat_bind_reminder"
 # What sending a mail of ours is called in the operations log.
 TEMPLATE_OPERATIONS = {CODE_TEMPLATE: "send", REMINDER_TEMPLATE: "remind"}
-# A notification with more lines is not read.
-MAX_LINES_SHOWN = 10
+# A notification with more names is not read.
+MAX_NAMES_SHOWN = 5
 
 
 class ResPartner(models.Model):
@@ -76,11 +76,8 @@ class ResPartner(models.Model):
         left_out = self.filtered(lambda partner: not partner.wechat_open_code_id)
         if not left_out:
             return action
-        return self._wechat_notify_lines(
-            self.env._("Without a valid binding code, not printed: %s", len(left_out)),
-            left_out.mapped("display_name"),
-            next=action,
-        )
+        reason = self.env._("Not printed, since they have no valid binding code")
+        return self._wechat_notify_left_out({reason: left_out}, next=action)
 
     def _wechat_email_bind_codes(self):
         """Queue an e-mail with its open binding code for each merchant. Neither WeChat nor a mail server is called.
@@ -124,17 +121,16 @@ class ResPartner(models.Model):
         """
         obstacles = {}
         for partner in self:
-            name = partner.display_name
             if not partner.active:
-                obstacles[partner.id] = self.env._("%s is disabled.", name)
+                obstacles[partner.id] = self.env._("Disabled")
             elif partner.is_wechat_bound:
-                obstacles[partner.id] = self.env._("%s is already bound.", name)
+                obstacles[partner.id] = self.env._("Already bound to WeChat")
             elif not partner.wechat_open_code_id:
-                obstacles[partner.id] = self.env._("%s has no valid binding code. Generate it first.", name)
+                obstacles[partner.id] = self.env._("No valid binding code: generate it first")
             elif not partner.email_normalized:
-                obstacles[partner.id] = self.env._("%s has no valid e-mail address.", name)
+                obstacles[partner.id] = self.env._("No valid e-mail address")
             elif partner.is_blacklisted:
-                obstacles[partner.id] = self.env._("%s does not want to receive e-mails (blacklist).", name)
+                obstacles[partner.id] = self.env._("Does not want e-mails (blacklist)")
         return obstacles
 
     @api.model
@@ -192,27 +188,39 @@ class ResPartner(models.Model):
         :rtype: dict
         """
         title = self.env._("Binding codes on their way by e-mail: %s", len(self) - len(obstacles))
-        return self._wechat_notify_lines(title, list(obstacles.values()), type="warning" if obstacles else "success")
+        left_out = self.filtered(lambda partner: partner.id in obstacles)
+        return self._wechat_notify_left_out(
+            left_out.grouped(lambda partner: obstacles[partner.id]),
+            title=title,
+            type="warning" if obstacles else "success",
+        )
 
     @api.model
-    def _wechat_notify_lines(self, title, lines, **params):
-        """Return a notification that stays until it is closed if it has more than its title to tell.
+    def _wechat_notify_left_out(self, merchants, **params):
+        """Return a notification that names merchants with which nothing was done; it then stays until it is closed.
 
-        :param str title: the first line.
-        :param list[str] lines: any number; the first ten are shown.
-        :param params: of the client action, such as ``type`` and ``next``.
+        :param dict[str, res.partner] merchants: by the reason, in words.
+        :param params: of the client action, such as ``title`` and ``next``.
         :rtype: dict
         """
-        if len(lines) > MAX_LINES_SHOWN:
-            more = self.env._("… and %s more.", len(lines) - MAX_LINES_SHOWN)
-            lines = [*lines[:MAX_LINES_SHOWN], more]
+        lines = []
+        for reason, same in merchants.items():
+            names = same[:MAX_NAMES_SHOWN].mapped("display_name")
+            lines.append(
+                self.env._(
+                    "%(reason)s (%(count)s): %(names)s",
+                    reason=reason,
+                    count=len(same),
+                    names=format_list(self.env, names if len(names) == len(same) else [*names, "…"], "unit-short"),
+                )
+            )
         return {
             "type": "ir.actions.client",
             "tag": "display_notification",
             "params": {
                 "type": "warning",
-                "title": title,
-                "message": "\n".join(lines),
+                # The web client shows it as one paragraph.
+                "message": self.env._("; ").join(lines),
                 "sticky": bool(lines),
                 **params,
             },

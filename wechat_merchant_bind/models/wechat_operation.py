@@ -10,7 +10,6 @@ class WechatOperation(models.Model):
     _name = "wechat.operation"
     _description = "WeChat Operation"
     _order = "id desc"
-    _rec_name = "operation"
 
     operation = fields.Selection(
         [
@@ -56,6 +55,14 @@ class WechatOperation(models.Model):
 
     # The statistics ask for a span of time, the log's filter too.
     _create_date_idx = models.Index("(create_date)")
+
+    # === COMPUTE METHODS === #
+
+    @api.depends("operation", "partner_name")
+    def _compute_display_name(self):
+        labels = dict(self._fields["operation"]._description_selection(self.env))
+        for operation in self:
+            operation.display_name = " - ".join(filter(None, [labels[operation.operation], operation.partner_name]))
 
     # === CRUD METHODS === #
 

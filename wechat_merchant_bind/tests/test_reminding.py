@@ -2,6 +2,7 @@ from datetime import timedelta
 from unittest.mock import patch
 
 from freezegun import freeze_time
+from psycopg2.errors import SerializationFailure
 
 from odoo.exceptions import ValidationError
 from odoo.tools import mute_logger
@@ -9,6 +10,7 @@ from odoo.tools import mute_logger
 from .common import QR_PATH, TOKEN_PATH
 from .test_mailing import MailingCase
 
+REMINDING = "odoo.addons.wechat_merchant_bind.models.wechat_bind_code_reminding"
 START = "2040-03-01 01:00:00"
 
 
@@ -20,7 +22,8 @@ class RemindingCase(MailingCase):
 
     def setUp(self):
         super().setUp()
-        self.startPatcher(patch.object(type(self.env["ir.cron"]), "_commit_progress", autospec=True)).return_value = 60
+        self.commit_progress = self.startPatcher(patch.object(type(self.env["ir.cron"]), "_commit_progress"))
+        self.commit_progress.return_value = 60
         self.clock = self.startPatcher(freeze_time(START))
 
     def _make_code(self, partner=None, user=None):
@@ -102,6 +105,31 @@ class TestRemind(RemindingCase):
         self.assertEqual(len(self._run(days=1)), 1)
         self.assertFalse(self._run(days=10))
 
+    def test_a_code_that_changed_meanwhile_keeps_no_other_waiting(self):
+        """A scan, or another admin, may change a code between its reading and its writing."""
+        codes = [self._make_code(merchant) for merchant in (self.merchant, self.other_merchant)]
+        remind = type(codes[0])._remind
+
+        def changed(batch):
+            remind(batch)
+            if self.merchant in batch.partner_id:
+                raise SerializationFailure
+
+        with patch.object(type(codes[0]), "_remind", changed), patch(f"{REMINDING}.REMIND_BATCH", 1):
+            [message] = self._run(days=7)
+        self.assertIn(self.other_merchant.email, message["To"])
+        self.assertEqual([code.reminder_count for code in codes], [0, 1])
+        self.assertEqual(len(self._run(hours=1)), 1, "The next run reminds of it")
+
+    def test_it_ends_when_its_time_is_over(self):
+        for merchant in (self.merchant, self.other_merchant):
+            self._make_code(merchant)
+        self.commit_progress.side_effect = [60, 0]
+        with patch(f"{REMINDING}.REMIND_BATCH", 1):
+            self.assertEqual(len(self._run(days=7)), 1)
+        self.commit_progress.side_effect = None
+        self.assertEqual(len(self._run(hours=1)), 1)
+
     def test_companies(self):
         company = self.env["res.company"].create({"name": "分公司", "email": "branch@example.com"})
         self._create_account(company_id=company.id, remind_interval_days=7)
@@ -150,7 +178,7 @@ class TestReissue(RemindingCase):
         self.env["wechat.bind.code"]._create_for(third)
         calls = self.wechat.count(QR_PATH)
         self.wechat.answer(QR_PATH, {"errcode": 48001, "errmsg": "api unauthorized rid: 1-2-3"})
-        with self.assertLogs("odoo.addons.wechat_merchant_bind.models.wechat_bind_code_reminding", "WARNING"):
+        with self.assertLogs(REMINDING, "WARNING"):
             messages = self._run(days=28)
         self.assertEqual(self.wechat.count(QR_PATH) - calls, 2, "One refusal, and the other account's")
         self.assertEqual([code.state for code in codes], ["active", "active"])
@@ -162,7 +190,7 @@ class TestReissue(RemindingCase):
         code = self._make_code()
         self.wechat.answer(TOKEN_PATH, {"errcode": 40125, "errmsg": "invalid appsecret"})
         self.env["wechat.access.token"].search([]).write({"token": False})
-        with mute_logger("odoo.addons.wechat_merchant_bind.models.wechat_bind_code_reminding"):
+        with mute_logger(REMINDING):
             self.assertFalse(self._run(days=28))
         self.assertEqual(code.state, "active")
 

@@ -1,0 +1,86 @@
+"""The merchants' list and form in Chromium, while merchants scan: what is shown follows, what is typed stays."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from support.browser import chromium, is_marked, log_in, mark
+
+LIVE_MS = 15_000
+ACTION = "/odoo/action-wechat_merchant_bind.wechat_merchant_action"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium."""
+    with sync_playwright() as playwright, chromium(playwright) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(system, browser) -> Page:
+    """The merchants' list of an admin who works on the second process; the pushes arrive at either."""
+    page = log_in(browser, system.servers[1].url, "admin", "admin")
+    page.goto(ACTION)
+    expect(page.locator("tr.o_data_row").first).to_be_visible()
+    return page
+
+
+def bind(system, partner: int, user: str) -> None:
+    """Let a phone scan a merchant's code, which nobody has open."""
+    assert system.sandbox.scan(user, system.code(partner)["qr_content"])["ok"]
+
+
+def test_the_list_follows_scans(system, page):
+    """The badge and the buttons of the row change by themselves, and back when the merchant is unbound."""
+    merchant = "海宁皮革城"
+    partner = system.merchant(merchant)
+    page.reload()
+    row = page.locator("tr.o_data_row").filter(has_text=merchant)
+    expect(row.locator("td[name=wechat_state]")).to_have_text("未绑定")
+    mark(page)
+    bind(system, partner, "皮革城-老顾")
+    expect(row.locator("td[name=wechat_state]")).to_have_text("已绑定", timeout=LIVE_MS)
+    expect(row.locator("button[name=action_wechat_bind_code]")).to_have_count(0)
+    system.sandbox.post("unfollow", user="皮革城-老顾")
+    expect(row.locator("td[name=wechat_state]")).to_have_text("已取关", timeout=LIVE_MS)
+    system.admin.call("res.partner", "action_wechat_unbind", [partner], "换号")
+    expect(row.locator("td[name=wechat_state]")).to_have_text("未绑定", timeout=LIVE_MS)
+    assert is_marked(page), "the page was loaded again"
+
+
+def test_the_form_follows_scans_but_never_over_edits(system, page):
+    """A form that is only looked at follows; one with unsaved edits keeps them, and shows the binding once saved."""
+    merchant = "安吉白茶合作社"
+    partner = system.merchant(merchant)
+    page.reload()
+    page.locator("tr.o_data_row").filter(has_text=merchant).locator("td[name=complete_name]").click()
+    badge = page.locator(".o_form_view .o_field_widget[name=wechat_state]").first
+    expect(badge).to_have_text("未绑定")
+    street = page.locator(".o_form_view [name=street] input").first
+    street.fill("递铺街道 8 号")
+    bind(system, partner, "安吉白茶-茅老板")
+    # The toast tells that the news has arrived.
+    expect(page.locator(".o_notification").filter(has_text=merchant)).to_be_visible(timeout=LIVE_MS)
+    expect(badge).to_have_text("未绑定")
+    expect(street).to_have_value("递铺街道 8 号")
+    page.locator(".o_form_button_save").click()
+    expect(badge).to_have_text("已绑定", timeout=LIVE_MS)
+    system.admin.call("res.partner", "action_wechat_unbind", [partner], "换号")
+    expect(badge).to_have_text("未绑定", timeout=LIVE_MS)
+    expect(street).to_have_value("递铺街道 8 号")
+
+
+def test_without_a_mouse(system, page):
+    """The code of a merchant is made, and its dialog closed, by keys alone."""
+    merchant = "临安山核桃铺"
+    system.merchant(merchant)
+    page.reload()
+    button = page.locator("tr.o_data_row").filter(has_text=merchant).locator("button[name=action_wechat_bind_code]")
+    button.focus()
+    page.keyboard.press("Enter")
+    picture = page.locator(".modal [name=qr_image] img")
+    expect(picture).to_be_visible()
+    assert picture.get_attribute("alt")
+    page.keyboard.press("Escape")
+    expect(page.locator(".modal")).to_have_count(0)
