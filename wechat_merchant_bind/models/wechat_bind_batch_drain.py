@@ -72,7 +72,9 @@ class WechatBindBatch(models.Model):
             while has_more or pool.pending:
                 processed = 0
                 while has_more and pool.pending <= WINDOW - REFILL:
-                    last_id, calls, closed = self._write(lines._begin, starters, last_id, REFILL)
+                    # The first calls are on their way while the others are prepared.
+                    limit = REFILL if pool.pending else THREADS
+                    last_id, calls, closed = self._write(lines._begin, starters, last_id, limit)
                     has_more = bool(last_id)
                     processed += len(closed)
                     changed.update(closed)
