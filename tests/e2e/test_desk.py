@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from support.browser import chromium, is_marked, log_in, mark
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from support.browser import COLD_MS, chromium, is_marked, log_in, mark
 
 LIVE_MS = 15_000
 ACTION = "/odoo/action-wechat_merchant_bind.wechat_merchant_action"
@@ -19,11 +19,16 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(system, browser) -> Page:
-    """The merchants' list of an admin who works on the second process; the pushes arrive at either."""
-    page = log_in(browser, system.servers[1].url, "admin", "admin")
+    """The web client of an admin who works on the second process; the pushes arrive at either."""
+    return log_in(browser, system.servers[1].url, "admin", "admin")
+
+
+def open_list(page: Page, merchant: str) -> Locator:
+    """Open the list of merchants; return the row of one."""
     page.goto(ACTION)
-    expect(page.locator("tr.o_data_row").first).to_be_visible()
-    return page
+    row = page.locator("tr.o_data_row").filter(has_text=merchant)
+    expect(row).to_be_visible(timeout=COLD_MS)
+    return row
 
 
 def bind(system, partner: int, user: str) -> None:
@@ -35,8 +40,7 @@ def test_the_list_follows_scans(system, page):
     """The badge and the buttons of the row change by themselves, and back when the merchant is unbound."""
     merchant = "海宁皮革城"
     partner = system.merchant(merchant)
-    page.reload()
-    row = page.locator("tr.o_data_row").filter(has_text=merchant)
+    row = open_list(page, merchant)
     expect(row.locator("td[name=wechat_state]")).to_have_text("未绑定")
     mark(page)
     bind(system, partner, "皮革城-老顾")
@@ -53,10 +57,9 @@ def test_the_form_follows_scans_but_never_over_edits(system, page):
     """A form that is only looked at follows; one with unsaved edits keeps them, and shows the binding once saved."""
     merchant = "安吉白茶合作社"
     partner = system.merchant(merchant)
-    page.reload()
-    page.locator("tr.o_data_row").filter(has_text=merchant).locator("td[name=complete_name]").click()
+    open_list(page, merchant).locator("td[name=complete_name]").click()
     badge = page.locator(".o_form_view .o_field_widget[name=wechat_state]").first
-    expect(badge).to_have_text("未绑定")
+    expect(badge).to_have_text("未绑定", timeout=COLD_MS)
     street = page.locator(".o_form_view [name=street] input").first
     street.fill("递铺街道 8 号")
     bind(system, partner, "安吉白茶-茅老板")
@@ -75,12 +78,11 @@ def test_without_a_mouse(system, page):
     """The code of a merchant is made, and its dialog closed, by keys alone."""
     merchant = "临安山核桃铺"
     system.merchant(merchant)
-    page.reload()
-    button = page.locator("tr.o_data_row").filter(has_text=merchant).locator("button[name=action_wechat_bind_code]")
-    button.focus()
-    page.keyboard.press("Enter")
+    # Enter opens the row, as in any list of Odoo's.
+    open_list(page, merchant).locator("button[name=action_wechat_bind_code]").focus()
+    page.keyboard.press("Space")
     picture = page.locator(".modal [name=qr_image] img")
-    expect(picture).to_be_visible()
+    expect(picture).to_be_visible(timeout=COLD_MS)
     assert picture.get_attribute("alt")
     page.keyboard.press("Escape")
     expect(page.locator(".modal")).to_have_count(0)
