@@ -203,8 +203,8 @@ def main() -> None:
     with sync_playwright() as playwright, chromium(playwright) as browser:
         photographer = Photographer(browser, demo)
         photographer.overview()
-        photographer.merchants()
         photographer.batch()
+        photographer.merchants()
         photographer.binding()
         photographer.sending()
         photographer.requests()

@@ -33,6 +33,9 @@ TOKEN_PATH = "/cgi-bin/stable_token"
 THREADS = 16
 LATENCY_MS = 80
 SLOWER_AT_MOST = 1.5
+# A hundred codes take half a second, in which the press of the button and the scheduler's waking count for much: the
+# short form only tells that the calls are made side by side, which is 16 times as fast as one after the other.
+SLOWER_AT_MOST_SHORT = 5
 ROUNDS = 3
 LIVE_MS = 30_000
 PAGE = 80
@@ -141,8 +144,8 @@ def fetch_token(sandbox: Sandbox) -> str:
 
 
 def test_speed(bulk, watcher, full_form, record_property):
-    """From the press of the button to the commit of the last code it takes less than 1.5 times what the calls alone
-    take a bare thread pool."""
+    """From the press of the button to the commit of the last of 500 codes it takes less than 1.5 times what the calls
+    alone take a bare thread pool."""
     number = 500 if full_form else 100
     token = fetch_token(bulk.sandbox)
     # Whoever comes first fills the caches.
@@ -162,7 +165,7 @@ def test_speed(bulk, watcher, full_form, record_property):
     figures = f"bare {bare}, Odoo {odoo}, ratio {ratio:.2f}"
     record_property("bulk", figures)
     print(figures)
-    assert ratio < SLOWER_AT_MOST, figures
+    assert ratio < (SLOWER_AT_MOST if full_form else SLOWER_AT_MOST_SHORT), figures
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,7 @@ BINDINGS = f"""
 
 # By Odoo, which knows what an account needs.
 ACCOUNT = """
-env["wechat.account"].create({"name": "Crowd", "app_id": "wx-crowd", "company_id": 1})
+env["wechat.account"].create({"name": "Crowd", "app_id": "wx-crowd", "app_secret": "x", "company_id": 1})
 env.cr.commit()
 """
 
