@@ -124,7 +124,8 @@ def test_approval_and_undo_in_the_browser(system, confirmation, browser: Browser
     page.locator(".modal").last.locator("footer .btn-primary").click()
     expect(dialog.locator("[name=state]").first).to_have_text("已绑定", timeout=LIVE_MS)
     assert system.state(partner) == "bound"
-    bound = page.locator(".o_notification").filter(has_text="已绑定微信")
+    # Another merchant that was bound just before is told of too.
+    bound = page.locator(".o_notification").filter(has_text=merchant).filter(has_text="已绑定微信")
     bound.get_by_role("button", name="撤销绑定").click(timeout=LIVE_MS)
     page.locator(".modal").last.locator("footer .btn-danger").click()
     expect(page.locator(".o_notification").filter(has_text="已不再绑定微信")).to_be_visible(timeout=LIVE_MS)

@@ -1,4 +1,4 @@
-import { Component, onMounted, onWillStart, onWillUnmount, xml } from "@odoo/owl";
+import { Component, onMounted, onWillUnmount, xml } from "@odoo/owl";
 import { browser } from "@web/core/browser/browser";
 import { registry } from "@web/core/registry";
 import { useService } from "@web/core/utils/hooks";
@@ -20,8 +20,8 @@ export class WechatBatchLive extends Component {
         const onChanged = ({ id }) => id === this.props.record.resId && this.reload();
         this.isReading = false;
         this.isOutdated = false;
-        onWillStart(() => bus.subscribe(BATCH_CHANGED, onChanged));
         onMounted(() => {
+            bus.subscribe(BATCH_CHANGED, onChanged);
             this.timer = browser.setInterval(() => this.poll(), POLL_MS);
         });
         onWillUnmount(() => {

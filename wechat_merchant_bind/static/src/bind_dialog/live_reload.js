@@ -1,4 +1,4 @@
-import { Component, onWillStart, onWillUnmount } from "@odoo/owl";
+import { Component, onMounted, onWillUnmount } from "@odoo/owl";
 import { registry } from "@web/core/registry";
 import { useService } from "@web/core/utils/hooks";
 import { standardWidgetProps } from "@web/views/widgets/standard_widget_props";
@@ -16,7 +16,7 @@ export class WechatLiveReload extends Component {
     setup() {
         const bus = useService("bus_service");
         const onChanged = (payload) => this.onPartnerChanged(payload);
-        onWillStart(() => bus.subscribe(PARTNER_CHANGED, onChanged));
+        onMounted(() => bus.subscribe(PARTNER_CHANGED, onChanged));
         onWillUnmount(() => bus.unsubscribe(PARTNER_CHANGED, onChanged));
     }
 

@@ -1,4 +1,4 @@
-import { Component, onWillStart, onWillUnmount, useState } from "@odoo/owl";
+import { Component, onMounted, onWillStart, onWillUnmount, useState } from "@odoo/owl";
 import { makeContext } from "@web/core/context";
 import { _t } from "@web/core/l10n/translation";
 import { registry } from "@web/core/registry";
@@ -29,10 +29,9 @@ export class WechatOverview extends Component {
         this.state = useState({ isLive: false, steps: [], tiles: [], funnel: [], graphs: [] });
         const bus = useService("bus_service");
         const refresh = useDebounced(() => this.load(), REFRESH_MS);
-        onWillStart(async () => {
-            bus.subscribe(PARTNER_CHANGED, refresh);
-            await this.load();
-        });
+        onWillStart(() => this.load());
+        // Not before: a page that is left while it loads is never unmounted.
+        onMounted(() => bus.subscribe(PARTNER_CHANGED, refresh));
         onWillUnmount(() => bus.unsubscribe(PARTNER_CHANGED, refresh));
     }
 

@@ -1,4 +1,4 @@
-import { onWillStart, onWillUnmount } from "@odoo/owl";
+import { onMounted, onWillUnmount } from "@odoo/owl";
 import { registry } from "@web/core/registry";
 import { useService } from "@web/core/utils/hooks";
 import { BadgeField, badgeField } from "@web/views/fields/badge/badge_field";
@@ -12,7 +12,7 @@ export class WechatStateBadge extends BadgeField {
     setup() {
         const bus = useService("bus_service");
         const onChanged = ({ ids }) => this.onPartnersChanged(ids);
-        onWillStart(() => bus.subscribe(PARTNER_CHANGED, onChanged));
+        onMounted(() => bus.subscribe(PARTNER_CHANGED, onChanged));
         onWillUnmount(() => bus.unsubscribe(PARTNER_CHANGED, onChanged));
     }
 
