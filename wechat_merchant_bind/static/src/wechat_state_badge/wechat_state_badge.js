@@ -1,4 +1,4 @@
-import { onMounted, onWillUnmount } from "@odoo/owl";
+import { onWillDestroy, onWillStart } from "@odoo/owl";
 import { registry } from "@web/core/registry";
 import { useService } from "@web/core/utils/hooks";
 import { BadgeField, badgeField } from "@web/views/fields/badge/badge_field";
@@ -12,8 +12,9 @@ export class WechatStateBadge extends BadgeField {
     setup() {
         const bus = useService("bus_service");
         const onChanged = ({ ids }) => this.onPartnersChanged(ids);
-        onMounted(() => bus.subscribe(PARTNER_CHANGED, onChanged));
-        onWillUnmount(() => bus.unsubscribe(PARTNER_CHANGED, onChanged));
+        onWillStart(() => bus.subscribe(PARTNER_CHANGED, onChanged));
+        // Also one that is gone before it was shown, which is never unmounted.
+        onWillDestroy(() => bus.unsubscribe(PARTNER_CHANGED, onChanged));
     }
 
     get badgeClass() {
