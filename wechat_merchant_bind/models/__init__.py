@@ -28,5 +28,8 @@ from . import wechat_binding_undo
 from . import wechat_event
 from . import wechat_event_commands
 from . import wechat_event_handling
+from . import wechat_message
 from . import wechat_operation
 from . import wechat_portal_attempt
+from . import wechat_template
+from . import wechat_template_line

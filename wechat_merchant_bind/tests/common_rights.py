@@ -179,6 +179,24 @@ class RightsCase(WechatPushCase):
         dialog = env["wechat.bind.code.show"].create({"partner_id": invited.id, "code_id": code.id})
         event = env["wechat.event"].create({"account_id": account.id, "dedupe_key": f"rights {company.id}"})
         import_report = env["wechat.binding.import"].create({"line_ids": [Command.create({"result": "imported"})]})
+        template = env["wechat.template"].create(
+            {
+                "name": "订单通知",
+                "account_id": account.id,
+                "template_uid": f"t{company.id}",
+                "line_ids": [Command.create({"key": "thing1", "label": "商家"})],
+            }
+        )
+        message = env["wechat.message"].create(
+            {
+                "partner_id": bound_merchant.id,
+                "account_id": account.id,
+                "company_id": company.id,
+                "openid": binding.openid,
+                "template_id": template.id,
+                "state": "failed",
+            }
+        )
         unbind_dialog = env["wechat.unbind"].create({"partner_id": bound_merchant.id})
         return {
             "account": account,
@@ -219,9 +237,12 @@ class RightsCase(WechatPushCase):
             "wechat.binding.import.line": import_report.line_ids,
             "wechat.bound.rate": env["wechat.bound.rate"].search([("company_id", "=", company.id)], limit=1),
             "wechat.event": event,
+            "wechat.message": message,
             "wechat.openid.show": env["wechat.openid.show"].create({"binding_id": binding.id}),
             "wechat.operation": env["wechat.operation"].search([("partner_id", "=", bound_merchant.id)], limit=1),
             "wechat.portal.attempt": env["wechat.portal.attempt"].create({"partner_id": merchant.id}),
+            "wechat.template": template,
+            "wechat.template.line": template.line_ids,
             "wechat.unbind": unbind_dialog,
         }
 
@@ -242,6 +263,8 @@ class RightsCase(WechatPushCase):
             "wechat.bind.code.show": {"partner_id": self.own["merchant"].id},
             "wechat.portal.attempt": {"partner_id": self.own["merchant"].id},
             "wechat.openid.show": {"binding_id": self.own["wechat.binding"].id},
+            "wechat.template": {"name": "x", "account_id": self.own["account"].id, "template_uid": "x"},
+            "wechat.template.line": {"template_id": self.own["wechat.template"].id, "key": "thing2"},
             "wechat.unbind": {"partner_id": self.own["bound_merchant"].id},
         }.get(model, {"company_id": self.env.company.id})
 
