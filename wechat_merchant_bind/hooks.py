@@ -1,5 +1,6 @@
 """What Odoo runs when the addon goes."""
 
+MODULE = "wechat_merchant_bind"
 # What every name of a field that the addon adds to Odoo's models has in it.
 FIELD_MARK = "wechat_"
 
@@ -8,7 +9,7 @@ def uninstall_hook(env):
     """Remove what Odoo leaves behind of an addon, and what would break without it."""
     models = env["ir.model"].search([("model", "=like", "wechat.%")])
     names = models.mapped("model")
-    env["ir.config_parameter"].search([("key", "=like", "wechat_merchant_bind.%")]).unlink()
+    env["ir.config_parameter"].search([("key", "=like", f"{MODULE}.%")]).unlink()
     env["base_import.mapping"].search([("res_model", "in", names)]).unlink()
     env["mail.message"].search([("model", "in", names)]).unlink()
     env["ir.attachment"].search([("res_model", "in", names)]).unlink()
@@ -23,3 +24,7 @@ def uninstall_hook(env):
     ).active = False
     # External IDs that an export gave.
     env["ir.model.data"].search([("model", "in", names), ("module", "=", "__export__")]).unlink()
+    # Odoo gives the record of a foreign key no external ID, so it only goes where its model goes.
+    env["ir.model.constraint"].search(
+        [("module.name", "=", MODULE), ("type", "=", "f"), ("model", "not in", models.ids)]
+    ).unlink()

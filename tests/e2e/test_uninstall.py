@@ -110,9 +110,7 @@ def find_leftovers(database: Database) -> dict[str, list[dict]]:
         "models": "SELECT model FROM ir_model WHERE model LIKE 'wechat.%%'",
         "fields": "SELECT model, name FROM ir_model_fields WHERE name LIKE '%%wechat%%' OR relation LIKE 'wechat.%%'",
         "selections": "SELECT value FROM ir_model_fields_selection WHERE value LIKE '%%wechat%%'",
-        # Without those of foreign keys: the record of the one on res.users stays, though the key itself goes.
-        # Why is not known yet.
-        "constraints": "SELECT name FROM ir_model_constraint WHERE name LIKE '%%wechat%%' AND type != 'f'",
+        "constraints": "SELECT name FROM ir_model_constraint WHERE name LIKE '%%wechat%%'",
         "foreign keys": "SELECT conname FROM pg_constraint WHERE conname LIKE '%%wechat%%'",
         "external ids": f"SELECT module, name FROM ir_model_data WHERE module = '{MODULE}' OR model LIKE 'wechat.%%'",
         "parameters": "SELECT key FROM ir_config_parameter WHERE key LIKE '%%wechat%%'",
