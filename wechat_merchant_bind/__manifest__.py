@@ -53,7 +53,10 @@
         ],
         "web.assets_backend_lazy": ["wechat_merchant_bind/static/src/overview_graph/**/*"],
         "web.assets_frontend": ["wechat_merchant_bind/static/src/portal/**/*"],
-        "web.assets_unit_tests": ["wechat_merchant_bind/static/tests/**/*.test.js"],
+        "web.assets_unit_tests": [
+            "wechat_merchant_bind/static/tests/bus_test_helpers.js",
+            "wechat_merchant_bind/static/tests/**/*.test.js",
+        ],
         "web.assets_tests": ["wechat_merchant_bind/static/tests/tours/**/*"],
     },
 }

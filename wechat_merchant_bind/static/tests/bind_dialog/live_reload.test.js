@@ -7,7 +7,6 @@ import {
     defineModels,
     fields,
     getService,
-    mockService,
     models,
     MockServer,
     mountView,
@@ -15,6 +14,7 @@ import {
     serverState,
     waitForSteps,
 } from "@web/../tests/web_test_helpers";
+import { leaveWhileLoading, noteListeners } from "@wechat_merchant_bind/../tests/bus_test_helpers";
 import { PARTNER_CHANGED } from "@wechat_merchant_bind/bind_dialog/live_reload";
 
 const MERCHANT = serverState.partnerId;
@@ -27,6 +27,10 @@ class Dialog extends models.Model {
     state = fields.Char();
 
     _records = [{ id: 7, partner_id: MERCHANT, state: "waiting" }];
+    _views = {
+        form: `<form><widget name="wechat_live_reload"/><widget name="endless"/><field name="partner_id"/></form>`,
+        search: `<search/>`,
+    };
 }
 
 defineMailModels();
@@ -85,14 +89,7 @@ test("unsaved edits are never read over", async () => {
 });
 
 test("a closed dialog listens no more", async () => {
-    const listeners = new Set();
-    mockService("bus_service", {
-        addEventListener() {},
-        removeEventListener() {},
-        start() {},
-        subscribe: (type, listener) => type === PARTNER_CHANGED && listeners.add(listener),
-        unsubscribe: (type, listener) => type === PARTNER_CHANGED && listeners.delete(listener),
-    });
+    const listeners = await noteListeners(PARTNER_CHANGED);
     const view = await mountView({
         type: "form",
         resModel: "wechat.bind.code.show",
@@ -101,5 +98,17 @@ test("a closed dialog listens no more", async () => {
     });
     expect(listeners.size).toBe(1);
     view.__owl__.app.destroy();
+    expect(listeners.size).toBe(0);
+});
+
+test("a dialog that is left while it loads listens no more", async () => {
+    const listeners = await noteListeners(PARTNER_CHANGED);
+    await leaveWhileLoading({
+        type: "ir.actions.act_window",
+        res_model: "wechat.bind.code.show",
+        res_id: 7,
+        views: [[false, "form"]],
+    });
+    expect(".elsewhere").toHaveCount(1);
     expect(listeners.size).toBe(0);
 });

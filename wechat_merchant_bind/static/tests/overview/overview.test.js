@@ -1,5 +1,5 @@
 import { defineMailModels } from "@mail/../tests/mail_test_helpers";
-import { beforeEach, expect, test } from "@odoo/hoot";
+import { beforeEach, Deferred, expect, test } from "@odoo/hoot";
 import { advanceTime, animationFrame } from "@odoo/hoot-mock";
 import {
     asyncStep,
@@ -16,6 +16,7 @@ import {
     waitForSteps,
 } from "@web/../tests/web_test_helpers";
 import { WebClient } from "@web/webclient/webclient";
+import { leaveWhileLoading, noteListeners } from "@wechat_merchant_bind/../tests/bus_test_helpers";
 import { PARTNER_CHANGED } from "@wechat_merchant_bind/bind_dialog/live_reload";
 
 const STEPS = ["account", "address", "connection", "webhook", "code", "binding"];
@@ -175,4 +176,12 @@ test("a scan changes the numbers, many scans at once", async () => {
     await waitForSteps(["get_overview"]);
     await animationFrame();
     expect("[data-tile=bound]").toHaveText("Bound\n1,235");
+});
+
+test("a page that is left while it loads listens no more", async () => {
+    const listeners = await noteListeners(PARTNER_CHANGED);
+    overview = new Deferred();
+    await leaveWhileLoading({ type: "ir.actions.client", tag: "wechat_merchant_bind.overview" }, "get_overview");
+    expect(".elsewhere").toHaveCount(1);
+    expect(listeners.size).toBe(0);
 });

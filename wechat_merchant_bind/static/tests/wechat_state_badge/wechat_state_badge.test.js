@@ -8,13 +8,13 @@ import {
     defineModels,
     fields,
     getService,
-    mockService,
     models,
     MockServer,
     mountView,
     onRpc,
     waitForSteps,
 } from "@web/../tests/web_test_helpers";
+import { leaveWhileLoading, noteListeners } from "@wechat_merchant_bind/../tests/bus_test_helpers";
 import { PARTNER_CHANGED } from "@wechat_merchant_bind/bind_dialog/live_reload";
 
 const BADGE = `<field name="wechat_state" widget="wechat_state_badge" readonly="1"/>`;
@@ -45,6 +45,7 @@ class Merchant extends models.Model {
         ...Array.from({ length: 9 }, (_, index) => ({ id: index + 1, name: `商家${index + 1}`, wechat_state: "unbound" })),
         { id: 10, name: "总店", wechat_state: "unbound", contact_ids: [1, 2] },
     ];
+    _views = { form: `<form>${BADGE}<widget name="endless"/></form>`, search: `<search/>` };
 }
 
 defineMailModels();
@@ -170,16 +171,21 @@ test("a merchant that was deleted is no error", async () => {
 });
 
 test("closed badges listen no more", async () => {
-    const listeners = new Set();
-    mockService("bus_service", {
-        addEventListener() {},
-        removeEventListener() {},
-        start() {},
-        subscribe: (type, listener) => type === PARTNER_CHANGED && listeners.add(listener),
-        unsubscribe: (type, listener) => type === PARTNER_CHANGED && listeners.delete(listener),
-    });
+    const listeners = await noteListeners(PARTNER_CHANGED);
     const view = await mountView({ type: "list", resModel: "merchant", arch: LIST });
     expect(listeners.size).toBe(10);
     view.__owl__.app.destroy();
+    expect(listeners.size).toBe(0);
+});
+
+test("a badge that is left while its view loads listens no more", async () => {
+    const listeners = await noteListeners(PARTNER_CHANGED);
+    await leaveWhileLoading({
+        type: "ir.actions.act_window",
+        res_model: "merchant",
+        res_id: 10,
+        views: [[false, "form"]],
+    });
+    expect(".elsewhere").toHaveCount(1);
     expect(listeners.size).toBe(0);
 });
