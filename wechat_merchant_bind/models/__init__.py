@@ -33,3 +33,4 @@ from . import wechat_operation
 from . import wechat_portal_attempt
 from . import wechat_template
 from . import wechat_template_line
+from . import wechat_template_rendering

@@ -1,4 +1,8 @@
-from odoo import fields, models
+from odoo import api, fields, models
+from odoo.exceptions import AccessError
+
+# Those of the template itself that hold expressions; the others are those of its lines.
+EXPRESSION_FIELDS = ("lang", "url", "miniprogram_path")
 
 
 class WechatTemplate(models.Model):
@@ -47,3 +51,50 @@ class WechatTemplate(models.Model):
     valid_hours = fields.Integer(
         "Valid for", required=True, default=24, help="Hours after which a message that is still waiting is not sent."
     )
+
+    # === COMPUTE METHODS === #
+
+    @api.depends("model")
+    def _compute_render_model(self):
+        for template in self:
+            template.render_model = template.model
+
+    # === CRUD METHODS === #
+
+    @api.model_create_multi
+    def create(self, vals_list):
+        templates = super().create(vals_list)
+        for template in templates:
+            template._check_may_edit([template[name] for name in EXPRESSION_FIELDS])
+        return templates
+
+    def write(self, vals):
+        result = super().write(vals)
+        if names := [name for name in EXPRESSION_FIELDS if name in vals]:
+            for template in self:
+                template._check_may_edit([template[name] for name in names])
+        return result
+
+    # === BUSINESS METHODS === #
+
+    def _check_may_edit(self, sources):
+        """Refuse expressions written by somebody who is no template editor: a template is also rendered for those who
+        may do more than its author, and by automations.
+
+        :param list[str | bool] sources: inline templates that were written.
+        :raise AccessError: if one has an expression that ``mail.render.mixin`` doesn't allow to everybody.
+        """
+        if self._is_template_editor():
+            return
+        for source in filter(None, sources):
+            for template in self:
+                if template._has_unsafe_expression_template_inline_template(source, template.model):
+                    raise AccessError(
+                        self.env._(
+                            "Only members of %(group)s may write expressions such as %(expression)s. Ask one of "
+                            "them, or an administrator to add you.",
+                            # sudo: res.groups - the name of the group that the user misses
+                            group=self.env.ref("mail.group_mail_template_editor").sudo().name,
+                            expression=source,
+                        )
+                    )

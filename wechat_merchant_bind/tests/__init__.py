@@ -33,6 +33,7 @@ from . import test_reports
 from . import test_rights
 from . import test_share
 from . import test_signatures
+from . import test_template
 from . import test_tools_api
 from . import test_tools_commands
 from . import test_tools_crypto

@@ -5,4 +5,5 @@ from . import wechat_api
 from . import wechat_commands
 from . import wechat_crypto
 from . import wechat_errors
+from . import wechat_keywords
 from . import wechat_xml

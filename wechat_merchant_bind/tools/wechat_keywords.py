@@ -1,0 +1,393 @@
+"""The keywords of template messages: the one table of their types, and what WeChat takes in each.
+
+The type is the letters of a key such as ``thing1`` or ``character_string12`` (source: 模板消息参数值内容限制说明 of
+WeChat's reference for service accounts). Keys of test accounts and of historic templates (``first``, ``keyword1``,
+``name``) have no type, and no limit that is known.
+
+A value is made to fit where nothing is lost but length, and refused where it would say something else than before.
+Characters are counted as UTF-16 does, since WeChat does not say what one is: an emoji takes two places.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import NamedTuple
+
+
+def _lt(text):
+    # The name is what Odoo's term extraction looks for; who shows the text translates it.
+    return text
+
+
+class KeywordError(ValueError):
+    """WeChat would refuse a value.
+
+    :param str code: a key of ``PROBLEMS``
+    """
+
+    def __init__(self, code):
+        super().__init__(code)
+        self.code = code
+
+
+class Fitted(NamedTuple):
+    """A value as WeChat takes it."""
+
+    text: str
+    # Whether its end was cut off.
+    is_cut: bool = False
+    # Whether the currency had to be left out.
+    is_without_currency: bool = False
+
+
+class Currency(NamedTuple):
+    """What amounts are in.
+
+    :param str code: by ISO 4217
+    :param int decimal_places: of its amounts
+    """
+
+    code: str = "CNY"
+    decimal_places: int = 2
+
+
+class KeywordType(NamedTuple):
+    """A row of the table."""
+
+    label: str
+    limit: str
+    # From a value and a currency to what is sent.
+    fit: Callable[[object, Currency], Fitted]
+
+
+PROBLEMS = {
+    "empty": _lt("has no value. WeChat takes none that is empty; a default can follow the expression after |||"),
+    "too_long": _lt("is too long, and must not be cut"),
+    "characters": _lt("has characters that WeChat does not allow here"),
+    "time": _lt("is not a time such as 15:01 or 2019年10月1日 15:01"),
+    "date": _lt("is not a date such as 2019年10月1日"),
+    "amount": _lt("is not an amount such as ￥100.21"),
+    "negative": _lt("is a negative amount, which WeChat does not take"),
+    "phone_number": _lt("is not one phone number of digits and symbols"),
+    "number": _lt("is not a number"),
+}
+
+# As get_all_private_template gives it; WeChat's own example has blanks between the braces.
+_KEYWORD = re.compile(r"\{\s*\{\s*(\w+)\.DATA\s*\}\s*\}")
+_TYPED_KEY = re.compile(r"([a-z_]+?)[0-9]+")
+_HAN = "\u3400-\u9fff\uf900-\ufaff"
+_CLOCK = re.compile("(?:[01]?[0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9])?")
+_DAY = re.compile("([0-9]{4})(?: ?年 ?([0-9]{1,2}) ?月 ?([0-9]{1,2}) ?日|([-/.])([0-9]{1,2})\\4([0-9]{1,2}))")
+# The signs that WeChat is known to take, by the currency that is meant.
+_SIGNS = {"CNY": "￥", "JPY": "¥", "USD": "$", "EUR": "€", "GBP": "£"}
+_AMOUNT = re.compile(
+    "(?P<minus>[-−]?) ?(?P<sign>[¥$€£]?) ?(?P<minus_behind>[-−]?) ?"
+    "(?P<digits>[0-9](?:[0-9., ']*[0-9])?) ?(?P<end>[¥$€£元]?)"
+)
+_NUMBER = re.compile(r"([-−]?)([0-9]{1,32})(?:\.([0-9]{1,32}))?")
+_AMOUNT_DIGITS = 12  # before the point
+_NUMBER_DIGITS = 32
+_PHONE_LENGTH = 17
+
+
+# === WHAT A TEMPLATE SAYS === #
+
+
+def parse_content(content):
+    """Return the keywords of a template in the order in which its card shows them.
+
+    :param str | None content: as WeChat gives it, such as ``金额:{{amount2.DATA}}``.
+    :return: keys, and the words that stand before them on their lines.
+    :rtype: list[tuple[str, str]]
+    """
+    keywords = {}
+    for line in (content or "").splitlines():
+        end = 0
+        for match in _KEYWORD.finditer(line):
+            label = line[end : match.start()].strip().rstrip(":：").strip()
+            keywords.setdefault(match[1], label)
+            end = match.end()
+    return list(keywords.items())
+
+
+def get_type(key):
+    """Return the type of a key.
+
+    :param str key: such as ``thing1``.
+    :rtype: KeywordType | None
+    """
+    match = _TYPED_KEY.fullmatch(key)
+    return KEYWORD_TYPES.get(match[1]) if match else None
+
+
+def fit(key, value, currency=None):
+    """Make a value fit its keyword.
+
+    :param str key: such as ``thing1``.
+    :param value: text, number, date or datetime (of the reader's clock); False or None is empty.
+    :param Currency currency: of amounts that have no sign of their own; default: CNY.
+    :rtype: Fitted
+    :raise KeywordError: if WeChat would refuse it.
+    """
+    keyword_type = get_type(key)
+    if isinstance(value, str):
+        value = value.strip()
+    # Zero is a value.
+    if value is None or value is False or value == "":
+        if keyword_type is KEYWORD_TYPES["const"]:
+            return Fitted("")
+        raise KeywordError("empty")
+    if keyword_type is None:
+        return Fitted(to_text(value))
+    return keyword_type.fit(value, currency or Currency())
+
+
+def to_text(value):
+    """Return a value as people read it.
+
+    :param value: see :func:`fit`.
+    :rtype: str
+    """
+    if isinstance(value, datetime):
+        return f"{_format_day(value)} {value:%H:%M}"
+    if isinstance(value, date):
+        return _format_day(value)
+    if isinstance(value, float):
+        return _trim(f"{value:.6f}")
+    return str(value)
+
+
+# === WHAT FITS === #
+
+
+def _cut(limit, ellipsis=""):
+    def fit_text(value, _currency):
+        text = _join_lines(to_text(value))
+        return _cut_at(text, limit, ellipsis)
+
+    return fit_text
+
+
+def _fit_name(value, _currency):
+    text = _join_lines(to_text(value))
+    return _cut_at(text, 20 if text.isascii() else 10, "")
+
+
+def _match(pattern, limit, normalize=True):
+    """Take what a pattern matches, up to a number of characters."""
+    compiled = re.compile(pattern)
+
+    def fit_text(value, _currency):
+        text = _normalize(value) if normalize else to_text(value)
+        if not compiled.fullmatch(text):
+            raise KeywordError("characters")
+        if _count(text) > limit:
+            raise KeywordError("too_long")
+        return Fitted(text)
+
+    return fit_text
+
+
+def _fit_time(value, _currency):
+    if isinstance(value, datetime):
+        return Fitted(to_text(value))
+    if isinstance(value, date):
+        return Fitted(f"{_format_day(value)} 00:00")
+    return _fit_moments(value, "time")
+
+
+def _fit_date(value, _currency):
+    if isinstance(value, date):
+        return Fitted(to_text(value))
+    return _fit_moments(value, "date")
+
+
+def _fit_moments(value, code):
+    """Take one moment or two joined by ``~``, and write their days in Chinese.
+
+    :param str code: ``time``, where the clock must not be missing, or ``date``, where the day must not.
+    """
+    moments = [_read_moment(text.strip(), code) for text in _normalize(value).split("~")]
+    if len(moments) > 2:
+        raise KeywordError(code)
+    return Fitted(" ~ ".join(moments))
+
+
+def _read_moment(text, code):
+    day = _DAY.match(text)
+    clock = text[day.end() :].strip() if day else text
+    if not (day if code == "date" else clock) or (clock and not _CLOCK.fullmatch(clock)):
+        raise KeywordError(code)
+    if not day:
+        return clock
+    try:
+        words = _format_day(date(*(int(number) for number in day.groups() if number and number.isdigit())))
+    except ValueError:
+        raise KeywordError(code) from None
+    return f"{words} {clock}".strip()
+
+
+def _fit_amount(value, currency):
+    if isinstance(value, (bool, date)):
+        raise KeywordError("amount")
+    if isinstance(value, (int, float, Decimal)):
+        sign, end = _SIGNS.get(currency.code, ""), ""
+        is_without_currency = not sign
+        number = _round(Decimal(str(value)), currency.decimal_places)
+    else:
+        sign, number, end = _read_amount(_normalize(value), currency)
+        is_without_currency = False
+    if number < 0:
+        raise KeywordError("negative")
+    text = f"{number:f}"
+    if len(text.partition(".")[0]) > _AMOUNT_DIGITS:
+        raise KeywordError("too_long")
+    return Fitted(f"{sign}{text}{end}", is_without_currency=is_without_currency)
+
+
+def _round(number, decimal_places):
+    try:
+        return number.quantize(Decimal(1).scaleb(-decimal_places), ROUND_HALF_UP)
+    except InvalidOperation:
+        # More digits than a Decimal has.
+        raise KeywordError("too_long") from None
+
+
+def _read_amount(text, currency):
+    """Read an amount as Odoo and people write it, with separators of thousands and the sign at either end.
+
+    :return: the sign, the number, and what stands behind it.
+    :rtype: tuple[str, Decimal, str]
+    """
+    match = _AMOUNT.fullmatch(text)
+    digits = _read_separators(re.sub("[ ']", "", match["digits"])) if match else None
+    if digits is None:
+        raise KeywordError("amount")
+    sign, end = match["sign"], match["end"] or ""
+    if end in _SIGNS.values() or end == "¥":
+        if sign:
+            raise KeywordError("amount")
+        sign, end = end, ""
+    if sign == "¥" and currency.code != "JPY":
+        # China and Japan share the sign, of which WeChat documents the wide form for the former.
+        sign = _SIGNS["CNY"]
+    return sign, Decimal(f"{'-' if match['minus'] or match['minus_behind'] else ''}{digits}"), end
+
+
+def _read_separators(text):
+    """Return a number with a point, or None if its separators make no sense.
+
+    A comma separates the decimals only where a point separates thousands, or where one or two digits follow.
+    """
+    last = max(text.rfind("."), text.rfind(","))
+    if last < 0:
+        return text
+    whole, fraction = text[:last], text[last + 1 :]
+    if text[last] == "," and "." not in whole and len(fraction) == 3:
+        whole, fraction = text, ""
+    elif text[last] in whole:
+        return None
+    groups = re.split("[.,]", whole)
+    if len(groups) > 1 and not (1 <= len(groups[0]) <= 3 and all(len(group) == 3 for group in groups[1:])):
+        return None
+    whole = "".join(groups)
+    return f"{whole}.{fraction}" if fraction else whole
+
+
+def _fit_phone_number(value, _currency):
+    text = _normalize(value)
+    if not re.fullmatch("[0-9+()#* -]*[0-9][0-9+()#* -]*", text):
+        raise KeywordError("phone_number")
+    if len(text) > _PHONE_LENGTH:
+        text = re.sub("[ ()-]", "", text)
+    if len(text) > _PHONE_LENGTH:
+        raise KeywordError("too_long")
+    return Fitted(text)
+
+
+def _fit_number(value, _currency):
+    match = _NUMBER.fullmatch(_normalize(value).replace(",", ""))
+    if not match:
+        raise KeywordError("number")
+    minus, whole, fraction = match.groups()
+    if len(whole + (fraction or "")) > _NUMBER_DIGITS:
+        raise KeywordError("too_long")
+    return Fitted(f"{'-' if minus else ''}{whole}{'.' + fraction if fraction else ''}")
+
+
+# === CHARACTERS === #
+
+
+def _normalize(value):
+    # Chinese keyboards have digits, letters and signs of double width.
+    return " ".join(unicodedata.normalize("NFKC", to_text(value)).split())
+
+
+def _join_lines(text):
+    """Return the text on one line and without what can't be seen."""
+    text = "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in text)
+    return " ".join(text.split())
+
+
+def _count(text):
+    return len(text) + sum(ord(char) > 0xFFFF for char in text)
+
+
+def _cut_at(text, limit, ellipsis):
+    if _count(text) <= limit:
+        return Fitted(text)
+    kept = ""
+    for char in text:
+        if _count(kept + char + ellipsis) > limit:
+            break
+        kept += char
+    # Joiners and marks belong to a character that is no longer there.
+    while kept and (kept[-1] == "\u200d" or kept[-1].isspace()):
+        kept = kept[:-1]
+    return Fitted(kept + ellipsis, is_cut=True)
+
+
+def _format_day(day):
+    return f"{day.year}年{day.month}月{day.day}日"
+
+
+def _trim(number):
+    return number.rstrip("0").rstrip(".")
+
+
+# === THE TABLE === #
+
+KEYWORD_TYPES = {
+    "thing": KeywordType(_lt("Text"), _lt("20 characters; longer ones are cut"), _cut(20, "…")),
+    "short_thing": KeywordType(_lt("Short text"), _lt("5 characters; longer ones are cut"), _cut(5)),
+    "name": KeywordType(_lt("Name"), _lt("10 Chinese or 20 English characters; longer ones are cut"), _fit_name),
+    "character_string": KeywordType(
+        _lt("Letters and digits"),
+        _lt("32 English letters, digits and symbols"),
+        _match(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?", 32),
+    ),
+    "time": KeywordType(_lt("Time"), _lt("2019年10月1日 15:01, or two joined by ~"), _fit_time),
+    "date": KeywordType(_lt("Date"), _lt("2019年10月1日, or two joined by ~"), _fit_date),
+    "amount": KeywordType(_lt("Amount"), _lt("A currency sign and 12 digits, such as ￥100.21"), _fit_amount),
+    "phone_number": KeywordType(_lt("Phone number"), _lt("17 digits and symbols"), _fit_phone_number),
+    "car_number": KeywordType(
+        _lt("Number plate"),
+        _lt("8 characters, of which the first and last may be Chinese"),
+        _match(rf"[{_HAN}A-Za-z0-9](?:[A-Za-z0-9·]*[{_HAN}A-Za-z0-9])?", 8),
+    ),
+    "const": KeywordType(
+        _lt("Approved text"),
+        _lt("Only what WeChat has approved for this template, or nothing"),
+        _match(r"[^\r\n]+", 20, False),
+    ),
+    "enum": KeywordType(_lt("Choice"), _lt("Only what WeChat lists for this keyword"), _match(r"[^\r\n]+", 20, False)),
+    "enum_string": KeywordType(
+        _lt("Choice"), _lt("Only what WeChat lists for this keyword"), _match(r"[^\r\n]+", 20, False)
+    ),
+    "phrase": KeywordType(_lt("Phrase"), _lt("5 Chinese characters"), _match(rf"[{_HAN}]+", 5, False)),
+    "number": KeywordType(_lt("Number"), _lt("32 digits"), _fit_number),
+    "letter": KeywordType(_lt("Letters"), _lt("32 English letters"), _match(r"[A-Za-z]+", 32)),
+    "symbol": KeywordType(_lt("Symbols"), _lt("5 symbols"), _match(r"[^\w\s]+", 5, False)),
+}
