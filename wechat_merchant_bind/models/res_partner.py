@@ -259,21 +259,11 @@ class ResPartner(models.Model):
 
     @api.model
     def _wechat_get_merchant_domain(self):
-        """Return what makes a partner a merchant: whom the statistics and the overview count.
+        """Return whom the statistics and the overview count: the merchants that are enabled.
 
         :rtype: Domain
         """
-        # sudo: res.company - our own companies, all of them, are nobody's merchants
-        # pylint: disable-next=no-search-all  # a database has a handful of companies
-        companies_sudo = self.env["res.company"].sudo().search([])
-        return Domain(
-            [
-                ("active", "=", True),
-                ("parent_id", "=", False),
-                ("partner_share", "=", True),
-                ("id", "not in", companies_sudo.partner_id.ids),
-            ]
-        )
+        return Domain([("active", "=", True), ("is_wechat_merchant", "=", True)])
 
     def _wechat_notify_changed(self):
         """Tell the open dialogs, lists and forms of those who may generate codes that these partners changed.

@@ -13,6 +13,13 @@ class ResPartner(models.Model):
 
     # === FIELDS === #
 
+    is_wechat_merchant = fields.Boolean(
+        "WeChat Merchant",
+        compute="_compute_is_wechat_merchant",
+        search="_search_is_wechat_merchant",
+        groups=GROUP_USER,
+        help="A partner from outside without a parent: neither a contact of another one nor one of our own companies.",
+    )
     wechat_account_status = fields.Selection(
         [("normal", "Normal"), ("disabled", "Disabled")],
         "Account Status",
@@ -36,6 +43,26 @@ class ResPartner(models.Model):
     wechat_code_generated_at = fields.Datetime("Code Generated on", compute="_compute_wechat_code", groups=GROUP_USER)
 
     # === COMPUTE METHODS === #
+
+    @api.depends("parent_id", "partner_share")
+    def _compute_is_wechat_merchant(self):
+        own_partners = self._wechat_get_own_partners()
+        for partner in self:
+            partner.is_wechat_merchant = (
+                not partner.parent_id and partner.partner_share and partner._origin not in own_partners
+            )
+
+    @api.model
+    def _search_is_wechat_merchant(self, operator, value):
+        if operator != "in":
+            return NotImplemented
+        return Domain(
+            [
+                ("parent_id", "=", False),
+                ("partner_share", "=", True),
+                ("id", "not in", self._wechat_get_own_partners().ids),
+            ]
+        )
 
     @api.depends("active")
     def _compute_wechat_account_status(self):
@@ -188,6 +215,18 @@ class ResPartner(models.Model):
         return True
 
     # === BUSINESS METHODS === #
+
+    @api.model
+    def _wechat_get_own_partners(self):
+        """Return the partners that look as if they were from outside, but are nobody's merchants: our own companies,
+        and who stands behind Odoo's public user and its template of portal users.
+        """
+        # sudo: res.company - only told apart by, and all of them: also those that the user may not see
+        # pylint: disable-next=no-search-all  # a database has a handful of companies
+        own_ids = self.env["res.company"].sudo().search([]).partner_id.ids
+        for name in ("base.public_partner", "base.template_portal_user_id_res_partner"):
+            own_ids += filter(None, [self.env["ir.model.data"]._xmlid_to_res_id(name)])
+        return self.browse(own_ids)
 
     def _wechat_after_disabling(self):
         """End the codes that merchants could still be bound with, and record it, whatever archived them."""

@@ -232,6 +232,7 @@ FIELDS = {
     "res.partner.is_wechat_bound": EMPLOYEES,
     "res.partner.wechat_state": EMPLOYEES,
     "res.partner.wechat_bound_at": EMPLOYEES,
+    "res.partner.is_wechat_merchant": USERS,
     "res.partner.wechat_account_status": USERS,
     "res.partner.wechat_login": USERS,
     "res.partner.wechat_last_login_at": USERS,

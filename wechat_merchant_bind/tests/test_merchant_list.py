@@ -219,12 +219,23 @@ class TestSearch(MerchantListCase):
 
     def test_who_is_a_merchant(self):
         contact = self._create_merchant("会计", is_company=False, parent_id=self.merchant.id)
+        # Its partner is seen by everybody, the company itself is not.
+        own = self.env["res.company"].create({"name": "分公司"})
         domain = literal_eval(self.env.ref(ACTION).domain)
         found = self.partners.search(domain)
         self.assertIn(self.disabled, found)
         self.assertIn(self.merchant, found)
-        for nobody in (contact, self.user.partner_id, self.env.company.partner_id, self.public.partner_id):
+        for nobody in (
+            contact,
+            self.user.partner_id,
+            own.partner_id,
+            self.env.company.partner_id,
+            self.public.partner_id,
+        ):
             self.assertNotIn(nobody, found, nobody.name)
+        everybody = self.partners.search([])
+        self.assertEqual(everybody.filtered("is_wechat_merchant"), found)
+        self.assertEqual(self.partners.search([("is_wechat_merchant", "=", False)]), everybody - found)
 
 
 class TestRowButtons(MerchantListCase):

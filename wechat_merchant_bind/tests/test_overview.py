@@ -105,6 +105,7 @@ class TestOverview(WechatCase):
         self._bind(unfollowed, is_subscribed=False)
         self._bind(disabled)
         disabled.active = False
+        self.env["res.company"].create({"name": "分公司"})
         self._make_code(self.other_merchant)
         self._make_code(expired).expires_at = fields.Datetime.now() - timedelta(days=1)
         tiles = {tile["key"]: tile for tile in self._get_overview(self.user)["tiles"]}
