@@ -9,6 +9,7 @@ from . import test_bind_code
 from . import test_bind_request
 from . import test_binding
 from . import test_binding_import
+from . import test_channel
 from . import test_companies
 from . import test_crypto_sdk
 from . import test_disabling

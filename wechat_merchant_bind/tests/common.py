@@ -18,9 +18,11 @@ import requests
 import zxingcpp
 from PIL import Image
 
+from odoo import Command
 from odoo.tests import HttpCase, TransactionCase, new_test_user, tagged
 
 from ..controllers import webhook
+from ..models.wechat_message import NOTIFICATION_STATUS
 
 API_HOST = "api.weixin.qq.com"
 BACKUP_HOST = "api2.weixin.qq.com"
@@ -204,6 +206,25 @@ class WechatCase(TransactionCase):
         """Return an OpenID that nobody has."""
         return f"oTest-{next(cls._serial):022}"
 
+    @classmethod
+    def _create_template(cls, **values):
+        """Create a template with two keywords, for partners unless told otherwise."""
+        serial = next(cls._serial)
+        return cls.env["wechat.template"].create(
+            {
+                "name": f"Template {serial}",
+                "title": "新订单通知",
+                "account_id": cls.account.id,
+                "template_uid": f"template-{serial:035}",
+                "model_id": cls.env["ir.model"]._get_id("res.partner"),
+                "line_ids": [
+                    Command.create({"key": "thing1", "label": "商家", "value": "{{ object.name }}"}),
+                    Command.create({"key": "character_string2", "label": "编号", "value": "SO{{ object.id }}"}),
+                ],
+                **values,
+            }
+        )
+
     def _make_code(self, partner=None, user=None):
         """Generate a binding code as a user does and return it sudoed."""
         code = (partner or self.merchant).with_user(user or self.user)._wechat_get_bind_code().sudo()
@@ -292,6 +313,39 @@ class WechatCase(TransactionCase):
         """
         log = self._get_operations(partner)
         self.assertEqual(log.mapped("operation"), expected, f"Log of {partner.name}: {log.mapped('note')}")
+
+    def assertWechatNotification(self, mail_message, partner, state, failure_type=False):
+        """Check what has become of a WeChat message to one partner: in the outbox, and in Odoo's notification.
+
+        :param mail.message mail_message: the message in the chatter.
+        :param res.partner partner: the recipient.
+        :param str state: the state of the newest message of the outbox.
+        :param str failure_type: of both.
+        :return: the newest message of the outbox.
+        :rtype: wechat.message
+        """
+        self.env.flush_all()
+        self.env.invalidate_all()
+        rows = self.env["wechat.message"].search(
+            [("mail_message_id", "=", mail_message.id), ("partner_id", "=", partner.id)]
+        )
+        notifications = self.env["mail.notification"].search([("mail_message_id", "=", mail_message.id)])
+        context = f"Outbox: {rows.mapped('state')}, notifications: {notifications.mapped('notification_status')}"
+        self.assertEqual((rows[:1].state, rows[:1].failure_type), (state, failure_type), context)
+        notification = notifications.filtered(lambda notification: notification.res_partner_id == partner)
+        self.assertRecordValues(
+            notification,
+            [
+                {
+                    "notification_type": "wechat",
+                    "notification_status": NOTIFICATION_STATUS[state],
+                    "failure_type": failure_type,
+                    "author_id": mail_message.author_id.id,
+                    "is_read": True,
+                }
+            ],
+        )
+        return rows[:1]
 
 
 class WechatHttpBase(WechatCase, HttpCase):

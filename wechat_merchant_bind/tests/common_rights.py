@@ -35,7 +35,12 @@ def find_methods(env):
     own_models = find_models(env)
     found = set()
     for model, cls in env.registry.items():
-        names = {name for base in cls.mro() if is_ours(base) for name in vars(base)}
+        names = {
+            name
+            for base in cls.mro()
+            if is_ours(base) and (model in own_models or base._name == model)
+            for name in vars(base)
+        }
         for name in names - (ORM_METHODS if model in own_models else set()):
             try:
                 get_public_method(env[model], name)
@@ -68,10 +73,16 @@ def find_fields(env):
     return {
         f"{model}.{name}"
         for model, cls in env.registry.items()
-        if model not in own_models and not cls._abstract
+        if model not in own_models
         for name, field in cls._fields.items()
-        if field._modules == (MODULE,)
+        if field._modules == (MODULE,) and not is_inherited(env, model, cls, name)
     }
+
+
+def is_inherited(env, model, cls, name):
+    """Tell whether a model has a field from an abstract one that it inherits, such as ``mail.thread``."""
+    parents = {base._name for base in cls.mro() if getattr(base, "_name", None) in env.registry} - {model}
+    return any(name in env.registry[parent]._fields for parent in parents)
 
 
 def find_secretive_fields(env):
@@ -216,6 +227,7 @@ class RightsCase(WechatPushCase):
             "request": request,
             "res.users": self.portal,
             "unbind_dialog": unbind_dialog,
+            "mail.message": merchant.message_post(body="x", message_type="wechat"),
             "wechat.access.token": env["wechat.access.token"].search([("account_id", "=", account.id)]),
             # One without a history, which could be deleted.
             "wechat.account": self._create_account(company_id=company.id, sequence=99),

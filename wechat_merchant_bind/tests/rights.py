@@ -59,6 +59,9 @@ MODELS = {
     "wechat.unbind": Model(read=MANAGERS, create=MANAGERS, write=MANAGERS),
 }
 
+# What the addon adds to an abstract model is in all that inherit it. It has one row, played with one of them.
+INSTANCES = {"mail.thread": "res.partner"}
+
 # === METHODS === #
 
 
@@ -139,6 +142,9 @@ METHODS = {
     "wechat.event.action_retry": Method(MANAGERS, on="event"),
     # The address of a file without data.
     "wechat.binding.get_import_templates": Method(EVERYBODY, foreign=EVERYBODY),
+    "wechat.message.action_ignore": Method(USERS, on="wechat.message"),
+    # As Odoo's: only the user's own failures.
+    "mail.thread.notify_cancel_by_type": Method(EMPLOYEES, args=("wechat",), foreign=EMPLOYEES),
     "wechat.unbind.action_replace": Method(MANAGERS, on="unbind_dialog"),
     "wechat.unbind.action_unbind": Method(MANAGERS, on="unbind_dialog"),
 }
@@ -222,6 +228,8 @@ REPORTS = {
 
 # Every field that the addon adds to a model of Odoo, and who may read it, search by it and sort by it.
 FIELDS = {
+    "mail.message.has_wechat_error": EMPLOYEES,
+    "mail.thread.message_has_wechat_error": EMPLOYEES,
     "res.partner.wechat_binding_ids": USERS,
     "res.partner.wechat_can_undo": USERS,
     "res.partner.wechat_request_ids": USERS,

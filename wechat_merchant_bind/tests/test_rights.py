@@ -21,6 +21,7 @@ from .rights import (
     BAD_REQUEST,
     DOWNLOADS,
     FIELDS,
+    INSTANCES,
     METHODS,
     MODELS,
     NOBODY,
@@ -172,7 +173,7 @@ class TestMethods(RightsTableCase):
         """Return the arguments of :meth:`_assertAllowed` for a row."""
         row = METHODS[name]
         model, method = name.rsplit(".", 1)
-        return model, method, *([records[row.on].ids] if row.on else []), *row.args
+        return INSTANCES.get(model, model), method, *([records[row.on].ids] if row.on else []), *row.args
 
     def test_own_company(self):
         for name, row in METHODS.items():
@@ -250,6 +251,7 @@ class TestFields(RightsTableCase):
     def test_what_is_added_to_odoos_models(self):
         for key, expected in FIELDS.items():
             model, name = key.rsplit(".", 1)
+            model = INSTANCES.get(model, model)
             field = self.env[model]._fields[name]
             for role, user in self.roles.items():
                 own = user.partner_id if model == "res.partner" else self.own[model]

@@ -1,0 +1,46 @@
+from odoo import fields, models
+
+
+class MailMessage(models.Model):
+    """A message that was sent by WeChat: a card of a template, as text."""
+
+    _inherit = "mail.message"
+
+    # === FIELDS === #
+
+    message_type = fields.Selection(
+        selection_add=[("wechat", "WeChat")],
+        ondelete={"wechat": lambda messages: messages.write({"message_type": "comment"})},
+    )
+    has_wechat_error = fields.Boolean(
+        "Has WeChat error",
+        compute="_compute_has_wechat_error",
+        search="_search_has_wechat_error",
+        groups="base.group_user",
+    )
+
+    # === COMPUTE METHODS === #
+
+    def _compute_has_wechat_error(self):
+        # sudo: mail.notification - whether somebody was not reached is the message's own, as for e-mails and SMS
+        notifications_sudo = self.env["mail.notification"].sudo()
+        failed = notifications_sudo.search(
+            [
+                ("notification_type", "=", "wechat"),
+                ("notification_status", "=", "exception"),
+                ("mail_message_id", "in", self.ids),
+            ]
+        ).mail_message_id
+        for message in self:
+            message.has_wechat_error = message._origin in failed
+
+    def _search_has_wechat_error(self, operator, _value):
+        if operator != "in":
+            return NotImplemented
+        return [
+            (
+                "notification_ids",
+                "any",
+                [("notification_type", "=", "wechat"), ("notification_status", "=", "exception")],
+            )
+        ]

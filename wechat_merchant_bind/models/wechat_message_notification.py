@@ -1,0 +1,209 @@
+import json
+
+from odoo import api, models
+from odoo.tools import SQL
+
+from .res_partner import GROUP_USER
+from .wechat_message import NOTIFICATION_STATUS
+
+# Messages whose notifications are caught up with in one transaction.
+SYNC_BATCH = 1000
+
+
+class WechatMessage(models.Model):
+    """A message's notification in Odoo: it says in the chatter what has become of the message."""
+
+    _inherit = "wechat.message"  # pylint: disable=consider-merging-classes-inherited  # a file by topic
+
+    # === INDEXES === #
+
+    # What is being sent will be told with its result.
+    _notification_due_idx = models.Index(
+        "(id) WHERE notification_id IS NOT NULL AND state != 'sending' AND notified_state IS DISTINCT FROM state"
+    )
+
+    # === ACTION METHODS === #
+
+    def action_ignore(self):
+        """Take failed messages out of the failure menu: nobody need care any more. What the outbox knows remains.
+
+        :return: True
+        :raise AccessError: if the user may not send, or not see these messages.
+        """
+        self.env["res.partner"]._wechat_check_group(
+            GROUP_USER, self.env._("You are not allowed to ignore failed WeChat messages.")
+        )
+        self.check_access("read")
+        # sudo: mail.notification - nobody writes these directly; the user may see the messages they tell of
+        notifications_sudo = self.sudo().notification_id.filtered(
+            lambda notification: notification.notification_status == "exception"
+        )
+        notifications_sudo.notification_status = "canceled"
+        notifications_sudo.mail_message_id._notify_message_notification_update()
+        return True
+
+    # === BUSINESS METHODS - QUEUEING === #
+
+    @api.model
+    def _queue_notices(self, template, notices, scheduled_at=None, kind="notice"):
+        """Create the notifications of messages and put their cards into the outbox.
+
+        Whoever is not reached by WeChat gets a failed message, which says why, and the template's fallback.
+
+        :param wechat.template template: may be empty, if it was deleted since the message was posted.
+        :param list[tuple] notices: message, card and partners to notify.
+        :param datetime scheduled_at: not before; in UTC.
+        :param str kind: a value of the field ``kind``.
+        :return: the sudoed messages.
+        :rtype: wechat.message
+        """
+        partners = self.env["res.partner"].union(*(recipients for _message, _card, recipients in notices))
+        # sudo: wechat.template - who may send by a template was decided by the caller
+        obstacles = partners._wechat_get_reachability(template.sudo().account_id)
+        vals_list = [
+            {
+                **self._prepare_notice(template, message, card, partner, obstacles.get(partner.id)),
+                **({"next_attempt_at": scheduled_at} if scheduled_at else {}),
+                "kind": kind,
+            }
+            for message, card, recipients in notices
+            # A record that names nobody fails visibly.
+            for partner in recipients or [recipients]
+        ]
+        # sudo: mail.notification - creating notifications is the purpose of notify methods
+        notifications_sudo = (
+            self.env["mail.notification"].sudo().create([self._prepare_notification(vals) for vals in vals_list])
+        )
+        for vals, notification in zip(vals_list, notifications_sudo, strict=True):
+            vals.update(notification_id=notification.id, notified_state=vals["state"])
+        # sudo: wechat.message - nobody writes the outbox directly; the caller was allowed to send
+        messages_sudo = self._queue(vals_list).sudo()
+        messages_sudo._apply_fallback()
+        return messages_sudo
+
+    @api.model
+    def _prepare_notice(self, template, message, card, partner, obstacle):
+        """Return the values of one message of the outbox.
+
+        :param str | None obstacle: why WeChat does not reach the partner.
+        :rtype: dict
+        """
+        failure_type, reason = self._get_notice_failure(template, message, card, partner, obstacle)
+        return {
+            "partner_id": partner.id,
+            "template_id": template.id,
+            "card": card.card if card else {},
+            "body": card.body if card else "",
+            "mail_message_id": message.id,
+            "res_model": message.model,
+            "res_id": message.res_id,
+            "state": "failed" if failure_type else "outgoing",
+            "failure_type": failure_type,
+            "failure_reason": reason,
+        }
+
+    @api.model
+    def _get_notice_failure(self, template, message, card, partner, obstacle):
+        """Return why a card is not even tried to be sent: failure type and reason, in words, or None twice.
+
+        :rtype: tuple[str | None, str | None]
+        """
+        if not template:
+            return "wechat_template", self.env._("The template was deleted before the message was due.")
+        if card.errors:
+            return "wechat_value", "\n".join(card.errors)
+        if not partner:
+            return "wechat_recipient", self.env._("The document names no merchant who could be notified.")
+        return obstacle, obstacle and partner._wechat_get_obstacle_words(obstacle)
+
+    @api.model
+    def _prepare_notification(self, vals):
+        """Return the values of the notification of a message.
+
+        :param dict vals: the message's values.
+        :rtype: dict
+        """
+        # sudo: mail.message - only who wrote it, of a message that was just posted
+        message_sudo = self.env["mail.message"].sudo().browse(vals["mail_message_id"])
+        return {
+            "author_id": message_sudo.author_id.id,
+            "mail_message_id": message_sudo.id,
+            "res_partner_id": vals["partner_id"],
+            "notification_type": "wechat",
+            "notification_status": NOTIFICATION_STATUS[vals["state"]],
+            "failure_type": vals["failure_type"],
+            "failure_reason": vals["failure_reason"],
+            # It is no message for anybody's inbox.
+            "is_read": True,
+        }
+
+    # === BUSINESS METHODS - TELLING === #
+
+    def _sync_notifications(self):
+        """Let the notifications say what has become of these messages, and the web clients of their authors too.
+
+        Of several messages of one notification the newest counts, since the others were sent again; but what has been
+        delivered was delivered. To be called in a transaction of its own, after the messages' was committed.
+        """
+        if not self:
+            return
+        self.flush_model(["state", "failure_type", "failure_reason", "notification_id", "notified_state"])
+        self.env["mail.notification"].flush_model()
+        rows = self.env.execute_query(
+            SQL(
+                """
+                WITH told AS (
+                    UPDATE wechat_message SET notified_state = state WHERE id IN %(ids)s
+                ), decisive AS (
+                    SELECT DISTINCT ON (notification_id)
+                           notification_id,
+                           (%(statuses)s::jsonb) ->> state AS status,
+                           CASE WHEN state IN ('failed', 'unknown', 'canceled') THEN failure_type END AS failure_type,
+                           CASE WHEN state IN ('failed', 'unknown', 'canceled') THEN failure_reason END AS reason
+                      FROM wechat_message
+                     WHERE notification_id IN (SELECT notification_id FROM wechat_message WHERE id IN %(ids)s)
+                     ORDER BY notification_id, (state = 'delivered') DESC, id DESC
+                )
+                UPDATE mail_notification AS notification
+                   SET notification_status = decisive.status,
+                       failure_type = decisive.failure_type,
+                       failure_reason = decisive.reason
+                  FROM decisive
+                 WHERE notification.id = decisive.notification_id
+                   AND notification.notification_type = 'wechat'
+                   AND (notification.notification_status, notification.failure_type, notification.failure_reason)
+                       IS DISTINCT FROM (decisive.status, decisive.failure_type, decisive.reason)
+             RETURNING notification.id, notification.mail_message_id
+                """,
+                ids=tuple(self.ids),
+                statuses=json.dumps(NOTIFICATION_STATUS),
+            )
+        )
+        self.invalidate_recordset(["notified_state"])
+        notifications = self.env["mail.notification"].browse([notification_id for notification_id, _message in rows])
+        notifications.invalidate_recordset(["notification_status", "failure_type", "failure_reason"])
+        messages = self.env["mail.message"].browse(list({message_id for _notification, message_id in rows}))
+        messages._notify_message_notification_update()
+
+    @api.model
+    def _sync_due_notifications(self):
+        """Catch up with what was not told, because whoever was to tell it was killed in between.
+
+        :return: whether there is more to tell.
+        :rtype: bool
+        """
+        self.flush_model(["state", "notification_id", "notified_state"])
+        rows = self.env.execute_query(
+            SQL(
+                """
+                SELECT id
+                  FROM wechat_message
+                 WHERE notification_id IS NOT NULL AND state != 'sending' AND notified_state IS DISTINCT FROM state
+                 ORDER BY id
+                 LIMIT %s
+                """,
+                SYNC_BATCH,
+            )
+        )
+        self.browse([message_id for [message_id] in rows])._sync_notifications()
+        return len(rows) == SYNC_BATCH
