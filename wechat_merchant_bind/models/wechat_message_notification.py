@@ -50,7 +50,7 @@ class WechatMessage(models.Model):
 
         Whoever is not reached by WeChat gets a failed message, which says why, and the template's fallback.
 
-        :param wechat.template template: may be empty, if it was deleted since the message was posted.
+        :param wechat.template template: sudoed; may be empty, if it was deleted since the message was posted.
         :param list[tuple] notices: message, card and partners to notify.
         :param datetime scheduled_at: not before; in UTC.
         :param str kind: a value of the field ``kind``.
@@ -58,8 +58,7 @@ class WechatMessage(models.Model):
         :rtype: wechat.message
         """
         partners = self.env["res.partner"].union(*(recipients for _message, _card, recipients in notices))
-        # sudo: wechat.template - who may send by a template was decided by the caller
-        obstacles = partners._wechat_get_reachability(template.sudo().account_id)
+        obstacles = partners._wechat_get_reachability(template.account_id)
         vals_list = [
             {
                 **self._prepare_notice(template, message, card, partner, obstacles.get(partner.id)),
