@@ -18,6 +18,7 @@ from . import res_users
 from . import wechat_access_token
 from . import wechat_account
 from . import wechat_account_overview
+from . import wechat_account_templates
 from . import res_partner_openid
 from . import wechat_account_audit
 from . import wechat_bind_batch

@@ -1,5 +1,7 @@
-from odoo import api, fields, models
+from odoo import Command, api, fields, models
 from odoo.exceptions import AccessError
+
+from ..tools import wechat_keywords
 
 # Those of the template itself that hold expressions; the others are those of its lines.
 EXPRESSION_FIELDS = ("lang", "url", "miniprogram_path")
@@ -36,6 +38,15 @@ class WechatTemplate(models.Model):
     )
     model = fields.Char("Model Name", related="model_id.model", store=True, index="btree_not_null")
     line_ids = fields.One2many("wechat.template.line", "template_id", "Keywords", copy=True)
+    preview_ref = fields.Reference(
+        "_selection_preview_model",
+        "Shown with",
+        compute="_compute_preview_ref",
+        readonly=False,
+        help="The record that the card is shown with here. Without one it shows WeChat's example.",
+    )
+    card_preview = fields.Json("Card", compute="_compute_card_preview", exportable=False)
+    sidebar_action_id = fields.Many2one("ir.actions.act_window", "Contextual Action", readonly=True, copy=False)
     url = fields.Char("Link", help="Where a touch on the card leads; may hold expressions.")
     miniprogram_appid = fields.Char("Mini Program", help="App ID of the mini program that a touch on the card opens.")
     miniprogram_path = fields.Char("Page of the Mini Program", help="May hold expressions.")
@@ -52,12 +63,42 @@ class WechatTemplate(models.Model):
         "Valid for", required=True, default=24, help="Hours after which a message that is still waiting is not sent."
     )
 
+    # === SELECTIONS === #
+
+    @api.model
+    def _selection_preview_model(self):
+        # sudo: ir.model - names of models; which of their records can be chosen is up to their own rights
+        return [(model.model, model.name) for model in self.env["ir.model"].sudo().search([])]
+
     # === COMPUTE METHODS === #
 
     @api.depends("model")
     def _compute_render_model(self):
         for template in self:
             template.render_model = template.model
+
+    @api.depends("model_id")
+    def _compute_preview_ref(self):
+        for template in self:
+            record = template.preview_ref
+            template.preview_ref = record if record and record._name == template.model else False
+
+    @api.depends(
+        "title",
+        "example",
+        "model_id",
+        "preview_ref",
+        "line_ids.sequence",
+        "line_ids.key",
+        "line_ids.label",
+        "line_ids.value",
+        *EXPRESSION_FIELDS,
+        "miniprogram_appid",
+    )
+    @api.depends_context("lang", "tz", "uid")
+    def _compute_card_preview(self):
+        for template in self:
+            template.card_preview = template._prepare_preview(template.preview_ref)
 
     # === CRUD METHODS === #
 
@@ -75,7 +116,83 @@ class WechatTemplate(models.Model):
                 template._check_may_edit([template[name] for name in names])
         return result
 
+    def unlink(self):
+        # sudo: ir.actions.act_window - whoever may delete the template takes along the action that names it
+        self.sudo().sidebar_action_id.unlink()
+        return super().unlink()
+
+    def copy_data(self, default=None):
+        vals_list = super().copy_data(default)
+        if "name" in (default or {}):
+            return vals_list
+        return [
+            dict(vals, name=self.env._("%s (copy)", template.name))
+            for template, vals in zip(self, vals_list, strict=True)
+        ]
+
+    # === ACTION METHODS === #
+
+    def action_sync(self):
+        """Read the templates of these templates' accounts, of none those of all accounts, from WeChat.
+
+        :return: the notification that tells what has changed.
+        :rtype: dict
+        :raise UserError: if WeChat refuses; in words.
+        """
+        return (self.account_id or self.env["wechat.account"].search([])).action_sync_templates()
+
+    def action_create_sidebar_action(self):
+        """Offer the template in the Action menu of its model's records."""
+        self.check_access("write")
+        for template in self.filtered(lambda template: template.model_id and not template.sidebar_action_id):
+            # sudo: ir.actions.act_window - the action opens the composer, which asks for its own rights
+            template.sidebar_action_id = (
+                self.env["ir.actions.act_window"].sudo().create(template._prepare_sidebar_action())
+            )
+
+    def action_unlink_sidebar_action(self):
+        """Take the template off the Action menu."""
+        self.check_access("write")
+        # sudo: as in action_create_sidebar_action
+        self.sudo().sidebar_action_id.unlink()
+
     # === BUSINESS METHODS === #
+
+    def _prepare_sidebar_action(self):
+        return {
+            "name": self.env._("Send WeChat Notice (%s)", self.name),
+            "res_model": "wechat.composer",
+            "view_mode": "form",
+            "target": "new",
+            "context": repr({"default_template_id": self.id}),
+            "binding_model_id": self.model_id.id,
+            "binding_view_types": "list,kanban,form",
+            "group_ids": [Command.link(self.env.ref("wechat_merchant_bind.group_user").id)],
+        }
+
+    def _update_from_wechat(self, template):
+        """Take over what WeChat says of the template. The expressions of its keywords are kept.
+
+        :param dict template: as WeChat gives it.
+        """
+        self.ensure_one()
+        vals = {name: template.get(name) or False for name in ("title", "content", "example")}
+        vals["is_vanished"] = False
+        if changed := {name: value for name, value in vals.items() if self[name] != value}:
+            self.write(changed)
+        lines = {line.key: line for line in self.line_ids}
+        commands = []
+        for number, (key, label) in enumerate(wechat_keywords.parse_content(self.content), 1):
+            values = {"label": label, "sequence": number}
+            line = lines.pop(key, None)
+            if line is None:
+                commands.append(Command.create({"key": key, **values}))
+            elif any(line[name] != value for name, value in values.items()):
+                commands.append(Command.update(line.id, values))
+        if self.content:
+            commands += [Command.delete(line.id) for line in lines.values()]
+        if commands:
+            self.write({"line_ids": commands})
 
     def _check_may_edit(self, sources):
         """Refuse expressions written by somebody who is no template editor: a template is also rendered for those who

@@ -1,4 +1,5 @@
 import logging
+import re
 from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
@@ -74,6 +75,36 @@ class WechatTemplate(models.Model):
             for record in records.browse(res_ids).with_context(lang=lang):
                 cards[record.id] = self._prepare_card(record, recipients.get(record.id))
         return cards
+
+    def _prepare_preview(self, record, lang=None, partner=None):
+        """Return what the card's widget shows: the card with its problems, or WeChat's example without a record.
+
+        :param record: of the template's model, or nothing.
+        :param str lang: of the card; default: as it would be sent.
+        :param res.partner partner: who would get it; default: as it would be sent.
+        :return: as ``wechat.message.card``, and ``time``, ``errors`` and ``cuts``.
+        :rtype: dict
+        """
+        now = fields.Datetime.context_timestamp(self, fields.Datetime.now())
+        time = f"{now.month}月{now.day}日 {now:%H:%M}"
+        if not record:
+            return {**self._prepare_example(), "time": time, "errors": [], "cuts": []}
+        template = self.with_context(template_preview_lang=lang)
+        card = template._prepare_cards(record, {record.id: partner} if partner else None)[record.id]
+        return {**card.card, "time": time, "errors": card.errors, "cuts": card.cuts}
+
+    def _prepare_example(self):
+        """Return the card with WeChat's example, which names the same labels as the content."""
+        words = [re.split("[:：]", line, maxsplit=1) for line in (self.example or "").splitlines()]
+        examples = {pair[0].strip(): pair[1].strip() for pair in words if len(pair) > 1}
+        return {
+            "title": self.title or self.name or "",
+            "lines": [
+                {"label": line.label or line.key, "value": examples.get(line.label, "…")} for line in self.line_ids
+            ],
+            "url": self.url or "",
+            "miniprogram": {"appid": self.miniprogram_appid} if self.miniprogram_appid else {},
+        }
 
     @api.model
     def _get_default_recipients(self, records):

@@ -14,7 +14,7 @@ CODES = {
     wechat_errors.WechatAmbiguous: (-1,),
     wechat_errors.WechatTokenStale: (40001, 40014, 42001),
     wechat_errors.WechatUnreachable: (43004, 43019, 43101, 48002, 50005, 46004, 40003, 50002, 45015, 45047),
-    wechat_errors.WechatTemplateError: (40037, 43100, 47003, 40165, 45026),
+    wechat_errors.WechatTemplateError: (40037, 43100, 47003, 40165, 45026, 40246),
     wechat_errors.WechatAccountError: (
         *(40013, 40125, 41004, 41002, 40243, 40164, 61004, 48001, 48004, 43107, 45029),
         *range(89501, 89508),

@@ -169,6 +169,19 @@ class WechatClient:
         path = "/cgi-bin/template/get_all_private_template"
         return _get(path, self.call("GET", path, access_token), "template_list", list)
 
+    def add_template(self, access_token, template_id_short, keyword_name_list):
+        """Add a template of WeChat's library to the account.
+
+        :param str template_id_short: its number in the library
+        :param list[str] keyword_name_list: the words of its keywords that are wanted, in their order
+        :return: the template's ID in the account
+        :rtype: str
+        :raise WechatError: as :meth:`call`
+        """
+        path = "/cgi-bin/template/api_add_template"
+        payload = {"template_id_short": template_id_short, "keyword_name_list": keyword_name_list}
+        return _get(path, self.call("POST", path, access_token, payload=payload), "template_id", str)
+
     def user_info(self, access_token, openid):
         """Return what WeChat tells about a user: ``subscribe`` is 1 for a follower, 0 for everybody else.
 

@@ -176,6 +176,11 @@ ERRORS = {
         _lt("The Official Account has as many templates as WeChat allows."),
         _lt("Delete a template that is not used in WeChat's console."),
     ),
+    40246: ErrorInfo(
+        ErrorClass.TEMPLATE,
+        _lt("The template of the library has no such keywords."),
+        _lt("Copy the names of the keywords from WeChat's library, in the order in which the card shall show them."),
+    ),
     45168: ErrorInfo(
         ErrorClass.DATA,
         _lt("The message holds a word that WeChat does not allow."),

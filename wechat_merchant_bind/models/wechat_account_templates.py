@@ -1,0 +1,128 @@
+import logging
+
+from odoo import Command, api, fields, models
+from odoo.exceptions import UserError, ValidationError
+
+from ..tools import wechat_keywords
+from ..tools.wechat_errors import WechatError
+
+_logger = logging.getLogger(__name__)
+
+
+class WechatAccount(models.Model):
+    """The templates that WeChat has for an account. What is filled in here for them is never lost by reading them."""
+
+    _inherit = "wechat.account"  # pylint: disable=consider-merging-classes-inherited  # a file by topic
+
+    # === FIELDS === #
+
+    welcome_template_id = fields.Many2one(
+        "wechat.template",
+        "Welcome Template",
+        ondelete="set null",
+        copy=False,
+        domain="[('account_id', '=', id), ('model', '=', 'res.partner')]",
+        help="Sent to a merchant after the binding, besides the reply, which costs no quota.",
+    )
+
+    # === CONSTRAINTS AND INDEXES === #
+
+    @api.constrains("welcome_template_id")
+    def _check_welcome_template(self):
+        for account in self:
+            template = account.welcome_template_id
+            if template and (template.account_id != account or template.model != "res.partner"):
+                raise ValidationError(
+                    self.env._("The welcome template must be one of this account's, and made for contacts.")
+                )
+
+    # === ACTION METHODS === #
+
+    def action_sync_templates(self):
+        """Read the accounts' templates from WeChat.
+
+        :return: the notification that tells what has changed.
+        :rtype: dict
+        :raise UserError: if WeChat refuses; in words.
+        """
+        self.check_access("write")
+        totals = {"new": 0, "vanished": 0, "all": 0}
+        for account in self:
+            try:
+                result = account._sync_templates()
+            except WechatError as error:
+                raise UserError(
+                    self.env._(
+                        "The templates of %(account)s could not be read.\n%(reason)s",
+                        account=account.name,
+                        reason=account._get_error_message(error),
+                    )
+                ) from error
+            totals = {name: totals[name] + result[name] for name in totals}
+        return {
+            "type": "ir.actions.client",
+            "tag": "display_notification",
+            "params": {
+                "type": "success",
+                "message": self.env._(
+                    "WeChat has %(all)s templates: %(new)s are new here, %(vanished)s of those here are gone.", **totals
+                ),
+                "next": {"type": "ir.actions.client", "tag": "soft_reload"},
+            },
+        }
+
+    # === BUSINESS METHODS === #
+
+    @api.model
+    def _cron_sync_templates(self):
+        """Read the templates of all accounts; one that WeChat refuses leaves the others alone."""
+        accounts = self.search([])
+        self.env["ir.cron"]._commit_progress(remaining=len(accounts))
+        for account in accounts:
+            try:
+                account._sync_templates()
+            except WechatError as error:
+                _logger.warning("The templates of the WeChat account %s could not be read: %s", account.id, error)
+            if not self.env["ir.cron"]._commit_progress(1):
+                break
+
+    def _sync_templates(self):
+        """Read the account's templates from WeChat, add new ones, and mark those that are gone.
+
+        Several templates here may stand for one at WeChat, for different models.
+
+        :return: how many there are at WeChat (``all``), of which ``new`` here, and how many here have ``vanished`` now.
+        :rtype: dict[str, int]
+        :raise WechatError: if WeChat refuses.
+        """
+        self.ensure_one()
+        found = {template["template_id"]: template for template in self._call_api("get_all_private_template")}
+        known = self.env["wechat.template"].with_context(active_test=False).search([("account_id", "=", self.id)])
+        for template in known:
+            if template.template_uid in found:
+                template._update_from_wechat(found[template.template_uid])
+        gone = known.filtered(lambda template: template.template_uid not in found)
+        vanished = gone.filtered(lambda template: not template.is_vanished)
+        vanished.is_vanished = True
+        new = [found[uid] for uid in found if uid not in set(known.mapped("template_uid"))]
+        self.env["wechat.template"].create([self._prepare_template(template) for template in new])
+        return {"all": len(found), "new": len(new), "vanished": len(vanished)}
+
+    def _prepare_template(self, template):
+        """Return the values of a template that is new here.
+
+        :param dict template: as WeChat gives it.
+        """
+        content = template.get("content") or ""
+        return {
+            "name": template.get("title") or template["template_id"],
+            "account_id": self.id,
+            "template_uid": template["template_id"],
+            "title": template.get("title"),
+            "content": content,
+            "example": template.get("example"),
+            "line_ids": [
+                Command.create({"key": key, "label": label, "sequence": number})
+                for number, (key, label) in enumerate(wechat_keywords.parse_content(content), 1)
+            ],
+        }

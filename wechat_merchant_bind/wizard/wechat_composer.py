@@ -1,0 +1,216 @@
+import json
+
+from odoo import api, fields, models
+from odoo.exceptions import UserError
+from odoo.tools import split_every
+
+# Records whose messages are made at a time: as many as Odoo reads at a time.
+BATCH_SIZE = 1000
+# Merchants that a reason for not being reached names.
+NAMES_SHOWN = 3
+
+
+class WechatComposer(models.TransientModel):
+    """Sends a template about one record or many, and tells beforehand who will get it, who not, and why."""
+
+    _name = "wechat.composer"
+    _description = "Send WeChat Notices"
+    _rec_name = "template_id"
+
+    # === DEFAULTS === #
+
+    @api.model
+    def default_get(self, fields):
+        """Begin with the records that the composer was called from, and with the only template if there is one."""
+        values = super().default_get(fields)
+        context = self.env.context
+        values["res_model"] = values.get("res_model") or context.get("active_model")
+        if not values.get("res_ids"):
+            values["res_ids"] = json.dumps(context.get("active_ids") or [])
+        if not values.get("template_id"):
+            templates = self.env["wechat.template"].search(
+                [("model", "=", values["res_model"]), ("is_vanished", "=", False)], limit=2
+            )
+            values["template_id"] = templates.id if len(templates) == 1 else False
+        return values
+
+    # === FIELDS === #
+
+    template_id = fields.Many2one("wechat.template", "Template", ondelete="cascade")
+    res_model = fields.Char("Document Model")
+    res_ids = fields.Char("Document IDs", help="A JSON list.")
+    record_count = fields.Integer("Documents", compute="_compute_audience")
+    reached_count = fields.Integer("Will Get It", compute="_compute_audience")
+    unreached_count = fields.Integer("Will Not Get It", compute="_compute_audience")
+    unreached_reasons = fields.Text("Why Not", compute="_compute_audience")
+    fallback = fields.Selection(related="template_id.fallback")
+    scheduled_at = fields.Datetime("Send on", help="Leave empty to send at once.")
+    preview_index = fields.Integer()
+    preview_name = fields.Char(compute="_compute_card")
+    card = fields.Json(compute="_compute_card")
+
+    # === COMPUTE METHODS === #
+
+    @api.depends("template_id", "res_model", "res_ids")
+    @api.depends_context("lang")
+    def _compute_audience(self):
+        for composer in self:
+            records = composer._get_records()
+            audience = composer._get_audience(records)
+            composer.record_count = len(records)
+            composer.reached_count = len(audience.pop(None, []))
+            composer.unreached_count = sum(map(len, audience.values()))
+            composer.unreached_reasons = composer._describe_unreached(audience)
+
+    @api.depends("template_id", "res_model", "res_ids", "preview_index")
+    @api.depends_context("lang", "tz")
+    def _compute_card(self):
+        for composer in self:
+            records = composer._get_records()
+            record = records[composer.preview_index % len(records)] if records else records
+            template_sudo = composer._get_template_sudo()
+            composer.preview_name = record.display_name if record else False
+            composer.card = False
+            if record and template_sudo:
+                partner = record._wechat_get_recipients(template_sudo)[record.id][:1]
+                composer.card = template_sudo._prepare_preview(record, partner=partner)
+
+    # === ACTION METHODS === #
+
+    def action_send(self):
+        """Queue the messages; they leave at once, or when they are scheduled for.
+
+        :return: the action that closes the dialog, and for many records tells how many messages there are.
+        :rtype: dict
+        :raise UserError: if there is nothing to send, nobody to reach, or the one card would be refused by WeChat.
+        """
+        self.ensure_one()
+        records = self._get_records()
+        template_sudo = self._get_template_sudo()
+        self._check_sendable(records, template_sudo)
+        kind = "notice" if len(records) == 1 else "mass"
+        messages = self.env["mail.message"]
+        for res_ids in split_every(BATCH_SIZE, records.ids):
+            messages += records.browse(res_ids)._message_wechat_with_template(
+                template_sudo, scheduled_at=self.scheduled_at or None, kind=kind
+            )
+        if len(records) == 1:
+            return {"type": "ir.actions.act_window_close"}
+        return self._get_result(messages)
+
+    # === BUSINESS METHODS === #
+
+    def _get_records(self):
+        """Return the records that the messages are about, as this user.
+
+        :raise UserError: if they can't be written about.
+        """
+        self.ensure_one()
+        try:
+            ids = json.loads(self.res_ids or "[]")
+        except ValueError:
+            ids = None
+        if not isinstance(ids, list) or not all(type(res_id) is int for res_id in ids):
+            raise UserError(self.env._("The IDs of the documents must be a JSON list, such as [1, 2]."))
+        model = self.env.get(self.res_model)
+        if model is None or not issubclass(type(model), self.pool["mail.thread"]):
+            if not ids:
+                return self.env["res.partner"]
+            raise UserError(self.env._("Documents of the model %s can't be notified about.", self.res_model))
+        records = model.browse(dict.fromkeys(ids)).exists()
+        records.check_access("read")
+        return records
+
+    def _get_template_sudo(self):
+        """Return the template, sudoed: its expressions were written by somebody who may, for all who may send."""
+        template = self.template_id
+        template.check_access("read")
+        # sudo: wechat.template - the user may read it; the records are read with the user's own rights
+        return template.sudo()
+
+    def _get_audience(self, records):
+        """Return who gets the messages and who not.
+
+        :return: by failure type the names of those who are not reached for it; by None of those who are.
+        :rtype: dict[str | None, list[str]]
+        """
+        template_sudo = self._get_template_sudo()
+        if not template_sudo or not records:
+            return {}
+        recipients = records._wechat_get_recipients(template_sudo)
+        partners = self.env["res.partner"].union(*recipients.values())
+        obstacles = partners._wechat_get_reachability(template_sudo.account_id)
+        audience = {}
+        for record in records:
+            for partner in recipients[record.id]:
+                audience.setdefault(obstacles[partner.id], []).append(partner)
+            if not recipients[record.id]:
+                audience.setdefault("", []).append(record)
+        return audience
+
+    def _describe_unreached(self, audience):
+        """Say who is not reached and why, a line a reason.
+
+        :param dict audience: of those who are not reached, see :meth:`_get_audience`.
+        :rtype: str
+        """
+        reasons = dict(self.env["wechat.message"]._fields["failure_type"]._description_selection(self.env))
+        lines = []
+        for reason, records in audience.items():
+            # sudo: res.partner - names of merchants that the user writes to
+            names = [record.sudo().display_name for record in records[:NAMES_SHOWN]]
+            lines.append(
+                self.env._(
+                    "%(reason)s %(count)s: %(names)s",
+                    reason=reasons.get(reason) or self.env._("No merchant named"),
+                    count=len(records),
+                    names=", ".join(names) + (" …" if len(records) > NAMES_SHOWN else ""),
+                )
+            )
+        return "\n".join(lines)
+
+    def _check_sendable(self, records, template_sudo):
+        """Refuse what is known to reach nobody.
+
+        :raise UserError: in words.
+        """
+        if not template_sudo:
+            raise UserError(self.env._("Choose a template."))
+        if not records:
+            raise UserError(self.env._("There are no documents to notify about."))
+        if template_sudo.is_vanished:
+            raise UserError(
+                self.env._("WeChat does not have the template %s any more. Choose another one.", template_sudo.name)
+            )
+        audience = self._get_audience(records)
+        if None not in audience and template_sudo.fallback == "none":
+            raise UserError(self.env._("Nobody would get this message.\n%s", self._describe_unreached(audience)))
+        if len(records) == 1 and (errors := (self.card or {}).get("errors")):
+            raise UserError(self.env._("WeChat would refuse this card.\n%s", "\n".join(errors)))
+
+    def _get_result(self, messages):
+        """Return the notification that tells what has been queued.
+
+        :param mail.message messages: of this run.
+        :rtype: dict
+        """
+        groups = self.env["wechat.message"]._read_group(
+            [("mail_message_id", "in", messages.ids)], ["state"], ["__count"]
+        )
+        counts = dict(groups)
+        queued = counts.get("outgoing", 0)
+        return {
+            "type": "ir.actions.client",
+            "tag": "display_notification",
+            "params": {
+                "type": "success" if queued == sum(counts.values()) else "warning",
+                "message": self.env._(
+                    "%(queued)s messages are on their way, %(others)s are not sent; the outbox says why.",
+                    queued=queued,
+                    others=sum(counts.values()) - queued,
+                )
+                if queued < sum(counts.values())
+                else self.env._("%s messages are on their way.", queued),
+                "next": {"type": "ir.actions.act_window_close"},
+            },
+        }
