@@ -31,6 +31,7 @@ QR_PATH = "/cgi-bin/qrcode/create"
 USER_PATH = "/cgi-bin/user/info"
 USERS_PATH = "/cgi-bin/user/info/batchget"
 TEMPLATES_PATH = "/cgi-bin/template/get_all_private_template"
+ADD_TEMPLATE_PATH = "/cgi-bin/template/api_add_template"
 CALLBACK_IPS_PATH = "/cgi-bin/getcallbackip"
 
 SECRET = "5ecret5ecret5ecret5ecret5ecret32"
@@ -111,6 +112,8 @@ class WechatApiMock:
             return {"user_info_list": [{"subscribe": 1, **user} for user in call.payload["user_list"]]}
         if call.path == TEMPLATES_PATH:
             return {"template_list": [{"template_id": "t1", "title": "订单通知"}]}
+        if call.path == ADD_TEMPLATE_PATH:
+            return {"template_id": f"library-{call.payload['template_id_short']}"}
         if call.path == CALLBACK_IPS_PATH:
             return {"ip_list": ["101.226.103.0/25"]}
         raise AssertionError(f"The addon made a call that no test knows: {call}")

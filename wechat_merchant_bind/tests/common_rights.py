@@ -195,6 +195,7 @@ class RightsCase(WechatPushCase):
                 "name": "订单通知",
                 "account_id": account.id,
                 "template_uid": f"t{company.id}",
+                "model_id": env["ir.model"]._get_id("res.partner"),
                 "line_ids": [Command.create({"key": "thing1", "label": "商家"})],
             }
         )
@@ -208,12 +209,23 @@ class RightsCase(WechatPushCase):
                 "state": "failed",
             }
         )
+        template.line_ids.value = "{{ object.name }}"
+        composer = env["wechat.composer"].create(
+            {"template_id": template.id, "res_model": "res.partner", "res_ids": f"[{bound_merchant.id}]"}
+        )
+        template_test = env["wechat.template.test"].create(
+            {"template_id": template.id, "partner_id": bound_merchant.id}
+        )
+        template_add = env["wechat.template.add"].create(
+            {"account_id": account.id, "template_id_short": "1", "keyword_names": "商家"}
+        )
         unbind_dialog = env["wechat.unbind"].create({"partner_id": bound_merchant.id})
         return {
             "account": account,
             "batch": batch,
             "bound_merchant": bound_merchant,
             "code": code,
+            "composer": composer,
             "dialog": dialog,
             "event": event,
             "group": self.env.ref("wechat_merchant_bind.group_manager"),
@@ -226,6 +238,9 @@ class RightsCase(WechatPushCase):
             "merchant": merchant,
             "request": request,
             "res.users": self.portal,
+            "template": template,
+            "template_add": template_add,
+            "template_test": template_test,
             "unbind_dialog": unbind_dialog,
             "mail.message": merchant.message_post(body="x", message_type="wechat"),
             "wechat.access.token": env["wechat.access.token"].search([("account_id", "=", account.id)]),
@@ -248,13 +263,17 @@ class RightsCase(WechatPushCase):
             "wechat.binding.import": import_report,
             "wechat.binding.import.line": import_report.line_ids,
             "wechat.bound.rate": env["wechat.bound.rate"].search([("company_id", "=", company.id)], limit=1),
+            "wechat.composer": composer,
             "wechat.event": event,
             "wechat.message": message,
             "wechat.openid.show": env["wechat.openid.show"].create({"binding_id": binding.id}),
             "wechat.operation": env["wechat.operation"].search([("partner_id", "=", bound_merchant.id)], limit=1),
             "wechat.portal.attempt": env["wechat.portal.attempt"].create({"partner_id": merchant.id}),
             "wechat.template": template,
+            "wechat.template.add": template_add,
             "wechat.template.line": template.line_ids,
+            "wechat.template.preview": env["wechat.template.preview"].create({"template_id": template.id}),
+            "wechat.template.test": template_test,
             "wechat.unbind": unbind_dialog,
         }
 
@@ -276,6 +295,18 @@ class RightsCase(WechatPushCase):
             "wechat.portal.attempt": {"partner_id": self.own["merchant"].id},
             "wechat.openid.show": {"binding_id": self.own["wechat.binding"].id},
             "wechat.template": {"name": "x", "account_id": self.own["account"].id, "template_uid": "x"},
+            "wechat.composer": {
+                "template_id": self.own["template"].id,
+                "res_model": "res.partner",
+                "res_ids": f"[{self.own['merchant'].id}]",
+            },
+            "wechat.template.add": {
+                "account_id": self.own["account"].id,
+                "template_id_short": "1",
+                "keyword_names": "x",
+            },
+            "wechat.template.preview": {"template_id": self.own["template"].id},
+            "wechat.template.test": {"template_id": self.own["template"].id},
             "wechat.template.line": {"template_id": self.own["wechat.template"].id, "key": "thing2"},
             "wechat.unbind": {"partner_id": self.own["bound_merchant"].id},
         }.get(model, {"company_id": self.env.company.id})

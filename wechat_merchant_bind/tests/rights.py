@@ -57,6 +57,10 @@ MODELS = {
     "wechat.account.check.line": Model(read=MANAGERS, create=MANAGERS, write=MANAGERS),
     "wechat.openid.show": Model(read=MANAGERS, create=MANAGERS),
     "wechat.unbind": Model(read=MANAGERS, create=MANAGERS, write=MANAGERS),
+    "wechat.composer": Model(read=USERS, create=USERS, write=USERS),
+    "wechat.template.add": Model(read=MANAGERS, create=MANAGERS, write=MANAGERS),
+    "wechat.template.preview": Model(read=USERS, create=USERS, write=USERS),
+    "wechat.template.test": Model(read=MANAGERS, create=MANAGERS, write=MANAGERS),
 }
 
 # What the addon adds to an abstract model is in all that inherit it. It has one row, played with one of them.
@@ -145,6 +149,20 @@ METHODS = {
     "wechat.message.action_ignore": Method(USERS, on="wechat.message"),
     # As Odoo's: only the user's own failures.
     "mail.thread.notify_cancel_by_type": Method(EMPLOYEES, args=("wechat",), foreign=EMPLOYEES),
+    # Of an account that WeChat answers for in the tests.
+    "wechat.account.action_sync_templates": Method(MANAGERS, on="account"),
+    "wechat.composer.action_send": Method(USERS, on="composer"),
+    "wechat.composer.default_get": Method(USERS, args=(["template_id"],), foreign=USERS),
+    "wechat.template.action_create_sidebar_action": Method(MANAGERS, on="template"),
+    "wechat.template.action_sync": Method(MANAGERS, on="template"),
+    "wechat.template.action_unlink_sidebar_action": Method(MANAGERS, on="template"),
+    # As wechat.account.copy_data.
+    "wechat.template.copy_data": Method(USERS, on="template"),
+    "wechat.template.add.action_add": Method(MANAGERS, on="template_add"),
+    # The first record of the template's model that the user may read.
+    "wechat.template.preview.default_get": Method(EVERYBODY, args=(["resource_ref"],), foreign=EVERYBODY),
+    "wechat.template.test.action_send": Method(MANAGERS, on="template_test"),
+    "wechat.template.test.default_get": Method(EVERYBODY, args=(["partner_id"],), foreign=EVERYBODY),
     "wechat.unbind.action_replace": Method(MANAGERS, on="unbind_dialog"),
     "wechat.unbind.action_unbind": Method(MANAGERS, on="unbind_dialog"),
 }
@@ -288,6 +306,7 @@ SECRETS = {
     "wechat.message.openid_masked": USERS,
     "wechat.openid.show.openid": MANAGERS,
     "wechat.operation.openid_masked": MANAGERS,
+    "wechat.template.add.keyword_names": MANAGERS,
     "wechat.template.line.key": USERS,
     "wechat.unbind.openid_masked": MANAGERS,
 }
