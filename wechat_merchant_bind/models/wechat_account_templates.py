@@ -18,7 +18,6 @@ class WechatAccount(models.Model):
 
     welcome_template_id = fields.Many2one(
         "wechat.template",
-        "Welcome Template",
         ondelete="set null",
         copy=False,
         domain="[('account_id', '=', id), ('model', '=', 'res.partner')]",
@@ -76,7 +75,7 @@ class WechatAccount(models.Model):
     @api.model
     def _cron_sync_templates(self):
         """Read the templates of all accounts; one that WeChat refuses leaves the others alone."""
-        accounts = self.search([])
+        accounts = self.search([("active", "=", True)])
         self.env["ir.cron"]._commit_progress(remaining=len(accounts))
         for account in accounts:
             try:

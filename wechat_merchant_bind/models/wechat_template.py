@@ -139,7 +139,7 @@ class WechatTemplate(models.Model):
         :rtype: dict
         :raise UserError: if WeChat refuses; in words.
         """
-        return (self.account_id or self.env["wechat.account"].search([])).action_sync_templates()
+        return (self.account_id or self.env["wechat.account"].search([("active", "=", True)])).action_sync_templates()
 
     def action_create_sidebar_action(self):
         """Offer the template in the Action menu of its model's records."""

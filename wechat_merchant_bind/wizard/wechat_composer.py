@@ -36,7 +36,7 @@ class WechatComposer(models.TransientModel):
 
     # === FIELDS === #
 
-    template_id = fields.Many2one("wechat.template", "Template", ondelete="cascade")
+    template_id = fields.Many2one("wechat.template", ondelete="cascade")
     res_model = fields.Char("Document Model")
     res_ids = fields.Char("Document IDs", help="A JSON list.")
     record_count = fields.Integer("Documents", compute="_compute_audience")

@@ -33,7 +33,7 @@ class WechatTemplateTest(models.TransientModel):
     )
     resource_ref = fields.Reference("_selection_model", "Record")
     card = fields.Json(compute="_compute_card")
-    message_id = fields.Many2one("wechat.message", "Message", readonly=True, ondelete="set null")
+    message_id = fields.Many2one("wechat.message", readonly=True, ondelete="set null")
     state = fields.Selection(related="message_id.state")
     failure_reason = fields.Text(related="message_id.failure_reason")
 
