@@ -19,18 +19,25 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / ".run" / "demo.json"
 IMAGES = ROOT / "docs" / "images"
 DESKTOP = {"width": 1280, "height": 800}
-# Tall enough to show what is below the fold of a desktop: the chatter of a merchant.
-TALL = {"width": 1280, "height": 1102}
+# Tall enough to show what is below the fold of a desktop, and wide enough to show a merchant's chatter beside its form.
+TALL, WIDE = {"width": 1280, "height": 1102}, {"width": 1600, "height": 1200}
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 # Odoo's and the sandbox's pages listen for news all the time, so their network is never idle.
 LOADED = """async () => {
     await Promise.allSettled([...document.images].map((image) => image.decode()));
     await document.fonts.ready;
 }"""
+# In which a growing graph has changed to be seen.
+GRAPH_MS = 200
 COLOURS = 255
 MAX_BYTES = 200_000
 # setup/demo_data.py has this merchant bound, so this phone is refused.
 BOUND_ELSEWHERE = "西湖茶庄-陈老板"
+# Whom codes are generated for while the picture of a bulk generation is taken.
+CITIES = ("常州", "镇江", "嘉兴", "湖州", "台州", "衢州", "丽水", "舟山", "金华", "泰州", "盐城", "徐州")
+SHOPS = ("茶庄", "书店", "糕团店", "米行", "酱园", "布庄", "花木场", "渔具行")
+# So slow that a picture of the progress is not late; it is taken when so many are done.
+GENERATION, LATENCY_MS, DONE = "/cgi-bin/qrcode/create", 1500, 40
 # And this portal user has a code.
 PORTAL_LOGIN, PORTAL_PASSWORD = "xihu-tea@example.com", "merchant"
 POSTER_WIDTH = 600
@@ -56,6 +63,7 @@ class Photographer:
         self.browser = browser
         self.demo = demo
         self.sandbox = Sandbox(demo["sandbox_url"])
+        self.client = WebClient(demo["url"], demo["database"], demo["login"], demo["password"])
         self.page = log_in(browser, demo["url"], demo["login"], demo["password"])
 
     @property
@@ -78,18 +86,34 @@ class Photographer:
     def overview(self) -> None:
         self.open_action("wechat_overview_action", ".o_wechat_overview canvas")
         self.page.set_viewport_size(TALL)
+        self.wait_for_graphs()
         self.shoot("overview")
+
+    def wait_for_graphs(self) -> None:
+        """Return when the bars have grown to their height: nothing moves any more."""
+        before = None
+        while before != (now := self.page.screenshot()):
+            before = now
+            self.page.wait_for_timeout(GRAPH_MS)
 
     def merchants(self) -> None:
         self.open_action("wechat_merchant_action", "tr.o_data_row")
         self.shoot("merchants")
 
     def batch(self) -> None:
-        """A bulk generation that the demo has made."""
-        self.open_action("wechat_bind_batch_action", "tr.o_data_row")
-        self.page.locator("tr.o_data_row td[name=name]").first.click()
+        """A bulk generation that goes on."""
+        values = [{"name": f"{city}{shop}", "is_company": True} for city in CITIES for shop in SHOPS]
+        merchants = self.client.call("res.partner", "create", values)
+        self.sandbox.post("faults", path=GENERATION, latency_ms=LATENCY_MS, times=None)
+        action = self.client.call("res.partner", "action_wechat_bind_code", merchants)
+        self.page.set_viewport_size(DESKTOP)
+        self.page.goto(f"/odoo/action-wechat_merchant_bind.wechat_bind_batch_action/{action['res_id']}")
         expect(self.page.locator("[name=line_ids] tr.o_data_row").first).to_be_visible()
+        self.page.wait_for_function(
+            f"parseInt(document.querySelector('.o_wechat_progress .o_progress').ariaValueNow) >= {DONE}"
+        )
         self.shoot("batch")
+        self.sandbox.post("faults/release", path=GENERATION)
 
     def sending(self) -> None:
         """The mail of a code, and its poster."""
@@ -110,7 +134,7 @@ class Photographer:
 
     def requests(self) -> None:
         """A scan that waits for an approval."""
-        client = WebClient(self.demo["url"], self.demo["database"], self.demo["login"], self.demo["password"])
+        client = self.client
         accounts = [account["id"] for account in client.find("wechat.account", [], ["name"])]
         client.call("wechat.account", "write", accounts, {"bind_confirmation": "approval"})
         codes = client.find("wechat.bind.code", [("state", "=", "active")], ["qr_content"], limit=2)
@@ -165,7 +189,7 @@ class Photographer:
         self.page.locator(".modal .btn-close").click()
         row.locator("td[name=complete_name]").click()
         expect(self.page.locator(".o-mail-Message").nth(2)).to_be_visible()
-        self.page.set_viewport_size(TALL)
+        self.page.set_viewport_size(WIDE)
         self.page.locator(".o_notebook a[name=wechat]").click()
         expect(self.page.locator("[name=wechat_binding_ids] tr.o_data_row")).to_be_visible()
         self.shoot("merchant")
@@ -203,7 +227,6 @@ def main() -> None:
     with sync_playwright() as playwright, chromium(playwright) as browser:
         photographer = Photographer(browser, demo)
         photographer.overview()
-        photographer.batch()
         photographer.merchants()
         photographer.binding()
         photographer.sending()
@@ -211,6 +234,8 @@ def main() -> None:
         photographer.portal()
         photographer.account()
         photographer.operations()
+        # Last, for it fills the other lists.
+        photographer.batch()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from odoo import Command, api, fields, models
 from odoo.exceptions import UserError
 
 from ..tools import file_names
+from .res_partner import GROUP_USER
 
 OUTCOMES = Markup('<table class="table table-sm table-borderless mb-0"><tbody>%s</tbody></table>')
 OUTCOME = Markup(
@@ -66,9 +67,9 @@ class WechatBindBatch(models.Model):
         for batch, state, count, first_attempt_at in self.env["wechat.bind.batch.line"]._read_group(
             [("batch_id", "in", self.ids)], ["batch_id", "state"], ["__count", "next_attempt_at:min"]
         ):
-            counts[batch.id, state] = count
+            counts[batch, state] = count
             if state == "pending":
-                resumes_at[batch.id] = first_attempt_at
+                resumes_at[batch] = first_attempt_at
         waiting_now = {
             batch
             for (batch,) in self.env["wechat.bind.batch.line"]._read_group(
@@ -76,27 +77,27 @@ class WechatBindBatch(models.Model):
             )
         }
         emails_waiting = {
-            batch.id
+            batch
             for (batch,) in self.env["wechat.bind.batch.line"]._read_group(
                 [("batch_id", "in", self.ids), ("email_state", "=", "pending")], ["batch_id"]
             )
         }
         for batch in self:
-            batch.done_count = counts.get((batch.id, "done"), 0)
-            batch.skipped_count = counts.get((batch.id, "skipped"), 0)
-            batch.failed_count = counts.get((batch.id, "failed"), 0)
-            batch.canceled_count = counts.get((batch.id, "canceled"), 0)
-            batch.pending_count = counts.get((batch.id, "pending"), 0)
+            batch.done_count = counts.get((batch, "done"), 0)
+            batch.skipped_count = counts.get((batch, "skipped"), 0)
+            batch.failed_count = counts.get((batch, "failed"), 0)
+            batch.canceled_count = counts.get((batch, "canceled"), 0)
+            batch.pending_count = counts.get((batch, "pending"), 0)
             batch.processed_count = batch.done_count + batch.skipped_count + batch.failed_count
             batch.total_count = batch.processed_count + batch.canceled_count + batch.pending_count
             batch.progress = 100 * (1 - batch.pending_count / batch.total_count) if batch.total_count else 0
-            batch.is_active = bool(batch.pending_count) or (batch.id in emails_waiting)
+            batch.is_active = bool(batch.pending_count) or batch in emails_waiting
             batch.resumes_at = False
             if batch in waiting_now:
                 batch.state = "running"
             elif batch.pending_count:
                 batch.state = "paused"
-                batch.resumes_at = resumes_at[batch.id]
+                batch.resumes_at = resumes_at[batch]
             else:
                 batch.state = "canceled" if batch.canceled_count else "done"
 
@@ -300,7 +301,7 @@ class WechatBindBatch(models.Model):
 
     def _notify_changed(self):
         """Tell the open forms of these batches to read again, each with its own user's rights."""
-        group = self.env.ref("wechat_merchant_bind.group_user")
+        group = self.env.ref(GROUP_USER)
         for batch in self:
             group._bus_send("wechat_merchant_bind/batch", {"id": batch.id})
 

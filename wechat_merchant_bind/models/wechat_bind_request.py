@@ -5,6 +5,7 @@ from odoo.exceptions import AccessError, ConcurrencyError, UserError
 
 from ..tools import wechat_commands
 from ..tools.pg_lock import claim
+from .res_partner import GROUP_USER
 from .wechat_event import LOCK_TIMEOUT
 
 # Wrong digits after which a person, and after which the whole code, gets no further try. Ten guesses of four digits are
@@ -110,7 +111,7 @@ class WechatBindRequest(models.Model):
         return self._get_next_action()
 
     def _check_may_decide(self):
-        if not self.env.su and not self.env.user.has_group("wechat_merchant_bind.group_user"):
+        if not self.env.su and not self.env.user.has_group(GROUP_USER):
             raise AccessError(self.env._("You are not allowed to confirm WeChat bindings."))
         self.check_access("read")
 

@@ -13,7 +13,6 @@ PORTALS = frozenset({PORTAL})
 MANAGERS = frozenset({MANAGER})
 USERS = frozenset({USER, MANAGER})
 EMPLOYEES = frozenset({EMPLOYEE, USER, MANAGER})
-LOGGED_IN = frozenset({PORTAL, EMPLOYEE, USER, MANAGER})
 EVERYBODY = frozenset(ROLES)
 
 # === MODELS === #
