@@ -27,6 +27,7 @@
         "wizard/wechat_template_test_views.xml",
         "views/wechat_account_views.xml",
         "views/wechat_account_template_views.xml",
+        "views/wechat_account_sending_views.xml",
         "views/wechat_bind_code_views.xml",
         "views/wechat_binding_import_views.xml",
         "views/wechat_binding_views.xml",

@@ -17,3 +17,10 @@ UPDATE wechat_bind_code
    SET state = 'revoked',
        share_token = NULL
  WHERE state = 'active';
+-- What waits in the outbox is the original's to send.
+UPDATE wechat_message
+   SET state = 'canceled',
+       failure_type = 'wechat_unsent',
+       lease_until = NULL,
+       is_parked = FALSE
+ WHERE state IN ('outgoing', 'sending');

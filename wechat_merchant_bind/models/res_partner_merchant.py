@@ -235,6 +235,9 @@ class ResPartner(models.Model):
         codes_sudo = codes_sudo.search(Domain("state", "=", "active") & self._wechat_get_family_domain())
         concerned = self._wechat_filter_concerned() | (self & codes_sudo.partner_id)
         codes_sudo._revoke(self.env._("The merchant was disabled."))
+        # sudo: res.partner - also the contacts that the user may not see
+        family_sudo = self.sudo().with_context(active_test=False).search([("id", "child_of", self.ids)])
+        self.env["wechat.message"]._cancel_waiting(family_sudo, "wechat_disabled")
         notes = concerned._wechat_prepare_status_notes(
             self.env._("Merchant disabled."), self.env._("Portal users archived with it: %s")
         )

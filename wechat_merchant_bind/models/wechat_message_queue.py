@@ -1,16 +1,301 @@
-from odoo import api, models
+from datetime import timedelta
+
+from odoo import api, fields, models
+from odoo.exceptions import AccessError, UserError
+from odoo.fields import Domain
+from odoo.tools import SQL
+
+from .res_partner import GROUP_USER
+from .wechat_message import PRIORITY_MASS, PRIORITY_NOTICE, PRIORITY_URGENT
+
+# Shares of the outbox: a merchant's messages are all in one of them, and a lane drains some of them.
+BUCKETS = 8
+PRIORITIES = {
+    "notice": PRIORITY_NOTICE,
+    "mass": PRIORITY_MASS,
+    "test": PRIORITY_URGENT,
+    "welcome": PRIORITY_URGENT,
+}
+VALID_HOURS = 24
+RESENDABLE = ("failed", "unknown", "canceled")
 
 
 class WechatMessage(models.Model):
-    """How messages get into the outbox."""
+    """How messages get into the outbox, and out of it unsent."""
 
     _inherit = "wechat.message"  # pylint: disable=consider-merging-classes-inherited  # a file by topic
 
+    # === FIELDS === #
+
+    is_parked = fields.Boolean(
+        readonly=True, help="Waits behind another message of the same merchant, and is not looked at until then."
+    )
+    resent_ids = fields.One2many("wechat.message", "resent_from_id", "Sent Again as")
+
+    # === CONSTRAINTS AND INDEXES === #
+
+    # What may be sent next. Messages of one account, template and priority are together, so that those of a paused
+    # account or a stopped template are left out without reading any of them, however many wait. The key begins with
+    # the bucket, see BUCKETS.
+    _due_idx = models.Index(
+        f"((COALESCE(partner_id, 0) % {BUCKETS}), account_id, (COALESCE(template_id, 0)), priority, next_attempt_at,"
+        " id) WHERE state = 'outgoing' AND is_parked IS NOT TRUE"
+    )
+    _merchant_idx = models.Index("(partner_id, priority, id) WHERE state = 'outgoing'")
+    _valid_until_idx = models.Index("(valid_until) WHERE state = 'outgoing'")
+    _lease_idx = models.Index("(lease_until) WHERE state = 'sending'")
+    # WeChat refuses concurrent messages to one follower (43108).
+    _in_flight_unique = models.UniqueIndex(
+        "(account_id, openid) WHERE state = 'sending'", "A merchant is sent one message at a time."
+    )
+    _resent_unique = models.UniqueIndex(
+        "(resent_from_id) WHERE resent_from_id IS NOT NULL", "This message was already sent again."
+    )
+    # For the limit of messages a merchant a day.
+    _called_idx = models.Index("(partner_id, first_call_at) WHERE first_call_at IS NOT NULL")
+
+    # === ACTION METHODS === #
+
+    def action_resend(self):
+        """Send messages that have failed, were canceled, or whose result is unknown, as new ones.
+
+        :return: a notification that says how many.
+        :rtype: dict
+        :raise AccessError: if the user may not send.
+        :raise UserError: if none of them can be sent again; in words.
+        """
+        self._check_may_send()
+        # sudo: wechat.message - nobody writes the outbox directly; that the user may send and read these was checked
+        messages_sudo = self.sudo().filtered(
+            lambda message: (
+                message.state in RESENDABLE and message.partner_id and message.card and not message.resent_ids
+            )
+        )
+        if not messages_sudo:
+            raise UserError(
+                self.env._(
+                    "Only messages that failed, were canceled or whose result is unknown can be sent again, each once."
+                )
+            )
+        resent = self._queue([message._prepare_resend_values() for message in messages_sudo])
+        resent.sudo()._sync_notifications()
+        return {
+            "type": "ir.actions.client",
+            "tag": "display_notification",
+            "params": {
+                "type": "success",
+                "message": self.env._("Queued again: %s", len(resent)),
+                "next": {"type": "ir.actions.act_window_close"},
+            },
+        }
+
+    def action_cancel(self):
+        """Cancel messages that wait. One that may have been sent already is left in the list of unknown results.
+
+        :return: True
+        :raise AccessError: if the user may not send.
+        """
+        self._check_may_send()
+        # sudo: wechat.message - see action_resend
+        self.sudo()._cancel(False)
+        return True
+
+    # === BUSINESS METHODS === #
+
     @api.model
     def _queue(self, vals_list):
-        """Put messages into the outbox.
+        """Put messages into the outbox, and wake the lanes that send them. This is the only way in.
 
-        :param list[dict] vals_list: the values of each.
+        :param list[dict] vals_list: ``partner_id``, ``template_id``, ``card``, ``body``, and as wanted ``kind``,
+            ``priority``, ``next_attempt_at`` (to send later), ``valid_until``, ``mail_message_id``,
+            ``notification_id``, ``res_model``, ``res_id``, ``user_id``, ``resent_from_id``; ``state`` and
+            ``failure_type`` for those that are not to be sent. The rest follows from the merchant and the template.
+        :return: the messages, in the same order; those who have no live binding get failed ones.
         :rtype: wechat.message
         """
-        return self.sudo().create(vals_list)
+        # sudo: res.partner, wechat.template, wechat.binding - what is sent to whom was decided by the caller
+        partners = [self.env["res.partner"].sudo().browse(vals["partner_id"] or ()) for vals in vals_list]
+        bindings = {
+            binding.partner_id: binding
+            for binding in self.env["res.partner"].sudo().union(*partners)._wechat_get_live_bindings()
+        }
+        templates = self.env["wechat.template"].sudo()
+        # sudo: wechat.message - nobody writes the outbox directly
+        messages_sudo = self.sudo().create(
+            [
+                self._prepare_queued_values(
+                    vals, partner, templates.browse(vals.get("template_id") or ()), bindings.get(partner)
+                )
+                for partner, vals in zip(partners, vals_list, strict=True)
+            ]
+        )
+        self._remember_outbox_identity()
+        outgoing = messages_sudo.filtered(lambda message: message.state == "outgoing")
+        self._trigger_lanes(outgoing.partner_id.ids, min(outgoing.mapped("next_attempt_at"), default=None))
+        return messages_sudo.sudo(False)
+
+    @api.model
+    def _prepare_queued_values(self, vals, partner, template, binding):
+        """Return the values of a message that is queued.
+
+        :param dict vals: see :meth:`_queue`.
+        :param res.partner partner: to whom.
+        :param wechat.template template: of what; may be empty.
+        :param wechat.binding binding: the partner's live binding, or None.
+        :rtype: dict
+        """
+        kind = vals.get("kind") or "notice"
+        next_attempt_at = fields.Datetime.to_datetime(vals.get("next_attempt_at")) or fields.Datetime.now()
+        # Without a binding the message is that of the template's account: its statistics and its managers see it.
+        account = binding.account_id if binding else template.account_id
+        values = {
+            "partner_name": partner.display_name,
+            "user_id": self.env.uid,
+            "company_id": (account.company_id or partner.company_id).id,
+            "account_id": account.id,
+            "template_name": template.name,
+            "template_uid": template.template_uid,
+            "kind": kind,
+            "priority": PRIORITIES[kind],
+            "valid_until": next_attempt_at + timedelta(hours=template.valid_hours or VALID_HOURS),
+            **vals,
+            "next_attempt_at": next_attempt_at,
+        }
+        if values.get("state", "outgoing") == "outgoing":
+            values.update(self._get_obstacle(partner, template, binding))
+        return values
+
+    @api.model
+    def _get_obstacle(self, partner, template, binding):
+        """Return what to write into a message that cannot be sent, else nothing.
+
+        :rtype: dict
+        """
+        if not (partner.active and partner.commercial_partner_id.active):
+            return {"state": "failed", "failure_type": "wechat_disabled"}
+        if not binding:
+            return {"state": "failed", "failure_type": "wechat_unbound"}
+        if template and template.account_id != binding.account_id:
+            reason = self.env._(
+                "The template belongs to the Official Account %(account)s, but the merchant is bound by %(other)s.",
+                account=template.account_id.name,
+                other=binding.account_id.name,
+            )
+            return {"state": "failed", "failure_type": "wechat_template", "failure_reason": reason}
+        return {}
+
+    def _prepare_resend_values(self):
+        self.ensure_one()
+        return {
+            "partner_id": self.partner_id.id,
+            "template_id": self.template_id.id,
+            "template_name": self.template_name,
+            "template_uid": self.template_uid,
+            "card": self.card,
+            "body": self.body,
+            "kind": self.kind,
+            "mail_message_id": self.mail_message_id.id,
+            "notification_id": self.notification_id.id,
+            "res_model": self.res_model,
+            "res_id": self.res_id,
+            "resent_from_id": self.id,
+        }
+
+    @api.model
+    def _cancel_waiting(self, partners, failure_type):
+        """Cancel what waits for these partners, whose binding has ended or who were disabled.
+
+        :param res.partner partners: the partners.
+        :param str failure_type: why.
+        """
+        # sudo: wechat.message - what waits for a merchant ends with its binding, whoever ends it
+        self.sudo().search(Domain("partner_id", "in", partners.ids) & Domain("state", "=", "outgoing"))._cancel(
+            failure_type
+        )
+
+    def _cancel(self, failure_type):
+        """Cancel those of these messages that wait. What may have arrived is unknown, not canceled.
+
+        :param failure_type: why, or False if somebody wanted it.
+        """
+        if not self:
+            return
+        self.flush_recordset()
+        self.env.cr.execute(
+            SQL(
+                """
+                UPDATE wechat_message
+                   SET state = CASE WHEN first_call_at IS NULL THEN 'canceled' ELSE 'unknown' END,
+                       failure_type = CASE WHEN first_call_at IS NULL THEN %s ELSE 'wechat_unknown' END,
+                       is_parked = FALSE,
+                       write_uid = %s,
+                       write_date = now() AT TIME ZONE 'UTC'
+                 WHERE id IN %s
+                   AND state = 'outgoing'
+             RETURNING id
+                """,
+                failure_type or None,
+                self.env.uid,
+                tuple(self.ids),
+            )
+        )
+        canceled = self.browse([message_id for (message_id,) in self.env.cr.fetchall()])
+        self.invalidate_recordset(flush=False)
+        self._wake_next(canceled.partner_id.ids)
+        canceled._sync_notifications()
+
+    @api.model
+    def _wake_next(self, partner_ids):
+        """Let the first of the messages of each merchant that wait behind another one be looked at again.
+
+        :param list[int] partner_ids: the merchants.
+        """
+        self.env.cr.execute(
+            SQL(
+                """
+                UPDATE wechat_message
+                   SET is_parked = FALSE
+                 WHERE id IN (
+                     SELECT parked.id
+                       FROM unnest(%s::int[]) AS merchant (id)
+                 CROSS JOIN LATERAL (
+                            SELECT message.id
+                              FROM wechat_message AS message
+                         LEFT JOIN wechat_template AS template ON template.id = message.template_id
+                             WHERE message.partner_id = merchant.id
+                               AND message.state = 'outgoing'
+                               AND message.is_parked
+                               AND template.stop_reason IS NULL
+                          ORDER BY message.priority, message.id
+                             LIMIT 1
+                            ) AS parked
+                 )
+                """,
+                list(partner_ids),
+            )
+        )
+
+    @api.model
+    def _postpone_waiting(self, partners, until):
+        """Let what waits for these partners wait until a moment, or not any longer.
+
+        :param res.partner partners: the partners.
+        :param datetime until: the moment.
+        """
+        # sudo: see _cancel_waiting
+        self.sudo().search(
+            Domain("partner_id", "in", partners.ids)
+            & Domain("state", "=", "outgoing")
+            & Domain("priority", ">", PRIORITY_URGENT)
+        ).next_attempt_at = until
+        self._trigger_lanes(partners.ids, until)
+
+    def _erase_content(self):
+        """Forget what messages said and whose OpenID they were sent to."""
+        self.write({"openid": False, "card": False, "body": False})
+
+    def _check_may_send(self):
+        """Raise AccessError unless the user may send and may see these messages."""
+        if not self.env.su and not self.env.user.has_group(GROUP_USER):
+            raise AccessError(self.env._("You are not allowed to send WeChat messages."))
+        self.check_access("read")

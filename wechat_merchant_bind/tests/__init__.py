@@ -23,6 +23,7 @@ from . import test_life_cycle
 from . import test_mailing
 from . import test_merchant_list
 from . import test_merge
+from . import test_outbox
 from . import test_overview
 from . import test_partner_life
 from . import test_portal

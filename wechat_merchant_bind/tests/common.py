@@ -32,7 +32,11 @@ USER_PATH = "/cgi-bin/user/info"
 USERS_PATH = "/cgi-bin/user/info/batchget"
 TEMPLATES_PATH = "/cgi-bin/template/get_all_private_template"
 ADD_TEMPLATE_PATH = "/cgi-bin/template/api_add_template"
+SEND_PATH = "/cgi-bin/message/template/send"
 CALLBACK_IPS_PATH = "/cgi-bin/getcallbackip"
+
+# As large as WeChat's: neither a float nor a 32-bit column holds it.
+FIRST_MSGID = 3717005636572528642
 
 SECRET = "5ecret5ecret5ecret5ecret5ecret32"
 
@@ -114,6 +118,8 @@ class WechatApiMock:
             return {"template_list": [{"template_id": "t1", "title": "订单通知"}]}
         if call.path == ADD_TEMPLATE_PATH:
             return {"template_id": f"library-{call.payload['template_id_short']}"}
+        if call.path == SEND_PATH:
+            return {"errcode": 0, "errmsg": "ok", "msgid": FIRST_MSGID + next(self._serial)}
         if call.path == CALLBACK_IPS_PATH:
             return {"ip_list": ["101.226.103.0/25"]}
         raise AssertionError(f"The addon made a call that no test knows: {call}")

@@ -206,6 +206,7 @@ class RightsCase(WechatPushCase):
                 "company_id": company.id,
                 "openid": binding.openid,
                 "template_id": template.id,
+                "card": {"data": {"thing1": {"value": "x"}}},
                 "state": "failed",
             }
         )

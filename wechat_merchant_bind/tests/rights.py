@@ -127,6 +127,8 @@ METHODS = {
     "wechat.account.action_test_connection": Method(MANAGERS, on="account"),
     # Returns what they may read anyway, without the secrets.
     "wechat.account.copy_data": Method(USERS, on="account"),
+    "wechat.account.action_confirm_outbox": Method(MANAGERS, on="account"),
+    "wechat.account.action_resume_sending": Method(MANAGERS, on="account"),
     "wechat.bind.batch.action_cancel": Method(USERS, on="batch"),
     "wechat.bind.batch.action_download_list": Method(USERS, on="batch"),
     "wechat.bind.batch.action_download_pictures": Method(USERS, on="batch"),
@@ -162,6 +164,9 @@ METHODS = {
     "wechat.template.preview.default_get": Method(EVERYBODY, args=(["resource_ref"],), foreign=EVERYBODY),
     "wechat.template.test.action_send": Method(MANAGERS, on="template_test"),
     "wechat.template.test.default_get": Method(EVERYBODY, args=(["partner_id"],), foreign=EVERYBODY),
+    "wechat.message.action_cancel": Method(USERS, on="wechat.message"),
+    "wechat.message.action_resend": Method(USERS, on="wechat.message"),
+    "wechat.template.action_resume": Method(MANAGERS, on="wechat.template"),
     "wechat.unbind.action_replace": Method(MANAGERS, on="unbind_dialog"),
     "wechat.unbind.action_unbind": Method(MANAGERS, on="unbind_dialog"),
 }

@@ -1,18 +1,27 @@
 """Calls to WeChat that are made side by side, by threads that know nothing of Odoo."""
 
 import logging
+import math
 import queue
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from .wechat_errors import WechatAccountError, WechatAmbiguous, WechatError, WechatPaused, WechatRetry
+from .wechat_errors import (
+    WechatAccountError,
+    WechatAmbiguous,
+    WechatError,
+    WechatPaused,
+    WechatRetry,
+    WechatTemplateError,
+)
 
 _logger = logging.getLogger(__name__)
 
 # After one of these no other call of the same lane would fare better, and WeChat counts every try.
 STOPPING = (WechatRetry, WechatAmbiguous, WechatPaused, WechatAccountError)
+VALUE_NOT_ALLOWED = 47003  # of one message: the next of the same template may be right
 
 
 @dataclass
@@ -32,25 +41,61 @@ class Call:
     answer: dict | None = None
     error: Exception | None = None
     is_repeated: bool = False  # with another access token
+    submitted_at: float = 0.0  # by the monotonic clock
 
     def make(self):
-        """Call WeChat. What leaves open whether it was done is asked a second time at once: the call must be one that
-        may be repeated, such as the creation of a code with a given scene.
-        """
+        """Call WeChat."""
         self.began_at = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
         self.answer = self.error = None
-        method = getattr(self.client, self.method)
         try:
-            try:
-                self.answer = method(self.token, *self.args)
-            except WechatAmbiguous:
-                self.answer = method(self.token, *self.args)
+            self.answer = self._call()
         except WechatError as error:
             self.error = error
         except Exception as error:
             # Whatever it is must reach the caller, who waits for this call.
             _logger.exception("Call of %s failed", self.method)
             self.error = error
+
+    def get_keys(self):
+        """Return what this call stands and falls with: it is not made once one of these was stopped."""
+        return (self.lane,)
+
+    def get_stopped(self):
+        """Return which of its keys its error stops."""
+        return self.get_keys() if isinstance(self.error, STOPPING) else ()
+
+    def _call(self):
+        # What leaves open whether it was done is asked a second time at once: the call must be one that may be
+        # repeated, such as the creation of a code with a given scene.
+        try:
+            return self._call_once()
+        except WechatAmbiguous:
+            return self._call_once()
+
+    def _call_once(self):
+        return getattr(self.client, self.method)(self.token, *self.args)
+
+
+@dataclass
+class SendCall(Call):
+    """The call that sends one row of the outbox. Whether and when it is repeated is the outbox's to say."""
+
+    template: int = 0
+    row: dict | None = None  # as it was claimed
+
+    def get_keys(self):
+        return (("account", self.lane), ("template", self.template))
+
+    def get_stopped(self):
+        account, template = self.get_keys()
+        if isinstance(self.error, WechatPaused | WechatAccountError):
+            return (account,)
+        if isinstance(self.error, WechatTemplateError) and self.error.errcode != VALUE_NOT_ALLOWED:
+            return (template,)
+        return ()
+
+    def _call(self):
+        return self._call_once()
 
 
 class CallPool:
@@ -65,7 +110,8 @@ class CallPool:
         self.pending = 0  # calls that were submitted and not taken back
         self._executor = ThreadPoolExecutor(threads, "wechat-call")
         self._ended = queue.SimpleQueue()
-        self._stopped = set()
+        # By key, the moment up to which calls that were submitted are not made.
+        self._stopped = {}
         self._is_closed = False
 
     def __enter__(self):
@@ -78,10 +124,11 @@ class CallPool:
     def submit(self, call):
         """Queue a call."""
         self.pending += 1
+        call.submitted_at = time.monotonic()
         self._executor.submit(self._run, call)
 
     def give_back(self, call):
-        """Queue a call whose outcome is known without making it; an error stops its lane all the same."""
+        """Queue a call whose outcome is known without making it; an error stops what it stands for all the same."""
         self.pending += 1
         self._end(call)
 
@@ -89,15 +136,26 @@ class CallPool:
         """Make no call any more that has not begun."""
         self._is_closed = True
 
-    def take(self, at_least, seconds):
+    def hold(self, key):
+        """Make none of the calls with a key that were submitted so far and have not begun."""
+        self._stopped[key] = time.monotonic()
+
+    def resume(self, keys):
+        """Make the calls with these keys that are submitted from now on."""
+        for key in keys:
+            if key in self._stopped:
+                self.hold(key)
+
+    def take(self, at_least, seconds, patience=None):
         """Return calls that have ended, as soon as there are some.
 
         :param int at_least: wait for so many, if as many are pending.
         :param float seconds: how long to wait for more than one.
+        :param float patience: how many seconds to wait for the first; by default as long as it takes.
         :rtype: list[Call]
         """
         calls = []
-        deadline = None
+        deadline = None if patience is None else time.monotonic() + patience
         while self.pending:
             try:
                 if len(calls) >= at_least:
@@ -106,19 +164,22 @@ class CallPool:
                     call = self._ended.get(timeout=deadline and max(0, deadline - time.monotonic()))
             except queue.Empty:
                 break
+            if not calls:
+                deadline = time.monotonic() + seconds
             calls.append(call)
             self.pending -= 1
-            deadline = deadline or time.monotonic() + seconds
         return calls
 
     def _run(self, call):
         try:
-            if not self._is_closed and call.lane not in self._stopped:
+            if not self._is_closed and not any(
+                call.submitted_at <= self._stopped.get(key, -math.inf) for key in call.get_keys()
+            ):
                 call.make()
         finally:
             self._end(call)
 
     def _end(self, call):
-        if isinstance(call.error, STOPPING):
-            self._stopped.add(call.lane)
+        for key in call.get_stopped():
+            self._stopped[key] = math.inf
         self._ended.put(call)

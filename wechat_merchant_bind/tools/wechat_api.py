@@ -182,6 +182,21 @@ class WechatClient:
         payload = {"template_id_short": template_id_short, "keyword_name_list": keyword_name_list}
         return _get(path, self.call("POST", path, access_token, payload=payload), "template_id", str)
 
+    def send_template(self, access_token, payload):
+        """Send a template message.
+
+        :param dict payload: ``touser`` (OpenID), ``template_id``, ``data`` (``{key: {"value": text}}``) and, as wanted,
+            ``url``, ``miniprogram`` (``appid``, ``pagepath``; goes before the url) and ``client_msg_id`` (of the calls
+            to one OpenID with the same one, WeChat sends only one within 10 minutes)
+        :return: ``msgid``, the number that the receipt will have; WeChat's are 64-bit
+        :rtype: dict
+        :raise WechatError: as :meth:`call`
+        """
+        path = "/cgi-bin/message/template/send"
+        answer = self.call("POST", path, access_token, payload=payload)
+        # An integer is what WeChat documents; a text would mean the same message.
+        return {"msgid": str(_get(path, answer, "msgid", int | str))}
+
     def user_info(self, access_token, openid):
         """Return what WeChat tells about a user: ``subscribe`` is 1 for a follower, 0 for everybody else.
 

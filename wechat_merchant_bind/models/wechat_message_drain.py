@@ -1,0 +1,336 @@
+"""How a lane sends what waits.
+
+Calls to WeChat are made side by side, by threads that know nothing of Odoo, while this process writes what the calls
+before them have brought. Every transaction is short, and none is open while an answer is waited for. That a message is
+called for is committed before its call: whoever comes after a process that was killed knows that it may have been sent,
+and repeats it under the same number only, and only as long as WeChat recognises that.
+"""
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from psycopg2 import IntegrityError
+from psycopg2.errors import DeadlockDetected, SerializationFailure
+
+from odoo import api, fields, models
+from odoo.exceptions import ConcurrencyError, UserError
+from odoo.tools import config
+
+from ..tools.call_pool import CallPool, SendCall
+from ..tools.pace import Pace
+from ..tools.wechat_errors import WechatAccountError, WechatError, WechatTokenStale
+
+_logger = logging.getLogger(__name__)
+
+# Calls in flight at once, of one lane.
+THREADS = 32
+# Messages that are claimed and not settled. As many again wait for a thread, or threads would wait for the next claim.
+WINDOW = 2 * THREADS
+# What has ended is written as soon as it is so many, or after so long.
+WRITE_AT_LEAST = 16
+WRITE_SECONDS = 0.02
+# The longest time that a claim waits for calls to end before it looks for urgent messages.
+PATIENCE_SECONDS = 0.25
+# A run gives way to other scheduled actions after so long, and long before Odoo would kill it.
+RUN_SECONDS = 30
+RUN_SHARE = 0.25
+# A run stays for messages that are due so soon: the next one may be a minute away.
+LINGER_SECONDS = 12
+LINGER_STEP = 1
+PROGRESS_SECONDS = 1
+SWEEP_SECONDS = 15
+# How long an access token, good for two minutes at least, or why there is none, is used without asking again.
+TOKEN_SECONDS = 60
+ERROR_SECONDS = 5
+WRITE_ATTEMPTS = 5
+CONCURRENCY_ERRORS = (SerializationFailure, DeadlockDetected, ConcurrencyError)
+
+
+@dataclass
+class Lane:
+    """What one run of a lane knows."""
+
+    buckets: list[int]
+    share: int  # of how many lanes it is one
+    deadline: float
+    paces: dict = field(default_factory=dict)  # by account id
+    access: dict = field(default_factory=dict)  # by account id, client and token
+    wrong_values: Counter = field(default_factory=Counter)  # by template id
+    done: int = 0
+    progress_at: float = 0.0
+    sweep_at: float = 0.0
+
+    def has_time(self):
+        return time.monotonic() < self.deadline
+
+
+class WechatMessage(models.Model):
+    _inherit = "wechat.message"  # pylint: disable=consider-merging-classes-inherited  # a file by topic
+
+    # === BUSINESS METHODS - DRAIN === #
+
+    @api.model
+    def _cron_send(self):
+        """Send what is due of the share of the lane that runs this."""
+        if not self._is_outbox_confirmed():
+            self._ask_for_confirmation()
+            return
+        lane = Lane(self._get_buckets(), max(1, len(self._get_lanes())), time.monotonic() + self._get_run_seconds())
+        with CallPool(THREADS) as pool:
+            has_more = self._drain(lane, pool)
+        self.env["ir.cron"]._commit_progress(lane.done, remaining=0)
+        if has_more:
+            # By itself, and not as work that remains: the scheduler would begin again before others had their turn.
+            self.env["ir.cron"].browse(self.env.context.get("cron_id")).sudo()._trigger()
+
+    @api.model
+    def _drain(self, lane, pool):
+        """Send until nothing is due or the time is up.
+
+        :param Lane lane: the lane.
+        :param CallPool pool: the threads.
+        :return: whether something is left.
+        :rtype: bool
+        """
+        while True:
+            has_time = lane.has_time()
+            if has_time:
+                self._sweep_sometimes(lane)
+            has_found = has_time and self._refill(lane, pool)
+            if pool.pending:
+                self._settle(lane, pool, self._take(lane, pool))
+            elif not has_time:
+                return True
+            elif not has_found and not self._linger(lane):
+                return False
+            self._report(lane)
+
+    @api.model
+    def _get_run_seconds(self):
+        """Return how long a run takes new messages: what is in flight then still needs a while."""
+        limit = config["limit_time_real_cron"]
+        if limit is None or limit < 0:
+            limit = config["limit_time_real"]
+        return min(RUN_SECONDS, limit * RUN_SHARE) if limit else RUN_SECONDS
+
+    @api.model
+    def _report(self, lane):
+        """Tell the scheduler about once a second how far the run is: one that is killed later has done something."""
+        if lane.done and time.monotonic() >= lane.progress_at:
+            self.env["ir.cron"]._commit_progress(lane.done)
+            lane.done, lane.progress_at = 0, time.monotonic() + PROGRESS_SECONDS
+
+    @api.model
+    def _sweep_sometimes(self, lane):
+        if time.monotonic() >= lane.sweep_at:
+            lane.sweep_at = time.monotonic() + SWEEP_SECONDS
+            self._sweep(lane.buckets)
+
+    @api.model
+    def _linger(self, lane):
+        """Wait for what is due so soon that it is not worth while to end, without a transaction.
+
+        :return: whether there is something.
+        :rtype: bool
+        """
+        seconds = self._get_seconds_to_next(lane.buckets, self._get_budgets(lane, is_limited=False))
+        self.env.cr.commit()  # pylint: disable=invalid-commit  # the lane's own cursor
+        if seconds is None or seconds > LINGER_SECONDS:
+            return False
+        waits = [pace.get_wait() for pace in lane.paces.values()]
+        time.sleep(max(0.01, min(LINGER_STEP, max(seconds, min(waits, default=0)))))
+        return True
+
+    @api.model
+    def _ask_for_confirmation(self):
+        """Ask a manager whether it is this database that should send, if something waits."""
+        waiting = self.search([("state", "=", "outgoing")], limit=1)
+        account = waiting.account_id
+        if not account:
+            return
+        account = self._get_account_for_managers(account.id)
+        account._schedule_stop_activity(
+            account.env._("WeChat messages wait until you confirm that this database sends them"),
+            account.env._(
+                "The number or the address of this database has changed, as it does in a copy: a copy would send all "
+                "waiting messages a second time. If this is the one that should send, press “Confirm Sending” on the "
+                "Official Account."
+            ),
+        )
+
+    # === BUSINESS METHODS - CLAIM === #
+
+    @api.model
+    def _get_budgets(self, lane, is_limited=True):
+        """Return what each account may send now, see :meth:`_claim`.
+
+        :param Lane lane: the lane.
+        :param bool is_limited: whether by the rate.
+        :rtype: list[dict]
+        """
+        now = fields.Datetime.now()
+        if not lane.paces:
+            # pylint: disable-next=no-search-all  # a database has a handful of accounts
+            accounts = self.env["wechat.account"].search([])
+            for account in accounts:
+                # A pause that has ended is forgotten only once WeChat answers.
+                lane.paces[account.id] = Pace(account.send_rate / lane.share, bool(account.send_paused_until))
+        budgets = []
+        for account in self.env["wechat.account"].browse(lane.paces):
+            day_start = account._get_day_start(now)
+            budgets.append(
+                {
+                    "account_id": account.id,
+                    "calls": lane.paces[account.id].get_allowance() if is_limited else 1,
+                    "is_quiet": bool(account._get_quiet_until(now)),
+                    "daily_limit": account.daily_limit,
+                    "day_start": day_start,
+                    "day_end": day_start + timedelta(days=1),
+                }
+            )
+        return budgets
+
+    @api.model
+    def _refill(self, lane, pool):
+        """Claim messages and let the threads call for them.
+
+        :return: whether something was found.
+        :rtype: bool
+        """
+        limit = min(THREADS, WINDOW - pool.pending)
+        if limit < WRITE_AT_LEAST and pool.pending:
+            return False
+        try:
+            budgets = self._get_budgets(lane)
+            self.env.cr.commit()  # pylint: disable=invalid-commit  # what follows begins with its claim
+            rows = self._claim(lane.buckets, budgets, limit)
+            self._after_claim(rows)
+            self.env.cr.commit()  # pylint: disable=invalid-commit  # before the calls
+        except (*CONCURRENCY_ERRORS, IntegrityError):
+            # Somebody else has just written one of these rows, or sends to one of these merchants: look again.
+            self.env.cr.rollback()
+            _logger.info("A claim of the WeChat outbox begins again", exc_info=True)
+            return True
+        for row in rows:
+            if row["verdict"] == "send":
+                lane.paces[row["account_id"]].begin(1)
+                self._submit(lane, pool, self._prepare_call(row))
+        return bool(rows)
+
+    @api.model
+    def _after_claim(self, rows):
+        """Deal with the rows of a claim that are not sent."""
+        closed = [row for row in rows if row["verdict"] not in ("send", "parked")]
+        if not closed:
+            return
+        self.invalidate_model(flush=False)
+        self._wake_next([row["partner_id"] for row in closed if row["partner_id"]])
+        ended = [row["id"] for row in closed if row["verdict"] not in ("limited", "unfollowed")]
+        self.browse(ended)._sync_notifications()
+
+    @api.model
+    def _prepare_call(self, row):
+        """Return the call that sends a row.
+
+        :param dict row: from :meth:`_claim`.
+        :rtype: SendCall
+        """
+        card = row["card"] or {}
+        payload = {
+            "touser": row["openid"],
+            "template_id": row["template_uid"],
+            "data": card.get("data") or {},
+            "client_msg_id": row["client_msg_id"],
+        }
+        for name in ("url", "miniprogram"):
+            if card.get(name):
+                payload[name] = card[name]
+        return SendCall(
+            row["id"], row["account_id"], "send_template", (payload,), template=row["template_id"] or 0, row=row
+        )
+
+    @api.model
+    def _submit(self, lane, pool, call, refused=None):
+        """Queue a call with the access token of its account.
+
+        :param Lane lane: the lane.
+        :param CallPool pool: the threads.
+        :param Call call: the call.
+        :param str refused: the token that WeChat has refused; renewed unless that has happened since.
+        """
+        known = lane.access.get(call.lane)
+        if not known or time.monotonic() >= known[2] or (refused and known[1] == refused):
+            known = self._get_access(call.lane, refused)
+            lane.access[call.lane] = known
+        call.client, call.token = known[:2]
+        if call.client:
+            pool.submit(call)
+        else:
+            call.began_at, call.error = None, call.token
+            pool.give_back(call)
+
+    @api.model
+    def _get_access(self, account_id, refused):
+        """Return client and token of an account, or None and the error, and until when they are used without asking.
+
+        :rtype: tuple
+        """
+        account = self.env["wechat.account"].browse(account_id)
+        now = time.monotonic()
+        try:
+            return *account._get_access(refused=refused), now + TOKEN_SECONDS
+        except WechatError as error:
+            return None, error, now + ERROR_SECONDS
+        except UserError as error:
+            return None, WechatAccountError("/cgi-bin/stable_token", errcode=0, errmsg=str(error)), now + ERROR_SECONDS
+
+    @api.model
+    def _take(self, lane, pool):
+        """Return calls that have ended. What met a stale access token is repeated once with another.
+
+        :rtype: list[Call]
+        """
+        ended = []
+        for call in pool.take(WRITE_AT_LEAST, WRITE_SECONDS, PATIENCE_SECONDS):
+            if isinstance(call.error, WechatTokenStale) and not call.is_repeated:
+                call.is_repeated = True
+                self._submit(lane, pool, call, refused=call.token)
+            else:
+                ended.append(call)
+        self.env.cr.commit()  # pylint: disable=invalid-commit  # what follows begins with its update
+        return ended
+
+    # === BUSINESS METHODS - TRANSACTIONS === #
+
+    @api.model
+    def _write(self, step, *args):
+        """Run a step in a transaction of its own, again if somebody else has just changed what it changes.
+
+        :param step: a method.
+        :return: what it returns.
+        """
+        attempt = 1
+        while True:
+            try:
+                result = step(*args)
+                self.env.cr.commit()  # pylint: disable=invalid-commit  # the lane's own cursor, see the module
+                return result
+            except (*CONCURRENCY_ERRORS, IntegrityError) as error:
+                self.env.cr.rollback()
+                if attempt == WRITE_ATTEMPTS or isinstance(error, IntegrityError):
+                    raise
+            except Exception:
+                self.env.cr.rollback()
+                raise
+            attempt += 1
+
+    @api.model
+    def _attempt(self, step, *args):
+        """Run a step whose failure must not keep messages waiting: it may be another addon's."""
+        try:
+            self._write(step, *args)
+        except Exception:
+            _logger.exception("The WeChat outbox goes on without %s", step.__name__)

@@ -1,0 +1,62 @@
+"""What the tests of the outbox have in common."""
+
+from unittest.mock import patch
+
+from .common import WechatCase
+
+DRAIN = "odoo.addons.wechat_merchant_bind.models.wechat_message_drain"
+LANES = ("wechat_merchant_bind.ir_cron_send_1", "wechat_merchant_bind.ir_cron_send_2")
+
+
+class OutboxCase(WechatCase):
+    """A bound merchant, a template, and the outbox."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.account.send_rate = 10_000
+        cls.template = cls._create_template()
+
+    def setUp(self):
+        super().setUp()
+        # One call after the other, so that a test knows which gets which of WeChat's answers.
+        self.startPatcher(patch(f"{DRAIN}.THREADS", 1))
+        self.startPatcher(patch(f"{DRAIN}.LINGER_SECONDS", 0))
+        self.openid = self._make_openid()
+        self.binding = self._bind(openid=self.openid)
+
+    def _queue(self, *partners, count=1, **values):
+        """Queue messages, to each of some merchants as many as asked for."""
+        messages = self.env["wechat.message"]._queue(
+            [
+                {
+                    "partner_id": partner.id,
+                    "template_id": self.template.id,
+                    "card": {"data": {"thing1": {"value": "一箱龙井"}}, "url": "https://example.com/1"},
+                    "body": "一箱龙井",
+                    **values,
+                }
+                for partner in partners or [self.merchant]
+                for _number in range(count)
+            ]
+        )
+        self.env.flush_all()
+        return messages
+
+    def _drain(self):
+        """Let all lanes run."""
+        self.env.flush_all()
+        for lane in LANES:
+            self.env.ref(lane).method_direct_trigger()
+        self.env.invalidate_all()
+
+    def _set(self, messages, **columns):
+        """Write columns of messages beside the ORM, such as a moment of the past."""
+        self.env.flush_all()
+        for name, value in columns.items():
+            self.env.cr.execute(f'UPDATE wechat_message SET "{name}" = {value} WHERE id = ANY(%s)', [messages.ids])
+        self.env.invalidate_all()
+
+    def _make_due(self, messages):
+        """Let the time pass until messages are due."""
+        self._set(messages, next_attempt_at="now() AT TIME ZONE 'UTC' - interval '1 second'")

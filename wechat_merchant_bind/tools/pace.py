@@ -1,0 +1,68 @@
+"""How fast and how carefully one lane of the outbox calls WeChat for one account."""
+
+import time
+
+# Calls in a row that brought no answer after which WeChat is left alone for a while.
+UNANSWERED_MAX = 10
+
+
+class Pace:
+    """A bucket of tokens, of which each call takes one.
+
+    After a pause the account is tried with one call at a time until WeChat answers: what waits must not run into the
+    same wall all at once.
+
+    :param float rate: tokens a second. The bucket holds as many as a second brings, and begins with one, so that runs
+        that follow each other are no faster than one that goes on.
+    :param bool is_trying: whether the account comes back from a pause.
+    :param clock: seconds, by a clock that only goes forward.
+    """
+
+    def __init__(self, rate, is_trying=False, clock=time.monotonic):
+        self.rate = rate
+        self.is_trying = is_trying
+        self.in_flight = 0
+        self._clock = clock
+        self._tokens = 1.0
+        self._filled_at = clock()
+        self._unanswered = 0
+
+    def get_allowance(self):
+        """Return how many calls may begin now.
+
+        :rtype: int
+        """
+        now = self._clock()
+        self._tokens = min(max(1.0, self.rate), self._tokens + (now - self._filled_at) * self.rate)
+        self._filled_at = now
+        if self.is_trying:
+            return 0 if self.in_flight else min(1, int(self._tokens))
+        return int(self._tokens)
+
+    def get_wait(self):
+        """Return in how many seconds a call may begin, if none is in flight.
+
+        :rtype: float
+        """
+        self.get_allowance()
+        return max(0.0, (1.0 - self._tokens) / self.rate)
+
+    def begin(self, count):
+        """Count calls that begin."""
+        self._tokens -= count
+        self.in_flight += count
+
+    def end(self, is_answered):
+        """Count a call that has ended.
+
+        :param bool is_answered: whether WeChat has answered; ``None`` for a call that was not made.
+        :return: whether WeChat should be left alone for a while.
+        :rtype: bool
+        """
+        self.in_flight -= 1
+        if is_answered is None:
+            return False
+        self._unanswered = 0 if is_answered else self._unanswered + 1
+        if is_answered:
+            self.is_trying = False
+        return self._unanswered >= UNANSWERED_MAX or (self.is_trying and not is_answered)
