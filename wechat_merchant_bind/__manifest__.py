@@ -34,6 +34,7 @@
         "report/wechat_bind_batch_report.xml",
         "views/wechat_bind_batch_views.xml",
         "views/wechat_event_views.xml",
+        "views/wechat_message_views.xml",
         "views/wechat_operation_views.xml",
         "views/wechat_template_views.xml",
         "views/res_partner_views.xml",

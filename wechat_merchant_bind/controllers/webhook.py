@@ -16,6 +16,7 @@ from odoo.modules import module
 
 from ..models.wechat_event import FOLLOW_EVENTS, SignatureReusedError
 from ..models.wechat_event_handling import process_event
+from ..models.wechat_event_receipt import RECEIPT_EVENT
 from ..tools import wechat_commands, wechat_crypto, wechat_xml
 
 _logger = logging.getLogger(__name__)
@@ -142,7 +143,10 @@ class WechatWebhook(http.Controller):
             return self._refuse(account_sudo, query, error)
         except psycopg2.Error as error:
             raise self._make_unavailable(error) from None
-        if event_id:
+        if event_id and push.message.get("Event", "").lower() == RECEIPT_EVENT:
+            # As many as messages are sent: they are applied many at a time.
+            self._wake_receipts(events)
+        elif event_id:
             reply = self._handle(events.browse(event_id), push)
         return self._make_reply(account_sudo, push, query, reply)
 
@@ -287,6 +291,14 @@ class WechatWebhook(http.Controller):
         except psycopg2.Error as error:
             _logger.error("WeChat event %s is left to the cron: %s", event_sudo.id, self._describe(error))
         return event_sudo._get_pending_reply()
+
+    def _wake_receipts(self, events):
+        """Have the receipts applied soon. A failure costs nothing but a minute: they are stored."""
+        try:
+            events._wake_receipts()
+        except psycopg2.Error as error:
+            request.env.cr.rollback()
+            _logger.error("WeChat receipts are left to the cron: %s", self._describe(error))
 
     def _handle_in_thread(self, registry, event_id):
         """Handle an event in a thread of ours. If none becomes free in time, the event is left to the cron.

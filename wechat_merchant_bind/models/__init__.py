@@ -38,13 +38,16 @@ from . import wechat_binding_undo
 from . import wechat_event
 from . import wechat_event_commands
 from . import wechat_event_handling
+from . import wechat_event_receipt
 from . import wechat_message
 from . import wechat_message_drain
 from . import wechat_message_fallback
 from . import wechat_message_lane
 from . import wechat_message_notification
 from . import wechat_message_outcome
+from . import wechat_message_presentation
 from . import wechat_message_queue
+from . import wechat_message_receipt
 from . import wechat_message_settle
 from . import wechat_operation
 from . import wechat_portal_attempt

@@ -14,6 +14,7 @@ from ..tools import wechat_xml
 from ..tools.pg_lock import LockTimeoutError, claim, session_locks
 from .wechat_bind_code import SCENE_PREFIX
 from .wechat_event import FOLLOW_EVENTS, LOCK_TIMEOUT
+from .wechat_event_receipt import RECEIPT_EVENT
 
 _logger = logging.getLogger(__name__)
 
@@ -101,6 +102,10 @@ class WechatEvent(models.Model):
         """
         self.ensure_one()
         cr = self.env.cr
+        if self.event == RECEIPT_EVENT:
+            self.next_attempt_at = False
+            self._apply_receipts()
+            return None
         # Read before the locks: the first statement after them is to be the claim.
         command, scene = self._find_command()
         scene = scene or self._get_scene()
@@ -307,6 +312,7 @@ class WechatEvent(models.Model):
         now = fields.Datetime.now()
         due = [
             ("refusal", "=", False),
+            ("event", "!=", RECEIPT_EVENT),
             "|",
             "&",
             "&",

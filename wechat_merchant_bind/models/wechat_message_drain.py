@@ -42,6 +42,8 @@ LINGER_SECONDS = 12
 LINGER_STEP = 1
 PROGRESS_SECONDS = 1
 SWEEP_SECONDS = 15
+# How often a lane applies a batch of the receipts that its messages bring back.
+RECEIPTS_SECONDS = 0.5
 # How long an access token, good for two minutes at least, or why there is none, is used without asking again.
 TOKEN_SECONDS = 60
 ERROR_SECONDS = 5
@@ -62,6 +64,7 @@ class Lane:
     done: int = 0
     progress_at: float = 0.0
     sweep_at: float = 0.0
+    receipts_at: float = 0.0
 
     def has_time(self):
         return time.monotonic() < self.deadline
@@ -99,6 +102,7 @@ class WechatMessage(models.Model):
             has_time = lane.has_time()
             if has_time:
                 self._sweep_sometimes(lane)
+                self._apply_receipts_sometimes(lane)
             has_found = has_time and self._refill(lane, pool)
             if pool.pending:
                 self._settle(lane, pool, self._take(lane, pool))
@@ -128,6 +132,13 @@ class WechatMessage(models.Model):
         if time.monotonic() >= lane.sweep_at:
             lane.sweep_at = time.monotonic() + SWEEP_SECONDS
             self._sweep(lane.buckets)
+
+    @api.model
+    def _apply_receipts_sometimes(self, lane):
+        """Apply receipts: while all lanes run, there may be no process left for the scheduled action that does."""
+        if time.monotonic() >= lane.receipts_at:
+            lane.receipts_at = time.monotonic() + RECEIPTS_SECONDS
+            self._attempt(self.env["wechat.event"]._apply_receipts, 1)
 
     @api.model
     def _linger(self, lane):

@@ -30,6 +30,7 @@ from . import test_portal
 from . import test_printing
 from . import test_privacy
 from . import test_query_counts
+from . import test_receipts
 from . import test_reminding
 from . import test_reports
 from . import test_rights

@@ -145,6 +145,8 @@ METHODS = {
     "wechat.bind.request.action_reject": Method(USERS, on="request", args=("reason",)),
     "wechat.bind.code.show.action_send": Method(USERS, on="dialog"),
     "wechat.event.action_retry": Method(MANAGERS, on="event"),
+    # Opens a document with the rights of who opens it.
+    "wechat.message.action_open_document": Method(USERS, on="wechat.message"),
     # The address of a file without data.
     "wechat.binding.get_import_templates": Method(EVERYBODY, foreign=EVERYBODY),
     "wechat.message.action_ignore": Method(USERS, on="wechat.message"),

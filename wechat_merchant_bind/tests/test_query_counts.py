@@ -1,3 +1,7 @@
+import time
+from unittest.mock import patch
+
+from ..models import wechat_event_receipt
 from .common_push import SCAN_TIME, Push, WechatPushCase
 
 # Whole requests, from the route to the answer, with warm caches. A push must stay cheap: WeChat waits 5 seconds, and an
@@ -7,6 +11,9 @@ BINDING = 35
 BINDING_WITH_MAIL = 46
 REPEATED = 5
 IGNORED = 7
+# The account's look-up, its fields, and the INSERT with its time limit.
+RECEIPT = 4
+RECEIPT_OF_A_SECOND = 10
 MESSAGE = 8
 # Whoever types four digits may be asked for them.
 MESSAGE_OF_DIGITS = MESSAGE + 1
@@ -58,6 +65,14 @@ class TestQueryCounts(WechatPushCase):
         self.assertIn("<Encrypt>", response.text)
 
     def test_ignored_event(self):
-        fields = self._event_fields("TEMPLATESENDJOBFINISH", self._make_openid(), MsgID=1, Status="success")
-        response = self._count(IGNORED, fields)
+        response = self._count(IGNORED, self._event_fields("VIEW", self._make_openid(), EventKey="y"))
         self.assertEqual(response.text, "success")
+
+    def test_receipt(self):
+        """One INSERT behind what every push costs; the first of a second also wakes the scheduled action."""
+        for number, (woken_at, expected) in enumerate([(0, RECEIPT_OF_A_SECOND), (time.monotonic(), RECEIPT)]):
+            self.startPatcher(patch.object(wechat_event_receipt, "_woken_at", {self.env.cr.dbname: woken_at}))
+            fields = self._event_fields("TEMPLATESENDJOBFINISH", self._make_openid(), MsgID=number, Status="success")
+            with self.subTest(number):
+                response = self._count(expected, fields)
+                self.assertEqual(response.text, "success")
