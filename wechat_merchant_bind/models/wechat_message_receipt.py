@@ -80,7 +80,8 @@ class WechatMessage(models.Model):
         )
         self.invalidate_model(flush=False)
         # What waits behind them may be sent now.
-        self._wake_next([partner_id for _id, partner_id, former in rows if partner_id and former in WAITING])
+        if partner_ids := [partner_id for _id, partner_id, former in rows if partner_id and former in WAITING]:
+            self._wake_next(partner_ids)
         return self.browse([message_id for message_id, _partner_id, _former in rows])
 
     @api.model

@@ -306,3 +306,74 @@ class TestReceiptCost(ReceiptCase):
         self._get_receipts().with_user(self.manager).action_retry()
         self.env.invalidate_all()
         self.assertEqual((message.state, self._get_receipts().state), ("delivered", "done"))
+
+
+class TestWhatReceiptsMean(ReceiptCase):
+    """What receipts change beside their messages."""
+
+    def _apply_status(self, status, **values):
+        message = self._create_message(msgid=str(next(self._msgids)), **values)
+        self._push_receipt(message.msgid, status)
+        self._apply()
+        return message
+
+    def test_a_refusal_marks_the_binding_and_a_delivery_unmarks_it(self):
+        self._apply_status("failed:user block")
+        self.assertTrue(self.binding.is_blocked)
+        self._apply_status("success", began=timedelta(hours=1))
+        self.assertTrue(self.binding.is_blocked, "It was sent before the refusal")
+        self._apply_status("failed: system failed")
+        self.assertTrue(self.binding.is_blocked)
+        self._apply_status("success", began=timedelta(seconds=-60))
+        self.assertFalse(self.binding.is_blocked)
+
+    def test_the_last_of_a_batch_counts(self):
+        for statuses, expected in (
+            (("success", "failed:user block"), True),
+            (("failed:user block", "success"), False),
+        ):
+            messages = [
+                self._create_message(msgid=str(next(self._msgids)), began=timedelta(minutes=2 - number))
+                for number in range(2)
+            ]
+            for message, status in reversed(list(zip(messages, statuses, strict=True))):
+                self._push_receipt(message.msgid, status)
+            self._apply()
+            self.assertEqual(self.binding.is_blocked, expected)
+            self.binding._mark_reachable()
+
+    def test_following_again_outdates_a_refusal(self):
+        self.binding.last_event_at = fields.Datetime.now()
+        self._apply_status("failed:user block")
+        self.assertFalse(self.binding.is_blocked)
+
+    def test_other_people_are_not_marked(self):
+        other = self._bind(self.other_merchant)
+        self._apply_status("failed:user block")
+        self.assertFalse(other.is_blocked)
+
+    def test_notifications_are_told(self):
+        note = self.merchant.message_post(body="x")
+        for status, expected, failure_type in (
+            ("success", "sent", False),
+            ("failed:freq limit", "exception", "wechat_frequency"),
+        ):
+            note = self.merchant.message_post(body=status)
+            notification = self.env["mail.notification"].create(
+                {
+                    "mail_message_id": note.id,
+                    "res_partner_id": self.merchant.id,
+                    "notification_type": "wechat",
+                    "notification_status": "pending",
+                }
+            )
+            self._apply_status(status, notification_id=notification.id)
+            self.assertRecordValues(notification, [{"notification_status": expected, "failure_type": failure_type}])
+
+    def test_what_waits_behind_a_message_is_sent_next(self):
+        """A message that would be repeated is known to have arrived: the next one of its merchant is due."""
+        waiting = self._create_message("outgoing", first_call_at=False, is_parked=True)
+        message = self._create_message("outgoing", openid=self.openid)
+        self._push_receipt(next(self._msgids))
+        self._apply()
+        self.assertEqual((message.state, waiting.is_parked), ("delivered", False))
