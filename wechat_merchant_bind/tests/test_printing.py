@@ -1,5 +1,6 @@
 import io
 import unicodedata
+from itertools import pairwise
 
 import pypdfium2
 
@@ -68,6 +69,23 @@ class TestReport(PrintingCase):
         document = self.assertPrinted(self._render(codes[:2], "card"), codes[:2], "card")
         self.assertEqual(len(document), 2)
         self.assertEqual(len(pypdfium2.PdfDocument(self._render(codes, "poster"))), 3)
+
+    def test_sheet(self):
+        """Twelve codes a page, as high as the paper allows, in rows of one height."""
+        names = [f"shop {number:02}" for number in range(13)]
+        merchants = self.env["res.partner"].union(*map(self._create_merchant, names))
+        batch = self.env["wechat.bind.batch"].with_user(self.user)._create_for(merchants).sudo()
+        for line in batch.line_ids:
+            line.write({"state": "done", "code_id": self._make_code(line.partner_id).id})
+        report = self.env["ir.actions.report"].with_user(self.user).with_context(force_report_rendering=True)
+        pdf = report._render_qweb_pdf("wechat_merchant_bind.wechat_bind_batch_report", batch.ids)[0]
+        document = pypdfium2.PdfDocument(pdf)
+        self.assertEqual(len(document), 2)
+        page = document[0].get_textpage()
+        bottoms = [page.get_charbox(page.search(name).get_next()[0])[1] / POINTS for name in names[:12:3]]
+        heights = [upper - lower for upper, lower in pairwise(bottoms)]
+        for height in heights:
+            self.assertAlmostEqual(height, 69, delta=1, msg=str(heights))
 
     def test_only_open_codes(self):
         former = self._make_code()
