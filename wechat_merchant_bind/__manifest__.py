@@ -43,6 +43,7 @@
         "report/wechat_bind_funnel_views.xml",
         "report/wechat_bind_report_views.xml",
         "report/wechat_bound_rate_views.xml",
+        "views/ir_actions_server_views.xml",
         "views/overview_views.xml",
         "views/portal_templates.xml",
         "views/share_templates.xml",
@@ -52,12 +53,14 @@
     "uninstall_hook": "uninstall_hook",
     "assets": {
         "web.assets_backend": [
+            "wechat_merchant_bind/static/src/automation/**/*",
             "wechat_merchant_bind/static/src/bind_batch/**/*",
             "wechat_merchant_bind/static/src/bind_dialog/**/*",
             "wechat_merchant_bind/static/src/bind_notification/**/*",
             "wechat_merchant_bind/static/src/binding_import/**/*",
             "wechat_merchant_bind/static/src/card/**/*",
             "wechat_merchant_bind/static/src/overview/**/*",
+            "wechat_merchant_bind/static/src/wechat_channel/**/*",
             "wechat_merchant_bind/static/src/wechat_state_badge/**/*",
         ],
         "web.assets_backend_lazy": ["wechat_merchant_bind/static/src/overview_graph/**/*"],

@@ -1,4 +1,6 @@
 from . import ir_mail_server
+from . import base_automation
+from . import ir_actions_server
 from . import wechat_openid_mixin
 from . import wechat_stop_mixin
 from . import ir_config_parameter

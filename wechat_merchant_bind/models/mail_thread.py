@@ -27,6 +27,7 @@ class MailThread(models.AbstractModel):
 
     # === COMPUTE METHODS === #
 
+    @api.depends_context("uid")
     def _compute_message_has_wechat_error(self):
         failed = set()
         if self.ids:

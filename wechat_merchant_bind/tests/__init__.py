@@ -14,6 +14,7 @@ from . import test_companies
 from . import test_crypto_sdk
 from . import test_disabling
 from . import test_event_retry
+from . import test_fallback
 from . import test_fuzz_webhook
 from . import test_handling
 from . import test_i18n
@@ -34,6 +35,7 @@ from . import test_receipts
 from . import test_reminding
 from . import test_reports
 from . import test_rights
+from . import test_server_action
 from . import test_share
 from . import test_signatures
 from . import test_template

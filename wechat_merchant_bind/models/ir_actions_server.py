@@ -1,0 +1,82 @@
+from odoo import api, fields, models
+
+
+class IrActionsServer(models.Model):
+    """The server action that notifies by WeChat."""
+
+    _inherit = "ir.actions.server"
+
+    # === FIELDS === #
+
+    state = fields.Selection(
+        selection_add=[("wechat", "Send WeChat Notice"), ("followers",)], ondelete={"wechat": "cascade"}
+    )
+    wechat_template_id = fields.Many2one(
+        "wechat.template",
+        "WeChat Template",
+        compute="_compute_wechat_template_id",
+        store=True,
+        readonly=False,
+        ondelete="set null",
+        index="btree_not_null",
+        domain="[('model_id', '=', model_id)]",
+    )
+
+    # === COMPUTE METHODS === #
+
+    @api.depends("state")
+    def _compute_available_model_ids(self):
+        actions = self.filtered(lambda action: action.state == "wechat")
+        if actions:
+            thread_models = self.env["ir.model"].search([("is_mail_thread", "=", True), ("transient", "=", False)])
+            actions.available_model_ids = thread_models.ids
+        super(IrActionsServer, self - actions)._compute_available_model_ids()
+
+    @api.depends("model_id", "state")
+    def _compute_wechat_template_id(self):
+        for action in self:
+            if action.state != "wechat" or action.model_id != action.wechat_template_id.model_id:
+                action.wechat_template_id = False
+
+    # === BUSINESS METHODS === #
+
+    def _name_depends(self):
+        return [*super()._name_depends(), "wechat_template_id"]
+
+    def _generate_action_name(self):
+        self.ensure_one()
+        if self.state == "wechat" and self.wechat_template_id:
+            return self.env._("Send by WeChat: %(template_name)s", template_name=self.wechat_template_id.name)
+        return super()._generate_action_name()
+
+    @api.model
+    def _warning_depends(self):
+        return [*super()._warning_depends(), "model_id", "state", "wechat_template_id"]
+
+    def _get_warning_messages(self):
+        self.ensure_one()
+        warnings = super()._get_warning_messages()
+        if self.state != "wechat":
+            return warnings
+        if self.model_id.transient or not self.model_id.is_mail_thread:
+            warnings.append(self.env._("WeChat notices can only be sent about documents that have a chatter."))
+        template = self.wechat_template_id
+        if template and template.model_id != self.model_id:
+            warnings.append(
+                self.env._(
+                    "The WeChat template %(template_name)s is made for other documents than the action's.",
+                    template_name=template.name,
+                )
+            )
+        return warnings
+
+    def _run_action_wechat_multi(self, eval_context=None):
+        """Notify about the records. Who may do that is Odoo's to say, as for e-mails: whoever may write the records, or
+        is of the action's groups, or makes an automation run.
+        """
+        if not self.wechat_template_id or self._is_recompute():
+            return False
+        records = eval_context.get("records") or eval_context.get("record")
+        if records:
+            records._message_wechat_with_template(self.wechat_template_id)
+        return False

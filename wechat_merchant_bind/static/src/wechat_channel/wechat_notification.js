@@ -1,0 +1,40 @@
+import { Component, onWillStart } from "@odoo/owl";
+import { MessageNotificationPopover } from "@mail/core/common/message_notification_popover";
+import { user } from "@web/core/user";
+import { useService } from "@web/core/utils/hooks";
+
+/** What has become of a WeChat message to one recipient, and what can be done about it. */
+export class WechatNotification extends Component {
+    static template = "wechat_merchant_bind.WechatNotification";
+    static props = { notification: Object, close: { type: Function, optional: true } };
+
+    setup() {
+        this.action = useService("action");
+        this.orm = useService("orm");
+        onWillStart(async () => {
+            this.maySend = await user.hasGroup("wechat_merchant_bind.group_user");
+        });
+    }
+
+    onClickResend() {
+        return this.call("action_resend");
+    }
+
+    onClickIgnore() {
+        return this.call("action_ignore");
+    }
+
+    /** Calls a method of the newest message: the others were sent again already. */
+    async call(method) {
+        const domain = [["notification_id", "=", this.props.notification.id]];
+        const messageIds = await this.orm.search("wechat.message", domain, { limit: 1, order: "id desc" });
+        const action = await this.orm.call("wechat.message", method, [messageIds]);
+        this.props.close?.();
+        if (action instanceof Object) {
+            await this.action.doAction(action);
+        }
+    }
+}
+
+// Not a popover of our own: another addon that brings one would take its place.
+MessageNotificationPopover.components = { ...MessageNotificationPopover.components, WechatNotification };
