@@ -11,10 +11,10 @@ class BaseAutomation(models.Model):
 
     @api.constrains("trigger", "action_server_ids")
     def _check_trigger_state(self):
-        super()._check_trigger_state()
         for rule in self:
             if rule._has_wechat_on_unlink():
                 raise ValidationError(rule._get_wechat_on_unlink_words())
+        return super()._check_trigger_state()
 
     # === ONCHANGE METHODS === #
 

@@ -19,6 +19,7 @@ class IrActionsServer(models.Model):
         readonly=False,
         ondelete="set null",
         index="btree_not_null",
+        groups="base.group_system",
         domain="[('model_id', '=', model_id)]",
     )
 
@@ -30,7 +31,7 @@ class IrActionsServer(models.Model):
         if actions:
             thread_models = self.env["ir.model"].search([("is_mail_thread", "=", True), ("transient", "=", False)])
             actions.available_model_ids = thread_models.ids
-        super(IrActionsServer, self - actions)._compute_available_model_ids()
+        return super(IrActionsServer, self - actions)._compute_available_model_ids()
 
     @api.depends("model_id", "state")
     def _compute_wechat_template_id(self):

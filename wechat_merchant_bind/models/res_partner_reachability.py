@@ -1,4 +1,7 @@
-from odoo import models
+from odoo import fields, models
+
+# Whoever refused our messages that long ago is tried again: WeChat does not tell that somebody has switched them on.
+BLOCKED_DAYS = 7
 
 
 class ResPartner(models.Model):
@@ -37,6 +40,9 @@ class ResPartner(models.Model):
             return "wechat_unfollowed"
         if account and binding.account_id != account:
             return "wechat_template"
+        retried_before = fields.Datetime.subtract(fields.Datetime.now(), days=BLOCKED_DAYS)
+        if binding.is_blocked and not (binding.blocked_at and binding.blocked_at < retried_before):
+            return "wechat_blocked"
         return None
 
     def _wechat_get_obstacle_words(self, failure_type):
@@ -51,6 +57,11 @@ class ResPartner(models.Model):
             "wechat_unbound": self.env._("%s is not bound to WeChat. Send the merchant a binding code.", name),
             "wechat_unfollowed": self.env._(
                 "%s has unfollowed the Official Account. WeChat delivers nothing until the merchant follows again.",
+                name,
+            ),
+            "wechat_blocked": self.env._(
+                "%s has switched our messages off in WeChat. The merchant can switch them on in the Official Account's "
+                "settings.",
                 name,
             ),
             "wechat_template": self.env._(

@@ -232,6 +232,9 @@ class RightsCase(WechatPushCase):
             "group": self.env.ref("wechat_merchant_bind.group_manager"),
             "other_user": self.env.ref("base.user_admin"),
             "parameter": self.env["ir.config_parameter"].search([], limit=1),
+            "ir.actions.server": env["ir.actions.server"].create(
+                {"name": "x", "model_id": env["ir.model"]._get_id("res.partner"), "state": "wechat"}
+            ),
             "import_screen": env["base_import.import"].create(
                 {"res_model": "wechat.binding", "file": b"oOpenid", "file_type": "text/csv"}
             ),

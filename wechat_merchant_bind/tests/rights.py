@@ -252,6 +252,8 @@ REPORTS = {
 
 # Every field that the addon adds to a model of Odoo, and who may read it, search by it and sort by it.
 FIELDS = {
+    # Odoo's own rights on server actions: administrators alone.
+    "ir.actions.server.wechat_template_id": NOBODY,
     "mail.message.has_wechat_error": EMPLOYEES,
     "mail.thread.message_has_wechat_error": EMPLOYEES,
     "res.partner.wechat_binding_ids": USERS,

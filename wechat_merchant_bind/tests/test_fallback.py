@@ -27,7 +27,13 @@ class TestFallback(ChannelCase):
         """Check that the one notification of the message is of another channel, and the outbox says so."""
         self.assertRecordValues(
             message.notification_ids,
-            [{"notification_type": notification_type, "res_partner_id": self.merchant.id, "notification_status": "ready"}],
+            [
+                {
+                    "notification_type": notification_type,
+                    "res_partner_id": self.merchant.id,
+                    "notification_status": "ready",
+                }
+            ],
         )
         self.assertRecordValues(self._get_rows(message), [{"fallback": notification_type, "state": "failed"}])
 

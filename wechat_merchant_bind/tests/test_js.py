@@ -6,7 +6,7 @@ from odoo.addons.web.tests import test_js
 @tagged("post_install", "-at_install", "wechat")
 class TestHoot(test_js.HOOTCommon):
     # pytest-odoo knows no parameters of test tags
-    _test_params = [("+", "@wechat_merchant_bind/wechat_channel")]
+    _test_params = [("+", "@wechat_merchant_bind")]
 
     def test_unit_desktop(self):
         self.browser_js(

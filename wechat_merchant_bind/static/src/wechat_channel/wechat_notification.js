@@ -27,8 +27,8 @@ export class WechatNotification extends Component {
     /** Calls a method of the newest message: the others were sent again already. */
     async call(method) {
         const domain = [["notification_id", "=", this.props.notification.id]];
-        const messageIds = await this.orm.search("wechat.message", domain, { limit: 1, order: "id desc" });
-        const action = await this.orm.call("wechat.message", method, [messageIds]);
+        const messageIds = await this.orm.search("wechat.message", domain);
+        const action = await this.orm.call("wechat.message", method, [Math.max(...messageIds)]);
         this.props.close?.();
         if (action instanceof Object) {
             await this.action.doAction(action);
