@@ -15,6 +15,7 @@ from . import res_partner
 from . import res_partner_confirmation
 from . import res_partner_mailing
 from . import res_partner_merchant
+from . import res_partner_messages
 from . import res_partner_portal
 from . import res_partner_reachability
 from . import res_users
@@ -25,6 +26,9 @@ from . import wechat_account_templates
 from . import res_partner_openid
 from . import wechat_account_audit
 from . import wechat_account_sending
+from . import wechat_account_quota
+from . import wechat_account_digest
+from . import wechat_account_health
 from . import wechat_bind_batch
 from . import wechat_bind_batch_drain
 from . import wechat_bind_batch_line
@@ -36,6 +40,7 @@ from . import wechat_binding_reach
 from . import wechat_binding_import
 from . import wechat_binding_import_line
 from . import wechat_binding_loading
+from . import wechat_binding_reconciliation
 from . import wechat_binding_undo
 from . import wechat_event
 from . import wechat_event_commands
@@ -51,6 +56,8 @@ from . import wechat_message_presentation
 from . import wechat_message_queue
 from . import wechat_message_receipt
 from . import wechat_message_settle
+from . import wechat_message_unknown
+from . import wechat_message_vacuum
 from . import wechat_operation
 from . import wechat_portal_attempt
 from . import wechat_template

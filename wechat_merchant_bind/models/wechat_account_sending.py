@@ -23,6 +23,7 @@ class WechatAccount(models.Model):
     )
     send_paused_until = fields.Datetime("Sending Paused until", readonly=True, copy=False)
     send_pause_reason = fields.Text("Sending Paused because", readonly=True, copy=False)
+    send_pause_errcode = fields.Integer(readonly=True, copy=False, help="With which WeChat has asked for the pause.")
     send_stop_reason = fields.Text(
         "Sending Stopped because",
         readonly=True,
@@ -60,7 +61,14 @@ class WechatAccount(models.Model):
         :raise AccessError: if the user is not a WeChat manager.
         """
         self._check_may_resume()
-        self.write({"send_stop_reason": False, "send_paused_until": False, "send_pause_reason": False})
+        self.write(
+            {
+                "send_stop_reason": False,
+                "send_paused_until": False,
+                "send_pause_reason": False,
+                "send_pause_errcode": False,
+            }
+        )
         self._close_stop_activities()
         self.env["wechat.message"]._trigger_lanes()
         return True
@@ -119,11 +127,12 @@ class WechatAccount(models.Model):
         local = UTC.localize(now).astimezone(tz)
         return tz.localize(datetime.combine(local.date(), time.min)).astimezone(UTC).replace(tzinfo=None)
 
-    def _pause_sending(self, seconds, reason):
+    def _pause_sending(self, seconds, reason, errcode=None):
         """Leave WeChat alone for a while. A longer pause that is on already stays.
 
         :param float seconds: for how long.
         :param str reason: why, in words.
+        :param int errcode: WeChat's answer that asks for it.
         """
         # Not by the ORM, which would record it as a change of settings.
         self.env.cr.execute(
@@ -131,17 +140,19 @@ class WechatAccount(models.Model):
                 """
                 UPDATE wechat_account
                    SET send_paused_until = clock_timestamp() AT TIME ZONE 'UTC' + %(seconds)s * interval '1 second',
-                       send_pause_reason = %(reason)s
+                       send_pause_reason = %(reason)s,
+                       send_pause_errcode = %(errcode)s
                  WHERE id = %(id)s
                    AND (send_paused_until IS NULL
                         OR send_paused_until < clock_timestamp() AT TIME ZONE 'UTC' + %(seconds)s * interval '1 second')
                 """,
                 seconds=seconds,
                 reason=reason,
+                errcode=errcode,
                 id=self.id,
             )
         )
-        self.invalidate_recordset(["send_paused_until", "send_pause_reason"], flush=False)
+        self.invalidate_recordset(["send_paused_until", "send_pause_reason", "send_pause_errcode"], flush=False)
 
     def _end_pause(self):
         """Forget a pause that is over, because WeChat has answered again."""
@@ -149,13 +160,13 @@ class WechatAccount(models.Model):
             SQL(
                 """
                 UPDATE wechat_account
-                   SET send_paused_until = NULL, send_pause_reason = NULL
+                   SET send_paused_until = NULL, send_pause_reason = NULL, send_pause_errcode = NULL
                  WHERE id = %s AND send_paused_until <= clock_timestamp() AT TIME ZONE 'UTC'
                 """,
                 self.id,
             )
         )
-        self.invalidate_recordset(["send_paused_until", "send_pause_reason"], flush=False)
+        self.invalidate_recordset(["send_paused_until", "send_pause_reason", "send_pause_errcode"], flush=False)
 
     def _stop_sending(self, reason):
         """Send nothing by this account until a manager resumes it, and ask one for that.

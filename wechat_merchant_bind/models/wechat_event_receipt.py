@@ -92,6 +92,7 @@ class WechatEvent(models.Model):
                 time.sleep(LINGER_STEP)
         else:
             self._wake_receipts()
+        self.env["wechat.message"]._mark_unsent()
         self.env["ir.cron"]._commit_progress(done, remaining=0)
 
     @api.model

@@ -217,7 +217,7 @@ class WechatMessage(models.Model):
     @api.model
     def _pause(self, account_id, seconds, error):
         account = self._get_account_for_managers(account_id)
-        account._pause_sending(seconds, self._get_failure_message(account, error))
+        account._pause_sending(seconds, self._get_failure_message(account, error), getattr(error, "errcode", None))
         _logger.warning("WeChat account %s sends nothing for %s seconds: %s", account_id, seconds, error)
 
     @api.model

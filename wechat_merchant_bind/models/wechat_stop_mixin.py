@@ -11,7 +11,7 @@ class WechatStopMixin(models.AbstractModel):
     """What sends nothing once WeChat has refused it, until a manager resumes it. A stop asks one of them for that."""
 
     _name = "wechat.stop.mixin"
-    _inherit = ["mail.activity.mixin"]
+    _inherit = ["mail.thread", "mail.activity.mixin"]
     _description = "What a Manager Resumes"
 
     # === BUSINESS METHODS === #

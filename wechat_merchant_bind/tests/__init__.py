@@ -24,6 +24,7 @@ from . import test_life_cycle
 from . import test_mailing
 from . import test_merchant_list
 from . import test_merge
+from . import test_messages
 from . import test_outbox
 from . import test_overview
 from . import test_partner_life
@@ -31,13 +32,16 @@ from . import test_portal
 from . import test_printing
 from . import test_privacy
 from . import test_query_counts
+from . import test_quota
 from . import test_receipts
+from . import test_reconciliation
 from . import test_reminding
 from . import test_reports
 from . import test_rights
 from . import test_server_action
 from . import test_share
 from . import test_signatures
+from . import test_statistics
 from . import test_template
 from . import test_tools_api
 from . import test_tools_commands

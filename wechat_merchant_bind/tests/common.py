@@ -33,6 +33,8 @@ USERS_PATH = "/cgi-bin/user/info/batchget"
 TEMPLATES_PATH = "/cgi-bin/template/get_all_private_template"
 ADD_TEMPLATE_PATH = "/cgi-bin/template/api_add_template"
 SEND_PATH = "/cgi-bin/message/template/send"
+FOLLOWERS_PATH = "/cgi-bin/user/get"
+QUOTA_PATH = "/cgi-bin/openapi/quota/get"
 CALLBACK_IPS_PATH = "/cgi-bin/getcallbackip"
 
 # As large as WeChat's: neither a float nor a 32-bit column holds it.
@@ -120,6 +122,10 @@ class WechatApiMock:
             return {"template_id": f"library-{call.payload['template_id_short']}"}
         if call.path == SEND_PATH:
             return {"errcode": 0, "errmsg": "ok", "msgid": FIRST_MSGID + next(self._serial)}
+        if call.path == FOLLOWERS_PATH:
+            return {"total": 0, "count": 0, "next_openid": ""}
+        if call.path == QUOTA_PATH:
+            return {"errcode": 0, "errmsg": "ok", "quota": {"daily_limit": 100_000, "used": 0, "remain": 100_000}}
         if call.path == CALLBACK_IPS_PATH:
             return {"ip_list": ["101.226.103.0/25"]}
         raise AssertionError(f"The addon made a call that no test knows: {call}")

@@ -270,6 +270,7 @@ class RightsCase(WechatPushCase):
             "wechat.composer": composer,
             "wechat.event": event,
             "wechat.message": message,
+            "wechat.message.report": env["wechat.message.report"].browse(message.id),
             "wechat.openid.show": env["wechat.openid.show"].create({"binding_id": binding.id}),
             "wechat.operation": env["wechat.operation"].search([("partner_id", "=", bound_merchant.id)], limit=1),
             "wechat.portal.attempt": env["wechat.portal.attempt"].create({"partner_id": merchant.id}),

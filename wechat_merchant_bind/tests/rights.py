@@ -44,6 +44,7 @@ MODELS = {
     "wechat.bind.batch.line": Model(read=USERS),
     "wechat.event": Model(read=MANAGERS),
     "wechat.message": Model(read=USERS),
+    "wechat.message.report": Model(read=USERS),
     "wechat.operation": Model(read=MANAGERS),
     "wechat.bind.funnel": Model(read=USERS),
     "wechat.bind.report": Model(read=USERS),
@@ -107,6 +108,8 @@ METHODS = {
     "res.partner.action_wechat_unbind": Method(MANAGERS, on="bound_merchant", args=("reason",)),
     # Only opens a dialog, and tells nothing: whoever may not unbind may not create that dialog's record.
     "res.partner.action_wechat_unbind_dialog": Method(EVERYBODY, on="bound_merchant", foreign=EVERYBODY),
+    # Opens a list, which shows nobody more than he may read.
+    "res.partner.action_wechat_messages": Method(EVERYBODY, on="merchant", foreign=EVERYBODY),
     "res.partner.action_wechat_view": Method(EMPLOYEES, on="merchant"),
     # What is recorded about these is Odoo's to allow.
     "ir.config_parameter.create": Method(NOBODY, args=([{"key": "wechat_merchant_bind.x", "value": "x"}],)),
@@ -258,6 +261,7 @@ FIELDS = {
     "mail.thread.message_has_wechat_error": EMPLOYEES,
     "res.partner.wechat_binding_ids": USERS,
     "res.partner.wechat_can_undo": USERS,
+    "res.partner.wechat_message_count": USERS,
     "res.partner.wechat_request_ids": USERS,
     "res.partner.wechat_bind_code_ids": USERS,
     "res.partner.wechat_open_code_id": USERS,
@@ -284,6 +288,7 @@ SECRETS = {
     "wechat.account.app_secret": MANAGERS,
     "wechat.account.encoding_aes_key": MANAGERS,
     "wechat.account.previous_encoding_aes_key": MANAGERS,
+    "wechat.account.last_follower_openid": MANAGERS,
     "wechat.account.webhook_key": MANAGERS,
     "wechat.account.webhook_token": MANAGERS,
     "wechat.account.webhook_url": MANAGERS,

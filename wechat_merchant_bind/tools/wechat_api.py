@@ -227,6 +227,34 @@ class WechatClient:
                 found[openid] = user
         return found
 
+    def get_followers(self, access_token, next_openid=""):
+        """Return the OpenIDs of the followers, up to 10,000 at a time. WeChat allows 500 calls a day.
+
+        :param str next_openid: the last OpenID of the page before; the first page without it
+        :return: the OpenIDs, and what to ask for the next page with; empty behind the last follower
+        :rtype: tuple[list[str], str]
+        :raise WechatError: as :meth:`call`
+        """
+        path = "/cgi-bin/user/get"
+        answer = self.call("GET", path, access_token, params={"next_openid": next_openid} if next_openid else {})
+        _get(path, answer, "total", int)
+        data = answer.get("data")
+        # Without followers behind it there is no data at all.
+        openids = _get(path, data, "openid", list) if isinstance(data, dict) else []
+        return openids, str(answer.get("next_openid") or "")
+
+    def get_quota(self, access_token, api_path):
+        """Return how often an API may be called a day, and how often it was.
+
+        :param str api_path: begins with a slash
+        :return: ``daily_limit``, ``used`` and ``remain``
+        :rtype: dict
+        :raise WechatError: as :meth:`call`
+        """
+        path = "/cgi-bin/openapi/quota/get"
+        quota = _get(path, self.call("POST", path, access_token, payload={"cgi_path": api_path}), "quota", dict)
+        return {name: _get(path, quota, name, int) for name in ("daily_limit", "used", "remain")}
+
     def get_callback_ips(self, access_token):
         """Return the addresses that WeChat pushes from.
 

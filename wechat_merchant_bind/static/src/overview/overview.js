@@ -26,7 +26,7 @@ export class WechatOverview extends Component {
     setup() {
         this.orm = useService("orm");
         this.action = useService("action");
-        this.state = useState({ isLive: false, steps: [], tiles: [], funnel: [], graphs: [] });
+        this.state = useState({ isLive: false, alerts: [], steps: [], tiles: [], funnel: [], graphs: [] });
         const bus = useService("bus_service");
         const refresh = useDebounced(() => this.load(), REFRESH_MS);
         onWillStart(() => this.load());
@@ -42,6 +42,7 @@ export class WechatOverview extends Component {
         }
         Object.assign(this.state, {
             isLive: overview.is_live,
+            alerts: overview.alerts,
             steps: overview.steps,
             tiles: overview.tiles,
             funnel: overview.funnel,
@@ -96,6 +97,10 @@ export class WechatOverview extends Component {
             ? await this.orm.call("wechat.account", step.method, [[step.res_id]])
             : step.action;
         await this.action.doAction(action, { onClose: () => this.load() });
+    }
+
+    async openAlert(alert) {
+        await this.action.doAction(alert.action, { onClose: () => this.load() });
     }
 
     async openTile(tile) {
