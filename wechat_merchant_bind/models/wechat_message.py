@@ -32,8 +32,10 @@ FAILURE_TYPES = [
     ("wechat_unknown", "Result unknown"),
     ("wechat_unsent", "Probably not sent"),
 ]
-# The lower goes first: a test and a welcome overtake the notices, which overtake what goes to many.
+# The lower goes first: a test and a welcome overtake the notices, which overtake what goes to many. What WeChat may
+# have taken is repeated before any of the notices: soon WeChat will not know it any more.
 PRIORITY_URGENT = 0
+PRIORITY_REPEAT = 5
 PRIORITY_NOTICE = 10
 PRIORITY_MASS = 20
 

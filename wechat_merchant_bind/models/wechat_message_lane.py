@@ -7,7 +7,7 @@ lanes, each drains every ``n``-th bucket of merchants.
 from odoo import api, fields, models
 from odoo.tools import SQL
 
-from .wechat_message import PRIORITY_URGENT
+from .wechat_message import PRIORITY_REPEAT, PRIORITY_URGENT
 from .wechat_message_queue import BUCKETS
 
 LANE_CODE = "model._cron_send()"
@@ -371,6 +371,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
                                     THEN 'outgoing' ELSE 'unknown' END,
                        failure_type = CASE WHEN first_call_at > %(now)s - %(repeat)s * interval '1 second'
                                            THEN failure_type ELSE 'wechat_unknown' END,
+                       priority = LEAST(priority, %(priority)s),
                        next_attempt_at = %(now)s,
                        lease_until = NULL,
                        write_date = %(now)s
@@ -385,6 +386,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
                 """,
                 now=NOW,
                 repeat=REPEAT_SECONDS,
+                priority=PRIORITY_REPEAT,
                 bucket=BUCKET,
                 buckets=buckets,
                 limit=SWEEP_ROWS,

@@ -9,6 +9,7 @@ from odoo import api, models
 from odoo.tools import SQL
 
 from ..tools.call_pool import Call, SendCall
+from .wechat_message import PRIORITY_REPEAT
 from .wechat_message_drain import CONCURRENCY_ERRORS
 from .wechat_message_lane import ORDER_SECONDS
 from .wechat_message_outcome import PAUSE, TOO_OFTEN, UNKNOWN_OPENID, VALUE_NOT_ALLOWED
@@ -80,6 +81,7 @@ class WechatMessage(models.Model):
                    errmsg = CASE WHEN result.is_news THEN result.errmsg ELSE message.errmsg END,
                    rid = CASE WHEN result.is_news THEN result.rid ELSE message.rid END,
                    msgid = COALESCE(result.msgid, message.msgid),
+                   priority = LEAST(message.priority, result.priority),
                    next_attempt_at = COALESCE(
                        statement_timestamp() AT TIME ZONE 'UTC' + result.delay * interval '1 second',
                        message.next_attempt_at),
@@ -90,8 +92,8 @@ class WechatMessage(models.Model):
                    sent_at = CASE WHEN result.state = 'sent' THEN statement_timestamp() AT TIME ZONE 'UTC' END,
                    write_date = statement_timestamp() AT TIME ZONE 'UTC'
               FROM (VALUES %s)
-                   AS result (id, lease, state, failure_type, failure_reason, errcode, errmsg, rid, msgid, delay,
-                              may_have_arrived, was_called, is_news)
+                   AS result (id, lease, state, failure_type, failure_reason, errcode, errmsg, rid, msgid,
+                              priority, delay, may_have_arrived, was_called, is_news)
              WHERE message.id = result.id
                AND message.state = 'sending'
                AND message.lease_until = result.lease
@@ -99,7 +101,7 @@ class WechatMessage(models.Model):
             """,
             [self._prepare_result(call, outcome) for call, outcome in sends],
             template="(%s::int, %s::timestamp, %s, %s::text, %s::text, %s::int, %s::text, %s::text, %s::text,"
-            " %s::float, %s::bool, %s::bool, %s::bool)",
+            " %s::int, %s::float, %s::bool, %s::bool, %s::bool)",
             page_size=len(sends),
             fetch=True,
         )
@@ -139,6 +141,7 @@ class WechatMessage(models.Model):
             getattr(error, "errmsg", None),
             getattr(error, "rid", None),
             call.answer and call.answer["msgid"],
+            PRIORITY_REPEAT if outcome.state == "outgoing" and outcome.may_have_arrived else None,
             outcome.delay,
             outcome.may_have_arrived,
             outcome.was_called,

@@ -1,5 +1,5 @@
 from .common import SEND_PATH
-from .common_outbox import OutboxCase
+from .common_outbox import LANES, OutboxCase
 
 
 class TestOutbox(OutboxCase):
@@ -36,3 +36,27 @@ class TestOutbox(OutboxCase):
         self.assertGreater(int(message.msgid), 2**53, "WeChat's numbers are kept to the last digit")
         self._drain()
         self.assertEqual(self.wechat.count(SEND_PATH), 1)
+
+    def test_repeated_before_the_others(self):
+        """WeChat soon forgets what it may have taken: that does not wait behind thousands that were queued before."""
+        self.env.ref(LANES[1]).active = False
+        killed_binding, other_binding = (
+            self._bind(partner=self._create_merchant(name)) for name in ("绍兴黄酒行", "宁波汤圆店")
+        )
+        failed = self._queue()
+        self.wechat.answer(SEND_PATH, {"errcode": -1, "errmsg": "system error"})
+        self._drain()
+        killed, waiting = self._queue(killed_binding.partner_id, other_binding.partner_id)
+        self._set(waiting, next_attempt_at="now() AT TIME ZONE 'UTC' - interval '1 hour'")
+        self._set(
+            killed,
+            state="'sending'",
+            openid=f"'{killed_binding.openid}'",
+            first_call_at="now() AT TIME ZONE 'UTC'",
+            lease_until="now() AT TIME ZONE 'UTC' - interval '1 second'",
+        )
+        self._make_due(failed)
+        self._drain()
+        *repeated, last = [call.payload["touser"] for call in self.wechat.calls if call.path == SEND_PATH][1:]
+        self.assertEqual(set(repeated), {self.openid, killed_binding.openid})
+        self.assertEqual(last, other_binding.openid)
