@@ -1,6 +1,8 @@
 """WeChat's own API paths: what they share (token, method, quota, planned faults, the log of calls) and their table."""
 
 import asyncio
+import base64
+import binascii
 import json
 import re
 import time
@@ -18,7 +20,7 @@ from faults import Faults
 from push import Pusher
 from state import OPENID, Account, Follower, State
 
-CALLS_KEPT = 5000
+CALLS_KEPT = 20_000
 FAILED_KEPT = 2000
 BODY_SHOWN = 4096
 # A character beyond ASCII written as \uxxxx; an escaped backslash before a "u" is none.
@@ -100,6 +102,7 @@ class Call:
         self.started = time.time()
         self.account: Account | None = None
         self.json: dict = {}
+        self.entry: dict = {}  # of the log
 
     def shown_query(self) -> dict:
         """The query for the log: of secrets and tokens only the end."""
@@ -167,8 +170,10 @@ class Api:
             "ip": call.ip,
             "query": call.shown_query(),
             "body": call.body[:BODY_SHOWN].decode("utf-8", "replace"),
+            "caller": caller_name(request),
         }
         self.log.add(entry)
+        call.entry = entry
         response = None
         try:
             response = await self._answer(call, request)
@@ -224,6 +229,17 @@ class Api:
                 return json.loads(call.body).get("appid")
             except (ValueError, AttributeError):
                 return None
+        return None
+
+
+def caller_name(request: web.Request) -> str | None:
+    """Who calls, where several processes share an account: the user whom a caller names to the sandbox as its proxy."""
+    scheme, _space, credentials = request.headers.get("Proxy-Authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(credentials).decode().partition(":")[0]
+    except (binascii.Error, UnicodeDecodeError):
         return None
 
 

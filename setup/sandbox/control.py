@@ -85,14 +85,18 @@ class Control:
 
     async def followers(self, data: dict) -> dict:
         """Create a user or change how he stands to the account, without a push: {user, app_id?, name?, subscribed?,
-        blocked? (has switched the account's messages off), blacklisted?}."""
-        follower = self.state.account(data.get("app_id")).follower(data.get("user"), create=True)
-        for name in ("name", "subscribed", "blocked", "blacklisted"):
-            if name in data:
-                setattr(follower, name, type(getattr(follower, name))(data[name]))
-        self.state.account(data.get("app_id")).openids[follower.name] = follower.openid
+        blocked? (has switched the account's messages off), blacklisted?}. With a list `users` instead of `user` the
+        answer is {"followers": [...]}."""
+        account = self.state.account(data.get("app_id"))
+        followers = [account.follower(user, create=True) for user in data.get("users") or [data.get("user")]]
+        for follower in followers:
+            for name in ("name", "subscribed", "blocked", "blacklisted"):
+                if name in data:
+                    setattr(follower, name, type(getattr(follower, name))(data[name]))
+            account.openids[follower.name] = follower.openid
         self.state.changed()
-        return follower.summary()
+        summaries = [follower.summary() for follower in followers]
+        return {"followers": summaries} if "users" in data else summaries[0]
 
     async def scan(self, data: dict) -> dict:
         """Scan a code and follow: {user, content (text of the code), app_id?}; see `Pusher.deliver` for the answer."""
@@ -190,7 +194,11 @@ class Control:
         return {**follower.summary(), "app_id": account.app_id, "messages": list(follower.messages)}
 
     async def calls(self, query) -> dict:
-        """API calls, newest last: ?path=…&app_id=…&limit=…; `total` counts all of that path, also those not kept."""
+        """API calls, newest last: ?path=…&app_id=…&limit=…; `total` counts all of that path, also those not kept.
+
+        Beside what was asked: `errcode`, `http` and `elapsed` of the answer, or `cut`; `msgid` of a message that was
+        taken (`repeats`: that had been taken before), whether the caller heard of it or not; and as `caller` the user
+        of Proxy-Authorization."""
         path, app_id = query.get("path"), query.get("app_id")
         limit = int(query.get("limit", CALLS_SHOWN))
         log = self.api.log

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import random
 from dataclasses import asdict, dataclass, fields
 
 from aiohttp import web
@@ -17,17 +18,19 @@ HELD_AT_MOST = 600
 class Fault:
     """One planned failure of an API path.
 
-    `times`: calls it strikes, None without end. What happens is the first that is set of `errcode` (with `errmsg`),
-    `http` (a status with an HTML body), `timeout` (seconds of silence, then the connection is cut), `reset` (cut at
-    once), `html` (status 200 with an HTML page), `empty` (status 200 without a body); none of them: only late.
-    `latency_ms` comes first. With `after` the call has its effect before it fails, so that the caller does not know
-    whether it worked. With `hold` the answer waits until the fault is released.
+    `times`: calls it strikes, None without end. `share`: of how many of the calls that come by, by chance, which is
+    the same in every process; the others go on to what was planned later. What happens is the first that is set of
+    `errcode` (with `errmsg`), `http` (a status with an HTML body), `timeout` (seconds of silence, then the connection
+    is cut), `reset` (cut at once), `html` (status 200 with an HTML page), `empty` (status 200 without a body); none of
+    them: only late. `latency_ms` comes first. With `after` the call has its effect before it fails, so that the caller
+    does not know whether it worked. With `hold` the answer waits until the fault is released.
     """
 
     path: str
     id: int = 0
     app_id: str | None = None
     times: int | None = 1
+    share: float = 1.0
     latency_ms: float = 0
     errcode: int | None = None
     errmsg: str | None = None
@@ -73,6 +76,7 @@ class Faults:
         self.plan: dict[str, list[Fault]] = {}
         self.gates: dict[int, asyncio.Event] = {}
         self.ids = itertools.count(1)
+        self.chance = random.Random(1)
 
     def add(self, data: dict, paths) -> dict:
         """Plan a failure from the JSON of `POST /sandbox/faults`.
@@ -97,7 +101,7 @@ class Faults:
         if not planned:
             return None
         for fault in planned:
-            if fault.app_id in (None, app_id):
+            if fault.app_id in (None, app_id) and (fault.share >= 1 or self.chance.random() < fault.share):
                 if fault.times is not None:
                     fault.times -= 1
                     if not fault.times:

@@ -164,11 +164,13 @@ async def send(call) -> dict:
         if former:
             if account.duplicate_answer:
                 raise ApiError(account.duplicate_answer)
+            call.entry.update(msgid=former, repeats=True)
             return {"msgid": former}
     # A test account takes any value; that is why passing there proves nothing.
     if account.kind == "service":
         check_values(template, data)
     msgid = call.state.next_msgid()
+    call.entry["msgid"] = msgid
     if client_msg_id is not None:
         account.remember_sent(follower.openid, client_msg_id, msgid)
     status = account.receipt_status or ("failed:user block" if follower.blocked else "success")

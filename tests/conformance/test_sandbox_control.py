@@ -3,6 +3,7 @@
 import concurrent.futures
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 import requests
@@ -60,6 +61,17 @@ def test_cut_after_the_effect(sandbox, client):
     assert len(sandbox.get("messages", user="王老板")["messages"]) == 1
 
 
+def test_fault_of_a_share_of_the_calls(sandbox, client):
+    url = f"{sandbox.url}{IPS}?access_token={client.access_token}"
+    sandbox.post("faults", path=IPS, errcode=-1, share=0.25, times=0)
+    sandbox.post("faults", path=IPS, errcode=45009, share=0.5, times=0)
+    codes = Counter(requests.get(url, timeout=10).json().get("errcode") for _call in range(200))
+    assert set(codes) == {-1, 45009, None}
+    assert 25 < codes[-1] < 75
+    # Half of those that the first has let go on.
+    assert 50 < codes[45009] < 100
+
+
 def test_fault_of_one_account_only(sandbox, client, make_client):
     other = make_client(sandbox.post("accounts", app_id="wx00000000000000bb"), auto_retry=False)
     sandbox.post("faults", path=IPS, app_id=other.appid, errcode=-1, times=None)
@@ -87,6 +99,26 @@ def test_held_calls_wait_for_their_release(sandbox, client):
 def test_a_wrong_plan_is_refused(sandbox, plan, status):
     sandbox.post("faults", expect=status, **plan)
     assert sandbox.get("faults") == {"faults": []}
+
+
+def test_calls_tell_what_was_taken_and_from_whom(sandbox, client):
+    followers = sandbox.post("followers", users=["王老板", "李老板"], subscribed=True)["followers"]
+    template = sandbox.post("templates", title="通知", content="{{thing1.DATA}}")["template_id"]
+    data = {"thing1": {"value": "tea"}}
+    first, second = (
+        {"touser": follower["openid"], "template_id": template, "data": data, "client_msg_id": "a"}
+        for follower in followers
+    )
+    send = f"{sandbox.url}{SEND}?access_token={client.access_token}"
+    sandbox.post("faults", path=SEND, errcode=-1, after=True)
+    assert requests.post(send, json=first, timeout=10).json()["errcode"] == -1
+    msgid = requests.post(send, json=first, timeout=10).json()["msgid"]
+    sandbox.post("faults", path=SEND, errcode=-1)
+    named = {"http": sandbox.url.replace("//", "//server-2:x@")}
+    assert requests.post(send, json=second, proxies=named, timeout=10).json()["errcode"] == -1
+    calls = sandbox.get("calls", path=SEND)["calls"]
+    told = [(call.get("msgid"), call.get("repeats"), call["caller"]) for call in calls]
+    assert told == [(msgid, None, None), (msgid, True, None), (None, None, "server-2")]
 
 
 def test_calls_are_counted_and_shown_without_secrets(sandbox, client):
