@@ -41,7 +41,7 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
 class OdooServer:
     """One Odoo process (with workers: a family of processes) that serves one database."""
 
-    def __init__(self, database: str, log: Path, workers: int = 0, cron_threads: int = 0):
+    def __init__(self, database: str, log: Path, workers: int = 0, cron_threads: int = 0, **environment: str):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
@@ -51,7 +51,9 @@ class OdooServer:
         command += ["--http-port", str(self.port), "--gevent-port", str(free_port())]
         command += ["--workers", str(workers), "--max-cron-threads", str(cron_threads)]
         # A session of its own: Ctrl-C belongs to pytest, which stops the server in order.
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, start_new_session=True, env={**os.environ, **environment}
+        )
 
     def wait(self) -> None:
         """Return when the server answers with a page of the database.

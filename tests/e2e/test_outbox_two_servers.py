@@ -1,0 +1,73 @@
+"""Two Odoo servers on one database share the work of the outbox."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+import pytest
+from support.database import Database
+from support.lanes import SEND_PATH, RunningOutbox
+from support.odoo import OdooServer, wait_for
+from support.sandbox import Sandbox
+from support.system import LOGS, connect, running_sandbox
+
+SHARE = 0.25
+RATE = 100
+LATENCY_MS = 60
+
+
+def start(database: Database, sandbox: Sandbox, name: str) -> OdooServer:
+    """Start a server that runs one scheduled action at a time, and whose calls to WeChat tell its name."""
+    proxy = sandbox.url.replace("//", f"//{name}:x@")
+    log = LOGS / f"odoo-outbox-{name}.log"
+    return OdooServer(database.name, log, cron_threads=1, http_proxy=proxy, no_proxy="")
+
+
+@pytest.fixture
+def outbox() -> Iterator[RunningOutbox]:
+    """The outbox of a system of its own with two servers. WeChat gives no receipts, which are a server's work too."""
+    template = os.environ["WECHAT_TEST_TEMPLATE_DB"]
+    database = Database.copied(f"wechat_test_run_{template.split('_')[2]}_share_{os.getpid()}", template)
+    servers = []
+    try:
+        with running_sandbox(LOGS / "sandbox-share.log") as sandbox:
+            sandbox.post("accounts", app_id=sandbox.account()["app_id"], receipts="off")
+            servers += [start(database, sandbox, name) for name in ("one", "two")]
+            for server in servers:
+                server.wait()
+            yield RunningOutbox(connect(database, servers, sandbox))
+    finally:
+        for server in servers:
+            server.stop()
+        database.drop()
+
+
+def test_two_servers_share(outbox, full_form, record_property):
+    """Each makes a fair share of the calls, each message is called for once, a merchant's one after the other."""
+    number = 5000 if full_form else 500
+    outbox.set_rate(RATE)
+    outbox.system.sandbox.post("faults", path=SEND_PATH, latency_ms=LATENCY_MS, times=0)
+    merchants = outbox.add_merchants(number // 2)
+    outbox.queue(merchants)
+    outbox.queue(merchants)
+    wait_for(lambda: not outbox.count_waiting(), "all are sent", 600)
+
+    calls = outbox.calls()
+    by_server = Counter(call["caller"] for call in calls)
+    seconds = max(call["time"] for call in calls) - min(call["time"] for call in calls)
+    record_property("share", f"{dict(by_server)} in {seconds:.0f} s")
+    print(by_server, seconds)
+    assert outbox.states() == {"sent": number}
+    rows = outbox.read("openid, client_msg_id")
+    assert Counter(call["body"]["client_msg_id"] for call in calls) == Counter(row["client_msg_id"] for row in rows)
+    assert set(by_server) == {"one", "two"}
+    assert min(by_server.values()) >= SHARE * number, by_server
+    queued = defaultdict(list)
+    for row in rows:
+        queued[row["openid"]].append(row["client_msg_id"])
+    called = defaultdict(list)
+    for call in calls:
+        called[call["body"]["touser"]].append(call)
+    assert {openid: [call["body"]["client_msg_id"] for call in made] for openid, made in called.items()} == queued
+    assert all(first["time"] + first["elapsed"] <= second["time"] for first, second in called.values())
+    assert seconds >= number / RATE - 2, "no faster than the account may send"

@@ -1,0 +1,155 @@
+"""Servers are killed while WeChat has not answered: nothing is lost, nothing is sent twice, everything is explained."""
+
+import os
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+import pytest
+from support.database import Database
+from support.lanes import SEND_PATH, Clock, RunningOutbox, kill_in_a_send
+from support.odoo import OdooServer
+from support.system import LOGS, connect, running_sandbox
+
+LEASE_SECONDS = 61
+REPEAT_SECONDS = 8 * 60
+# From the claim to the call; this machine may be busy.
+SLACK_SECONDS = 10
+FINAL = {"sent", "delivered", "unknown", "failed"}
+# What goes wrong, of a hundred calls: 5 answers -1, before or after the message was taken; 2 answers that are lost; 1
+# connection that is reset before the message was taken.
+MISFORTUNE = [
+    {"errcode": -1, "share": 0.025},
+    {"errcode": -1, "after": True, "share": 0.025},
+    {"reset": True, "after": True, "share": 0.015},
+    {"timeout": 11, "after": True, "share": 0.005},
+    {"reset": True, "share": 0.01},
+]
+
+
+@pytest.fixture
+def outbox() -> Iterator[RunningOutbox]:
+    """The outbox of a system of its own, whose one server gets WeChat's pushes and sends nothing."""
+    template = os.environ["WECHAT_TEST_TEMPLATE_DB"]
+    database = Database.copied(f"wechat_test_run_{template.split('_')[2]}_killed_{os.getpid()}", template)
+    server = OdooServer(database.name, LOGS / "odoo-outbox.log")
+    try:
+        server.wait()
+        with running_sandbox(LOGS / "sandbox-outbox.log") as sandbox:
+            yield RunningOutbox(connect(database, [server], sandbox))
+    finally:
+        server.stop()
+        database.drop()
+
+
+@pytest.fixture
+def victims(outbox: RunningOutbox) -> Iterator["Victims"]:
+    """Servers that send."""
+    victims = Victims(outbox)
+    yield victims
+    victims.end()
+
+
+class Victims:
+    """Servers that send, one after the other."""
+
+    def __init__(self, outbox: RunningOutbox):
+        self.outbox = outbox
+        self.servers: list[OdooServer] = []
+
+    def start(self) -> OdooServer:
+        """Start the next one."""
+        log = LOGS / f"odoo-outbox-victim-{len(self.servers)}.log"
+        self.servers.append(OdooServer(self.outbox.database.name, log, cron_threads=2))
+        return self.servers[-1]
+
+    def end(self) -> None:
+        """Kill whichever is left."""
+        for server in self.servers:
+            server.kill()
+
+
+def plan(outbox: RunningOutbox, *faults: dict) -> None:
+    """Plan failures of sends, instead of those that are planned."""
+    outbox.system.sandbox.post("faults/release", path=SEND_PATH)
+    for fault in faults:
+        outbox.system.sandbox.post("faults", path=SEND_PATH, **{"times": 0, **fault})
+
+
+def finish(outbox: RunningOutbox, clock: Clock) -> None:
+    """Let the lanes run, and the time until a repetition pass, until everything is decided and told by its receipt."""
+
+    def is_settled() -> bool:
+        if outbox.is_settled():
+            return True
+        if (seconds := outbox.seconds_to_next()) > 1:
+            clock.skip(seconds)
+        return False
+
+    outbox.wake_until(is_settled, "everything is decided", 300)
+
+
+def test_killed_again_and_again(outbox, victims, full_form, record_property):
+    """Whatever is killed in the middle of whatever goes wrong, each merchant gets one message."""
+    number, kills = (2000, 30) if full_form else (200, 3)
+    outbox.set_rate(40)
+    outbox.queue(outbox.add_merchants(number))
+    clock, chance = Clock(outbox), random.Random(4)
+    for _kill in range(kills):
+        plan(outbox, *MISFORTUNE)
+        victim = victims.start()
+        enough = outbox.count_calls() + 1 + chance.randrange(number // kills)
+        outbox.wake_until(lambda enough=enough: outbox.count_calls() >= enough, "the server sends")
+        # WeChat takes the message before the server is killed, or afterwards, or never.
+        held = chance.choice([{"after": True}, {}, {"reset": True}])
+        outbox.system.sandbox.post("faults", path=SEND_PATH, hold=True, times=chance.randint(1, 3), **held)
+        kill_in_a_send(victim, outbox)
+        plan(outbox)
+        clock.skip(LEASE_SECONDS, leases=True)
+    plan(outbox, *MISFORTUNE)
+    victims.start()
+    finish(outbox, clock)
+
+    calls = outbox.calls()
+    rows = outbox.read("openid, state, failure_type, client_msg_id, attempts")
+    figures = {
+        "calls": len(calls),
+        "repeated": len(calls) - number,
+        "taken by WeChat before": sum("repeats" in call for call in calls),
+        "states": dict(outbox.states()),
+    }
+    record_property("killed", figures)
+    print(figures)
+    assert figures["repeated"] >= kills
+    taken = Counter(call["body"]["touser"] for call in calls if "msgid" in call and "repeats" not in call)
+    assert taken == Counter(row["openid"] for row in rows), "each merchant got one message"
+    by_message = defaultdict(list)
+    for call in calls:
+        by_message[call["body"]["touser"], call["body"]["client_msg_id"]].append(clock.at(call["time"]))
+    assert set(by_message) == {(row["openid"], row["client_msg_id"]) for row in rows}, "under one number"
+    assert max(max(times) - min(times) for times in by_message.values()) < REPEAT_SECONDS + SLACK_SECONDS
+    assert {row["state"] for row in rows} <= FINAL
+    assert all(row["failure_type"] for row in rows if row["state"] in ("unknown", "failed"))
+    assert outbox.states() == {"delivered": number}, "each message was told by its receipt"
+
+
+def test_dead_for_longer_than_wechat_remembers(outbox, victims):
+    """What WeChat was given before is not repeated after eight minutes: it stays unknown, or its receipt tells."""
+    number, taken = 20, 8
+    outbox.set_rate(200)
+    outbox.queue(outbox.add_merchants(number))
+    plan(outbox, {"hold": True, "after": True, "times": taken}, {"hold": True, "reset": True})
+    victim = victims.start()
+    outbox.wake_until(lambda: outbox.count_calls() == number, "all are called for")
+    kill_in_a_send(victim, outbox, number)
+    plan(outbox)
+    clock = Clock(outbox)
+    clock.skip(REPEAT_SECONDS + 1, leases=True)
+    victims.start()
+    finish(outbox, clock)
+    assert outbox.states() == {"delivered": taken, "unknown": number - taken}
+    assert outbox.count_calls() == number
+    assert {(row["state"], row["failure_type"]) for row in outbox.read()} == {
+        ("delivered", None),
+        ("unknown", "wechat_unknown"),
+    }

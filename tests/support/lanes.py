@@ -1,0 +1,182 @@
+"""The outbox of a system whose lanes run by themselves, with merchants who are bound, and what WeChat says of it."""
+
+import json
+import time
+from collections import Counter
+
+from support.database import Database
+from support.odoo import OdooServer, wait_for
+from support.system import System
+
+SEND_PATH = "/cgi-bin/message/template/send"
+CALLS_SHOWN = 20_000
+COMPOSED_AT_ONCE = 1000
+WAKE = """
+    INSERT INTO ir_cron_trigger (cron_id, call_at, create_uid, write_uid, create_date, write_date)
+    SELECT cron.id, moment, 1, 1, moment, moment
+      FROM ir_cron AS cron
+      JOIN ir_act_server AS action ON action.id = cron.ir_actions_server_id AND action.code = ANY(%s),
+           LATERAL (SELECT now() AT TIME ZONE 'UTC' AS moment) AS clock
+"""
+# As bindings are in the end, without the thousands of scans.
+MERCHANTS = """
+    WITH merchant AS MATERIALIZED (
+        SELECT nextval('res_partner_id_seq') AS id, now() AT TIME ZONE 'UTC' - interval '1 day' AS moment
+          FROM generate_series(1, %(count)s)
+    ), partner AS (
+        INSERT INTO res_partner (
+            id, commercial_partner_id, name, complete_name, is_company, active, partner_share, type, lang, color,
+            wechat_openid, is_wechat_bound, wechat_bound_at, wechat_state,
+            create_uid, write_uid, create_date, write_date
+        )
+        SELECT id, id, '茶庄 ' || id, '茶庄 ' || id, TRUE, TRUE, TRUE, 'contact', 'zh_CN', 0,
+               'oMerchant' || lpad(id::varchar, 19, '0'), TRUE, moment, 'bound', 1, 1, moment, moment
+          FROM merchant
+    )
+    INSERT INTO wechat_binding (
+        partner_id, account_id, company_id, openid, state, source, is_subscribed, bound_at, last_event_at,
+        create_uid, write_uid, create_date, write_date
+    )
+    SELECT merchant.id, account.id, account.company_id, 'oMerchant' || lpad(merchant.id::varchar, 19, '0'), 'bound',
+           'scan', TRUE, moment, moment, 1, 1, moment, moment
+      FROM merchant, wechat_account AS account
+     WHERE account.id = %(account)s
+ RETURNING partner_id, openid
+"""
+
+
+class RunningOutbox:
+    """The outbox of a system, with a template of its own."""
+
+    def __init__(self, system: System):
+        self.system = system
+        self.database = system.database
+        self.template_id = self._make_template()
+
+    def set_rate(self, rate: float) -> None:
+        """Let the account send so many messages a second."""
+        self.system.admin.call("wechat.account", "write", [self.system.account_id], {"send_rate": rate})
+
+    def add_merchants(self, count: int) -> list[int]:
+        """Add merchants who are bound and follow."""
+        rows = self.database.execute(MERCHANTS, count=count, account=self.system.account_id)
+        self.system.sandbox.post("followers", users=[row["openid"] for row in rows], subscribed=True)
+        return [row["partner_id"] for row in rows]
+
+    def queue(self, partners: list[int]) -> None:
+        """Send each of these merchants a message, as an admin does from the list."""
+        for start in range(0, len(partners), COMPOSED_AT_ONCE):
+            values = {
+                "template_id": self.template_id,
+                "res_model": "res.partner",
+                "res_ids": json.dumps(partners[start : start + COMPOSED_AT_ONCE]),
+            }
+            composer = self.system.admin.create("wechat.composer", values)
+            self.system.admin.call("wechat.composer", "action_send", [composer])
+
+    def read(self, fields: str = "*") -> list[dict]:
+        """Return columns of all messages, in the order in which they were queued."""
+        return self.database.execute(f"SELECT {fields} FROM wechat_message ORDER BY id")
+
+    def states(self) -> Counter:
+        """Return how many messages are in which state."""
+        rows = self.database.execute("SELECT state, count(*) FROM wechat_message GROUP BY 1")
+        return Counter({row["state"]: row["count"] for row in rows})
+
+    def count_waiting(self) -> int:
+        """Return how many messages are not yet decided."""
+        states = self.states()
+        return states["outgoing"] + states["sending"]
+
+    def is_settled(self) -> bool:
+        """Return whether all messages are decided, and all receipts that came applied."""
+        [row] = self.database.execute(
+            "SELECT EXISTS (SELECT FROM wechat_message WHERE state IN ('outgoing', 'sending'))"
+            " OR EXISTS (SELECT FROM wechat_event WHERE state = 'received') AS is_busy"
+        )
+        return not row["is_busy"]
+
+    def seconds_to_next(self) -> float:
+        """Return in how many seconds there is something to do again."""
+        [row] = self.database.execute(
+            "SELECT EXTRACT(EPOCH FROM min(next_attempt_at) - now() AT TIME ZONE 'UTC')::float AS seconds FROM ("
+            "SELECT next_attempt_at FROM wechat_message WHERE state = 'outgoing' UNION ALL "
+            "SELECT COALESCE(next_attempt_at, create_date) FROM wechat_event WHERE state = 'received') AS waiting"
+        )
+        return row["seconds"] or 0
+
+    def wake(self) -> None:
+        """Wake the lanes, and what applies receipts, as a process that has just queued something does."""
+        self.database.execute(WAKE, ["model._cron_send()", "model._cron_apply_receipts()"])
+        Database("postgres").execute("SELECT pg_notify('cron_trigger', %s)", self.database.name)
+
+    def wake_until(self, condition, what: str, seconds: float = 60) -> None:
+        """Wake the lanes, also those of a process that is only starting, until `condition` is true."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.wake()
+            try:
+                wait_for(condition, what, 2)
+            except AssertionError:
+                if time.monotonic() >= deadline:
+                    raise
+            else:
+                return
+
+    def count_calls(self) -> int:
+        """Return how many messages WeChat was given."""
+        return self.system.sandbox.calls(SEND_PATH)
+
+    def calls(self) -> list[dict]:
+        """Return the calls that sent messages, oldest first, with the body read."""
+        answer = self.system.sandbox.get("calls", path=SEND_PATH, limit=CALLS_SHOWN)
+        assert answer["total"] == len(answer["calls"]), "the sandbox has forgotten some calls"
+        return [{**call, "body": json.loads(call["body"])} for call in answer["calls"]]
+
+    def _make_template(self) -> int:
+        admin, sandbox = self.system.admin, self.system.sandbox
+        uid = sandbox.post("templates", title="到货通知", content="商家:{{thing1.DATA}}\n")["template_id"]
+        admin.call("wechat.account", "action_sync_templates", [self.system.account_id])
+        [template] = admin.find("wechat.template", [("template_uid", "=", uid)], ["line_ids"])
+        [model] = admin.find("ir.model", [("model", "=", "res.partner")], ["id"])
+        admin.call("wechat.template", "write", [template["id"]], {"model_id": model["id"]})
+        admin.call("wechat.template.line", "write", template["line_ids"], {"value": "{{ object.name }}"})
+        return template["id"]
+
+
+class Clock:
+    """Time that passes for the outbox alone: what the database has stored of it moves into the past.
+
+    WeChat's clock goes on as ever, so that `at` tells what the outbox takes for the time of a call.
+    """
+
+    def __init__(self, outbox: RunningOutbox):
+        self.outbox = outbox
+        self.jumps: list[tuple[float, float]] = []
+
+    def skip(self, seconds: float, *, leases: bool = False) -> None:
+        """Let time pass.
+
+        :param leases: also for whoever is sending; they must be dead, since they don't see it.
+        """
+        columns = ["next_attempt_at", "first_call_at", *(["lease_until"] if leases else [])]
+        moved = ", ".join(f"{column} = {column} - %(seconds)s * interval '1 second'" for column in columns)
+        self.outbox.database.execute(
+            f"UPDATE wechat_message SET {moved} WHERE state IN ('outgoing', 'sending')", seconds=seconds
+        )
+        self.outbox.database.execute(
+            "UPDATE wechat_event SET next_attempt_at = next_attempt_at - %(seconds)s * interval '1 second'"
+            " WHERE state = 'received'",
+            seconds=seconds,
+        )
+        self.jumps.append((time.time(), seconds))
+
+    def at(self, moment: float) -> float:
+        """Return what the outbox takes a moment of the real clock for."""
+        return moment + sum(seconds for jump, seconds in self.jumps if jump <= moment)
+
+
+def kill_in_a_send(server: OdooServer, outbox: RunningOutbox, number: int = 1) -> None:
+    """Kill a server as soon as WeChat holds so many of its calls unanswered."""
+    wait_for(lambda: outbox.system.sandbox.get("state")["held_calls"] >= number, "WeChat holds unanswered sends")
+    server.kill()
