@@ -42,6 +42,7 @@ from . import wechat_binding_import_line
 from . import wechat_binding_loading
 from . import wechat_binding_reconciliation
 from . import wechat_binding_undo
+from . import wechat_binding_welcome
 from . import wechat_event
 from . import wechat_event_commands
 from . import wechat_event_handling

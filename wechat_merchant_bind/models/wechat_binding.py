@@ -195,6 +195,7 @@ class WechatBinding(models.Model):
         self.env["wechat.operation"]._log("bind", binding, {binding.id: note})
         binding._apply_overtaking_unsubscribe()
         binding._tell_bound()
+        binding._queue_welcome()
         code.partner_id._wechat_notify_changed()
 
     def _apply_overtaking_unsubscribe(self):

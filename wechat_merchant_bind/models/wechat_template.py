@@ -38,6 +38,16 @@ class WechatTemplate(models.Model):
     )
     model = fields.Char("Model Name", related="model_id.model", store=True, index="btree_not_null")
     line_ids = fields.One2many("wechat.template.line", "template_id", "Keywords", copy=True)
+    status = fields.Selection(
+        [
+            ("ready", "Ready"),
+            ("incomplete", "To fill in"),
+            ("stopped", "Stopped"),
+            ("vanished", "Gone from WeChat"),
+        ],
+        compute="_compute_status",
+        help="To fill in: it has no model, or a keyword without a value.",
+    )
     preview_ref = fields.Reference(
         "_selection_preview_model",
         "Shown with",
@@ -76,6 +86,17 @@ class WechatTemplate(models.Model):
     def _compute_render_model(self):
         for template in self:
             template.render_model = template.model
+
+    @api.depends("is_vanished", "stop_reason", "model_id", "line_ids.key", "line_ids.value")
+    def _compute_status(self):
+        for template in self:
+            if template.is_vanished:
+                template.status = "vanished"
+            elif template.stop_reason:
+                template.status = "stopped"
+            else:
+                is_complete = template.model_id and not any(line._is_missing() for line in template.line_ids)
+                template.status = "ready" if is_complete else "incomplete"
 
     @api.depends("model_id")
     def _compute_preview_ref(self):

@@ -65,6 +65,13 @@ class WechatTemplateLine(models.Model):
         """
         return f"{self.label} ({self.key})" if self.label else self.key
 
+    def _is_missing(self):
+        """Tell whether nothing says yet what the keyword shows, though WeChat wants it to show something.
+
+        :rtype: bool
+        """
+        return not self.value and wechat_keywords.get_type(self.key) != wechat_keywords.KEYWORD_TYPES["const"]
+
     def _render(self, record, timezone, errors, cuts):
         """Render the keyword on a record of the template's model.
 

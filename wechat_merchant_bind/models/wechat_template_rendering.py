@@ -69,7 +69,7 @@ class WechatTemplate(models.Model):
                     model=self.model_id.display_name,
                 )
             )
-        recipients = partners if partners is not None else self._get_default_recipients(records)
+        recipients = self._get_recipients(records, partners)
         cards = {}
         for lang, res_ids in self._group_by_lang(records, recipients).items():
             for record in records.browse(res_ids).with_context(lang=lang):
@@ -107,8 +107,15 @@ class WechatTemplate(models.Model):
         }
 
     @api.model
-    def _get_default_recipients(self, records):
-        return {res_id: partners[:1] for res_id, partners in records._mail_get_partners().items()}
+    def _get_recipients(self, records, partners=None):
+        """Return who gets the card of each record, all of them read together.
+
+        :param dict[int, res.partner] partners: by id of the record, see :meth:`_prepare_cards`.
+        :rtype: dict[int, res.partner]
+        """
+        recipients = records._mail_get_partners() if partners is None else partners
+        ids = [partner.id for group in recipients.values() for partner in group[:1]]
+        return {res_id: group[:1].with_prefetch(ids) for res_id, group in recipients.items()}
 
     def _group_by_lang(self, records, recipients):
         """Return the ids of records by the language of their card: the template's, else the recipient's.

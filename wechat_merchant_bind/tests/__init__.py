@@ -11,6 +11,7 @@ from . import test_binding
 from . import test_binding_import
 from . import test_channel
 from . import test_companies
+from . import test_composer
 from . import test_crypto_sdk
 from . import test_disabling
 from . import test_event_retry
@@ -47,6 +48,7 @@ from . import test_tools_api
 from . import test_tools_commands
 from . import test_tools_crypto
 from . import test_tools_errors
+from . import test_tools_keywords
 from . import test_tools_pg_lock
 from . import test_tools_tls
 from . import test_tools_url

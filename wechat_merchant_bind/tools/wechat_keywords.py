@@ -287,7 +287,7 @@ def _read_separators(text):
     whole, fraction = text[:last], text[last + 1 :]
     if text[last] == "," and "." not in whole and len(fraction) == 3:
         whole, fraction = text, ""
-    elif text[last] in whole:
+    elif text[last] in whole or (text[last] == "," and len(fraction) > 2):
         return None
     groups = re.split("[.,]", whole)
     if len(groups) > 1 and not (1 <= len(groups[0]) <= 3 and all(len(group) == 3 for group in groups[1:])):
@@ -362,7 +362,9 @@ def _trim(number):
 KEYWORD_TYPES = {
     "thing": KeywordType(_lt("Text"), _lt("20 characters; longer ones are cut"), _cut(20, "…")),
     "short_thing": KeywordType(_lt("Short text"), _lt("5 characters; longer ones are cut"), _cut(5)),
-    "name": KeywordType(_lt("Name"), _lt("10 Chinese or 20 English characters; longer ones are cut"), _fit_name),
+    "name": KeywordType(
+        _lt("Person's name"), _lt("10 Chinese or 20 English characters; longer ones are cut"), _fit_name
+    ),
     "character_string": KeywordType(
         _lt("Letters and digits"),
         _lt("32 English letters, digits and symbols"),

@@ -8,6 +8,8 @@ from odoo.tools import split_every
 BATCH_SIZE = 1000
 # Merchants that a reason for not being reached names.
 NAMES_SHOWN = 3
+# Records up to which each card is tried beforehand. Of more the messages themselves tell which WeChat would refuse.
+TRIED_AT_MOST = 500
 
 
 class WechatComposer(models.TransientModel):
@@ -140,13 +142,27 @@ class WechatComposer(models.TransientModel):
         recipients = records._wechat_get_recipients(template_sudo)
         partners = self.env["res.partner"].union(*recipients.values())
         obstacles = partners._wechat_get_reachability(template_sudo.account_id)
+        refused = self._find_refused(records, recipients)
         audience = {}
         for record in records:
             for partner in recipients[record.id]:
-                audience.setdefault(obstacles[partner.id], []).append(partner)
+                reason = obstacles[partner.id] or ("wechat_value" if record.id in refused else None)
+                audience.setdefault(reason, []).append(partner)
             if not recipients[record.id]:
                 audience.setdefault("", []).append(record)
         return audience
+
+    def _find_refused(self, records, recipients):
+        """Return the ids of records whose card WeChat would refuse; of many records nothing is known beforehand.
+
+        :param dict[int, res.partner] recipients: by id of the record.
+        :rtype: set[int]
+        """
+        if len(records) > TRIED_AT_MOST:
+            return set()
+        addressees = {res_id: partners[:1] for res_id, partners in recipients.items()}
+        cards = self._get_template_sudo()._prepare_cards(records, addressees)
+        return {res_id for res_id, card in cards.items() if card.errors}
 
     def _describe_unreached(self, audience):
         """Say who is not reached and why, a line a reason.
@@ -182,11 +198,11 @@ class WechatComposer(models.TransientModel):
             raise UserError(
                 self.env._("WeChat does not have the template %s any more. Choose another one.", template_sudo.name)
             )
+        if len(records) == 1 and (errors := (self.card or {}).get("errors")):
+            raise UserError(self.env._("WeChat would refuse this card.\n%s", "\n".join(errors)))
         audience = self._get_audience(records)
         if None not in audience and template_sudo.fallback == "none":
             raise UserError(self.env._("Nobody would get this message.\n%s", self._describe_unreached(audience)))
-        if len(records) == 1 and (errors := (self.card or {}).get("errors")):
-            raise UserError(self.env._("WeChat would refuse this card.\n%s", "\n".join(errors)))
 
     def _get_result(self, messages):
         """Return the notification that tells what has been queued.
