@@ -218,7 +218,7 @@ class RightsCase(WechatPushCase):
             {"template_id": template.id, "partner_id": bound_merchant.id}
         )
         template_add = env["wechat.template.add"].create(
-            {"account_id": account.id, "template_id_short": "1", "keyword_names": "商家"}
+            {"account_id": account.id, "template_id_short": "1", "words": "商家"}
         )
         unbind_dialog = env["wechat.unbind"].create({"partner_id": bound_merchant.id})
         return {
@@ -308,7 +308,7 @@ class RightsCase(WechatPushCase):
             "wechat.template.add": {
                 "account_id": self.own["account"].id,
                 "template_id_short": "1",
-                "keyword_names": "x",
+                "words": "x",
             },
             "wechat.template.preview": {"template_id": self.own["template"].id},
             "wechat.template.test": {"template_id": self.own["template"].id},

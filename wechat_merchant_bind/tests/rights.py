@@ -319,7 +319,6 @@ SECRETS = {
     "wechat.message.openid_masked": USERS,
     "wechat.openid.show.openid": MANAGERS,
     "wechat.operation.openid_masked": MANAGERS,
-    "wechat.template.add.keyword_names": MANAGERS,
     "wechat.template.line.key": USERS,
     "wechat.unbind.openid_masked": MANAGERS,
 }

@@ -384,7 +384,7 @@ class TestSynchronisation(WechatTemplateCase):
 
     def test_add_from_the_library(self):
         dialog = self.env["wechat.template.add"].with_user(self.manager)
-        dialog = dialog.create({"template_id_short": " 43216 ", "keyword_names": "订单号\n\n 金额 "})
+        dialog = dialog.create({"template_id_short": " 43216 ", "words": "订单号\n\n 金额 "})
         self.assertEqual(dialog.account_id, self.account)
         self._answer(self._prepare("library-43216"))
         action = dialog.action_add()
@@ -393,7 +393,7 @@ class TestSynchronisation(WechatTemplateCase):
         self.assertEqual(action["res_id"], self._find("library-43216").id)
 
     def test_what_the_library_refuses(self):
-        dialog = self.env["wechat.template.add"].create({"template_id_short": "1", "keyword_names": "x"})
+        dialog = self.env["wechat.template.add"].create({"template_id_short": "1", "words": "x"})
         for code, words in (
             (40037, "no template with the number 1"),
             (40246, "keywords"),

@@ -25,7 +25,7 @@ class WechatTemplateAdd(models.TransientModel):
         "wechat.account", required=True, ondelete="cascade", default=lambda self: self._default_account_id()
     )
     template_id_short = fields.Char("Number in the Library", required=True)
-    keyword_names = fields.Text(
+    words = fields.Text(
         "Keywords", required=True, help="One a line, as the library names them, in the order of the card."
     )
 
@@ -42,7 +42,7 @@ class WechatTemplateAdd(models.TransientModel):
         account = self.account_id
         account.check_access("write")
         try:
-            template_uid = account._call_api("add_template", self.template_id_short.strip(), self._get_keyword_names())
+            template_uid = account._call_api("add_template", self.template_id_short.strip(), self._get_words())
             account._sync_templates()
         except WechatError as error:
             raise UserError(self._get_error_message(error)) from error
@@ -58,8 +58,8 @@ class WechatTemplateAdd(models.TransientModel):
 
     # === BUSINESS METHODS === #
 
-    def _get_keyword_names(self):
-        return [name for line in self.keyword_names.splitlines() if (name := line.strip())]
+    def _get_words(self):
+        return [name for line in self.words.splitlines() if (name := line.strip())]
 
     def _get_error_message(self, error):
         """Say what WeChat's refusal means here.
