@@ -8,8 +8,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from support.browser import chromium, log_in, open_dialog, read_code
 from support.mailbox import Mailbox, open_mailbox
 
-# Loaded by the browser, and not the sign for a picture that is missing.
-IS_LOADED = "image => image.complete && image.naturalWidth > 100"
+# Waits until the browser has loaded it, and tells whether it is not the sign for a picture that is missing.
+IS_LOADED = "async image => { await image.decode(); return image.naturalWidth > 100; }"
 
 
 @pytest.fixture(scope="module")
