@@ -37,8 +37,10 @@ PATIENCE_SECONDS = 0.25
 # A run gives way to other scheduled actions after so long, and long before Odoo would kill it.
 RUN_SECONDS = 30
 RUN_SHARE = 0.25
-# A run stays for messages that are due so soon: the next one may be a minute away.
+# A run stays for messages that are due so soon, since the next run may be a minute away. A system parameter, see
+# LINGER_PARAMETER, says otherwise.
 LINGER_SECONDS = 12
+LINGER_PARAMETER = "wechat_merchant_bind.linger_seconds"
 LINGER_STEP = 1
 PROGRESS_SECONDS = 1
 SWEEP_SECONDS = 15
@@ -58,6 +60,7 @@ class Lane:
     buckets: list[int]
     share: int  # of how many lanes it is one
     deadline: float
+    linger: float = LINGER_SECONDS
     paces: dict = field(default_factory=dict)  # by account id
     access: dict = field(default_factory=dict)  # by account id, client and token
     wrong_values: Counter = field(default_factory=Counter)  # by template id
@@ -81,7 +84,13 @@ class WechatMessage(models.Model):
         if not self._is_outbox_confirmed():
             self._ask_for_confirmation()
             return
-        lane = Lane(self._get_buckets(), max(1, len(self._get_lanes())), time.monotonic() + self._get_run_seconds())
+        lane = Lane(
+            self._get_buckets(),
+            max(1, len(self._get_lanes())),
+            time.monotonic() + self._get_run_seconds(),
+            # sudo: ir.config_parameter - a number, for the scheduler
+            float(self.env["ir.config_parameter"].sudo().get_param(LINGER_PARAMETER, LINGER_SECONDS)),
+        )
         with CallPool(THREADS) as pool:
             has_more = self._drain(lane, pool)
         self.env["ir.cron"]._commit_progress(lane.done, remaining=0)
@@ -149,7 +158,7 @@ class WechatMessage(models.Model):
         """
         seconds = self._get_seconds_to_next(lane.buckets, self._get_budgets(lane, is_limited=False))
         self.env.cr.commit()  # pylint: disable=invalid-commit  # the lane's own cursor
-        if seconds is None or seconds > LINGER_SECONDS:
+        if seconds is None or seconds > lane.linger:
             return False
         waits = [pace.get_wait() for pace in lane.paces.values()]
         time.sleep(max(0.01, min(LINGER_STEP, max(seconds, min(waits, default=0)))))

@@ -7,7 +7,7 @@ lanes, each drains every ``n``-th bucket of merchants.
 from odoo import api, fields, models
 from odoo.tools import SQL
 
-from .wechat_message import PRIORITY_REPEAT, PRIORITY_URGENT
+from .wechat_message import PRIORITY_URGENT
 from .wechat_message_queue import BUCKETS
 
 LANE_CODE = "model._cron_send()"
@@ -21,10 +21,12 @@ REPEAT_SECONDS = 8 * 60
 ORDER_SECONDS = 5 * 60
 # Who has unfollowed is looked at again so often, besides at once when following again.
 UNFOLLOWED_SECONDS = 30 * 60
-SWEEP_ROWS = 1000
 
 # Not clock_timestamp(), by which no index can be searched: it may change within the statement.
 NOW = SQL("(statement_timestamp() AT TIME ZONE 'UTC')")
+# Where many messages wait, PostgreSQL may underrate how many of one merchant, template or account there are, and read
+# and sort them all for the first few of an index. What it then takes for expensive is not worth compiling.
+PLANNER = SQL("SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL jit = off")
 DUE = SQL("state = 'outgoing' AND is_parked IS NOT TRUE")
 BUCKET = SQL("(COALESCE(partner_id, 0) %% %s)", SQL(str(BUCKETS)))
 TEMPLATE = SQL("COALESCE(template_id, 0)")
@@ -230,16 +232,27 @@ CROSS JOIN LATERAL (
         budgets = [budget for budget in budgets if budget["calls"] > 0]
         if not budgets or limit < 1:
             return []
-        self.env.cr.execute(
-            SQL(
-                """
-%(lines)s, candidate AS MATERIALIZED (
+        self.env.cr.execute(SQL("%s; %s", PLANNER, self._get_claim_query(buckets, budgets, limit)))
+        rows = self.env.cr.dictfetchall()
+        rows.sort(key=lambda row: (row["priority"], row["id"]))
+        return rows
+
+    @api.model
+    def _get_claim_query(self, buckets, budgets, limit):
+        """Return the statement of :meth:`_claim`.
+
+        :rtype: SQL
+        """
+        return SQL(
+            """
+%(lines)s, stopped AS MATERIALIZED (
+    SELECT ARRAY(SELECT id FROM wechat_template WHERE stop_reason IS NOT NULL) AS ids
+), candidate AS MATERIALIZED (
     SELECT found.*, budget.calls, budget.daily_limit, budget.day_start, budget.day_end
       FROM line
       JOIN budget USING (account_id)
- LEFT JOIN wechat_template AS template ON template.id = line.template_id
 CROSS JOIN LATERAL (
-           SELECT id, partner_id, account_id, template_id, priority, next_attempt_at, valid_until, first_call_at
+           SELECT id, partner_id, account_id, priority, next_attempt_at, valid_until, first_call_at
              FROM wechat_message
             WHERE %(due)s
               AND %(bucket)s = line.bucket
@@ -250,39 +263,52 @@ CROSS JOIN LATERAL (
          ORDER BY next_attempt_at, id
             LIMIT %(limit)s
            ) AS found
-     WHERE template.stop_reason IS NULL
+     WHERE line.template_id != ALL((SELECT ids FROM stopped)::int[])
        AND (line.priority <= %(urgent)s OR NOT budget.is_quiet)
   ORDER BY found.priority, found.next_attempt_at, found.id
      LIMIT %(limit)s
 ), judged AS MATERIALIZED (
-    SELECT candidate.*,
-           binding.openid,
-           binding.last_event_at,
-           CASE WHEN candidate.first_call_at <= %(now)s - %(repeat)s * interval '1 second' THEN 'unknown'
-                WHEN candidate.valid_until <= %(now)s THEN 'wechat_expired'
-                WHEN binding.id IS NULL THEN 'wechat_unbound'
-                WHEN NOT (partner.active AND merchant.active) THEN 'wechat_disabled'
-                WHEN NOT binding.is_subscribed THEN 'unfollowed'
-                WHEN candidate.daily_limit > 0 AND candidate.priority > %(urgent)s AND candidate.first_call_at IS NULL
-                 AND candidate.daily_limit <= (SELECT count(*)
-                                                 FROM wechat_message AS today
-                                                WHERE today.partner_id = candidate.partner_id
-                                                  AND today.first_call_at >= candidate.day_start
-                                                  AND today.state != 'failed')
-                THEN 'limited'
-                WHEN EXISTS (SELECT FROM wechat_message AS flying
-                              WHERE flying.state = 'sending'
-                                AND flying.account_id = binding.account_id
-                                AND flying.openid = binding.openid)
-                  OR EXISTS (SELECT FROM wechat_message AS earlier
-                          LEFT JOIN wechat_template AS template ON template.id = earlier.template_id
-                              WHERE earlier.state = 'outgoing'
-                                AND earlier.partner_id = candidate.partner_id
-                                AND (earlier.priority, earlier.id) < (candidate.priority, candidate.id)
-                                AND earlier.next_attempt_at <= %(now)s + %(order)s * interval '1 second'
-                                AND template.stop_reason IS NULL)
-                THEN 'parked'
-                ELSE 'send' END AS verdict
+    SELECT candidate.*, binding.openid, binding.last_event_at,
+           CASE
+               WHEN candidate.first_call_at <= %(now)s - %(repeat)s * interval '1 second' THEN 'unknown'
+               WHEN candidate.valid_until <= %(now)s THEN 'wechat_expired'
+               WHEN binding.id IS NULL THEN 'wechat_unbound'
+               WHEN NOT (partner.active AND merchant.active) THEN 'wechat_disabled'
+               WHEN NOT binding.is_subscribed THEN 'unfollowed'
+               WHEN candidate.daily_limit > 0
+                AND candidate.priority > %(urgent)s
+                AND candidate.first_call_at IS NULL
+                AND candidate.daily_limit <= (
+                        SELECT count(*)
+                          FROM (SELECT FROM wechat_message AS today
+                                 WHERE today.partner_id = candidate.partner_id
+                                   AND today.first_call_at >= candidate.day_start
+                                   AND today.state != 'failed'
+                              ORDER BY today.first_call_at
+                                 LIMIT candidate.daily_limit) AS called
+                    )
+               THEN 'limited'
+               WHEN EXISTS (
+                        SELECT FROM wechat_message AS flying
+                         WHERE flying.state = 'sending'
+                           AND flying.account_id = binding.account_id
+                           AND flying.openid = binding.openid
+                    )
+                 -- Not EXISTS, for which PostgreSQL may read all that waits for a merchant: in order, the first will do.
+                 OR (
+                        SELECT TRUE
+                          FROM wechat_message AS earlier
+                         WHERE earlier.state = 'outgoing'
+                           AND earlier.partner_id = candidate.partner_id
+                           AND (earlier.priority, earlier.id) < (candidate.priority, candidate.id)
+                           AND earlier.next_attempt_at <= %(now)s + %(order)s * interval '1 second'
+                           AND COALESCE(earlier.template_id, 0) != ALL((SELECT ids FROM stopped)::int[])
+                      ORDER BY earlier.priority, earlier.id
+                         LIMIT 1
+                    )
+               THEN 'parked'
+               ELSE 'send'
+           END AS verdict
       FROM candidate
  LEFT JOIN res_partner AS partner ON partner.id = candidate.partner_id
  LEFT JOIN res_partner AS merchant ON merchant.id = COALESCE(partner.commercial_partner_id, partner.id)
@@ -295,8 +321,11 @@ CROSS JOIN LATERAL (
            row_number() OVER (PARTITION BY account_id, verdict ORDER BY priority, next_attempt_at, id) AS place
       FROM judged
 ), locked AS (
-    SELECT message.id, chosen.verdict, chosen.openid, chosen.last_event_at, chosen.day_end, author.lang,
-           message.first_call_at AS first_call_at, message.errcode AS former_errcode
+    SELECT message.id, message.first_call_at, message.errcode, message.failure_type, message.next_attempt_at,
+           chosen.verdict, chosen.openid, chosen.last_event_at, chosen.day_end, author.lang,
+           chosen.verdict = 'send' AS is_sent,
+           chosen.verdict IN ('parked', 'limited', 'unfollowed') AS is_waiting,
+           chosen.verdict = 'unknown' OR message.first_call_at IS NOT NULL AS is_unknown
       FROM chosen
       JOIN wechat_message AS message ON message.id = chosen.id
  LEFT JOIN res_users AS sender ON sender.id = message.user_id
@@ -305,150 +334,39 @@ CROSS JOIN LATERAL (
        FOR UPDATE OF message SKIP LOCKED
 )
 UPDATE wechat_message AS message
-   SET state = CASE WHEN locked.verdict = 'send' THEN 'sending'
-                    WHEN locked.verdict IN ('parked', 'limited', 'unfollowed') THEN 'outgoing'
-                    WHEN locked.verdict = 'unknown' OR message.first_call_at IS NOT NULL THEN 'unknown'
-                    ELSE 'canceled' END,
-       failure_type = CASE WHEN locked.verdict IN ('send', 'parked', 'limited', 'unfollowed') THEN message.failure_type
-                           WHEN locked.verdict = 'unknown' OR message.first_call_at IS NOT NULL THEN 'wechat_unknown'
-                           ELSE locked.verdict END,
-       openid = CASE WHEN locked.verdict = 'send' THEN locked.openid ELSE message.openid END,
-       is_parked = locked.verdict = 'parked',
-       next_attempt_at = CASE locked.verdict
-                              WHEN 'limited' THEN locked.day_end + random() * interval '10 minutes'
-                              WHEN 'unfollowed' THEN %(now)s + %(unfollowed)s * interval '1 second'
-                              ELSE message.next_attempt_at END,
-       lease_until = CASE WHEN locked.verdict = 'send' THEN %(now)s + %(lease)s * interval '1 second' END,
-       first_call_at = CASE WHEN locked.verdict = 'send' THEN COALESCE(message.first_call_at, %(now)s)
-                            ELSE message.first_call_at END,
-       attempts = COALESCE(message.attempts, 0) + (locked.verdict = 'send')::int,
+   SET state = CASE
+           WHEN is_sent THEN 'sending' WHEN is_waiting THEN 'outgoing' WHEN is_unknown THEN 'unknown' ELSE 'canceled'
+       END,
+       failure_type = CASE
+           WHEN is_sent OR is_waiting THEN locked.failure_type WHEN is_unknown THEN 'wechat_unknown' ELSE verdict
+       END,
+       openid = CASE WHEN is_sent THEN locked.openid ELSE message.openid END,
+       is_parked = verdict = 'parked',
+       next_attempt_at = CASE verdict
+           WHEN 'limited' THEN day_end + random() * interval '10 minutes'
+           WHEN 'unfollowed' THEN %(now)s + %(unfollowed)s * interval '1 second'
+           ELSE locked.next_attempt_at
+       END,
+       lease_until = CASE WHEN is_sent THEN %(now)s + %(lease)s * interval '1 second' END,
+       first_call_at = CASE WHEN is_sent THEN COALESCE(locked.first_call_at, %(now)s) ELSE locked.first_call_at END,
+       attempts = COALESCE(message.attempts, 0) + is_sent::int,
        write_date = %(now)s
   FROM locked
  WHERE message.id = locked.id
 RETURNING message.id, message.account_id, message.template_id, message.partner_id, message.priority, message.openid,
           message.template_uid, message.client_msg_id, message.card, message.attempts, message.lease_until,
-          message.first_call_at, locked.first_call_at IS NOT NULL AS is_repeat, locked.former_errcode,
+          message.first_call_at, locked.first_call_at IS NOT NULL AS is_repeat, locked.errcode AS former_errcode,
           locked.last_event_at, locked.lang, locked.verdict
-                """,
-                lines=self._get_lines_query(buckets, budgets),
-                bucket=BUCKET,
-                template=TEMPLATE,
-                due=DUE,
-                now=NOW,
-                limit=limit,
-                urgent=PRIORITY_URGENT,
-                repeat=REPEAT_SECONDS,
-                order=ORDER_SECONDS,
-                unfollowed=UNFOLLOWED_SECONDS,
-                lease=LEASE_SECONDS,
-            )
-        )
-        rows = self.env.cr.dictfetchall()
-        rows.sort(key=lambda row: (row["priority"], row["id"]))
-        return rows
-
-    # === BUSINESS METHODS - SWEEPS === #
-
-    @api.model
-    def _sweep(self, buckets):
-        """Catch up with what no claim sees: messages whose lane was killed, whose time has passed, that were parked
-        behind one that is gone, or whose notification was not told.
-
-        :param list[int] buckets: of the lane.
-        """
-        for step in (self._sweep_leases, self._sweep_expired, self._sweep_parked):
-            self._attempt(step, buckets)
-        self._attempt(self._sync_due_notifications)
-
-    @api.model
-    def _sweep_leases(self, buckets):
-        """Take back messages whose lease is over: whoever claimed them was killed, perhaps in the middle of a call."""
-        self._update_swept(
-            SQL(
-                """
-                UPDATE wechat_message
-                   SET state = CASE WHEN first_call_at > %(now)s - %(repeat)s * interval '1 second'
-                                    THEN 'outgoing' ELSE 'unknown' END,
-                       failure_type = CASE WHEN first_call_at > %(now)s - %(repeat)s * interval '1 second'
-                                           THEN failure_type ELSE 'wechat_unknown' END,
-                       priority = LEAST(priority, %(priority)s),
-                       next_attempt_at = %(now)s,
-                       lease_until = NULL,
-                       write_date = %(now)s
-                 WHERE id IN (
-                     SELECT id
-                       FROM wechat_message
-                      WHERE state = 'sending' AND lease_until <= %(now)s AND %(bucket)s = ANY(%(buckets)s)
-                      LIMIT %(limit)s
-                        FOR UPDATE SKIP LOCKED
-                 )
-             RETURNING id, partner_id, state
-                """,
-                now=NOW,
-                repeat=REPEAT_SECONDS,
-                priority=PRIORITY_REPEAT,
-                bucket=BUCKET,
-                buckets=buckets,
-                limit=SWEEP_ROWS,
-            )
-        )
-
-    @api.model
-    def _sweep_expired(self, buckets):
-        """Cancel what has waited until its time was over, also for an account or template that is stopped."""
-        self._update_swept(
-            SQL(
-                """
-                UPDATE wechat_message
-                   SET state = CASE WHEN first_call_at IS NULL THEN 'canceled' ELSE 'unknown' END,
-                       failure_type = CASE WHEN first_call_at IS NULL THEN 'wechat_expired' ELSE 'wechat_unknown' END,
-                       is_parked = FALSE,
-                       write_date = %(now)s
-                 WHERE id IN (
-                     SELECT id
-                       FROM wechat_message
-                      WHERE state = 'outgoing' AND valid_until <= %(now)s AND %(bucket)s = ANY(%(buckets)s)
-                      LIMIT %(limit)s
-                        FOR UPDATE SKIP LOCKED
-                 )
-             RETURNING id, partner_id, state
-                """,
-                now=NOW,
-                bucket=BUCKET,
-                buckets=buckets,
-                limit=SWEEP_ROWS,
-            )
-        )
-
-    def _update_swept(self, query):
-        """Run an update of a sweep, and let what waited behind its messages be looked at."""
-        self.env.cr.execute(query)
-        rows = self.env.cr.dictfetchall()
-        if rows:
-            self.invalidate_model(flush=False)
-            self._wake_next([row["partner_id"] for row in rows if row["partner_id"]])
-            self.browse([row["id"] for row in rows])._sync_notifications()
-
-    @api.model
-    def _sweep_parked(self, buckets):
-        """Let the first parked message of each merchant be looked at, in case nobody is left who would."""
-        self.env.cr.execute(
-            SQL(
-                """
-                UPDATE wechat_message
-                   SET is_parked = FALSE
-                 WHERE id IN (
-                     SELECT DISTINCT ON (message.partner_id) message.id
-                       FROM wechat_message AS message
-                  LEFT JOIN wechat_template AS template ON template.id = message.template_id
-                      WHERE message.state = 'outgoing'
-                        AND message.is_parked
-                        AND %(bucket)s = ANY(%(buckets)s)
-                        AND template.stop_reason IS NULL
-                   ORDER BY message.partner_id, message.priority, message.id
-                 )
-                """,
-                bucket=SQL("(COALESCE(message.partner_id, 0) %% %s)", SQL(str(BUCKETS))),
-                buckets=buckets,
-            )
+            """,
+            lines=self._get_lines_query(buckets, budgets),
+            bucket=BUCKET,
+            template=TEMPLATE,
+            due=DUE,
+            now=NOW,
+            limit=limit,
+            urgent=PRIORITY_URGENT,
+            repeat=REPEAT_SECONDS,
+            order=ORDER_SECONDS,
+            unfollowed=UNFOLLOWED_SECONDS,
+            lease=LEASE_SECONDS,
         )

@@ -1,3 +1,7 @@
+from odoo import fields
+from odoo.tools import SQL
+
+from ..models.wechat_message_lane import PLANNER
 from .common import SEND_PATH
 from .common_outbox import LANES, OutboxCase
 
@@ -60,3 +64,103 @@ class TestOutbox(OutboxCase):
         *repeated, last = [call.payload["touser"] for call in self.wechat.calls if call.path == SEND_PATH][1:]
         self.assertEqual(set(repeated), {self.openid, killed_binding.openid})
         self.assertEqual(last, other_binding.openid)
+
+
+class TestClaimPlan(OutboxCase):
+    """Among 100,000 waiting messages a claim reads no more than it needs, whatever keeps the others waiting."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.env.flush_all()
+        cls.env.cr.execute(
+            """
+            WITH partner AS (
+                INSERT INTO res_partner (name, complete_name, active, commercial_partner_id, type)
+                SELECT 'merchant ' || number, 'merchant ' || number, TRUE, NULL, 'contact'
+                  FROM generate_series(1, 20000) AS number
+             RETURNING id
+            ), binding AS (
+                INSERT INTO wechat_binding (partner_id, account_id, openid, state, is_subscribed, source)
+                SELECT id, %(account)s, 'oPlan-' || lpad(id::text, 22, '0'), 'bound', TRUE, 'scan' FROM partner
+            )
+            INSERT INTO wechat_message (partner_id, account_id, template_id, template_uid, state, kind, priority,
+                                        client_msg_id, next_attempt_at, valid_until)
+            SELECT partner.id, %(account)s, %(template)s, 'x', 'outgoing', 'notice', 10, gen_random_uuid(),
+                   now() AT TIME ZONE 'UTC' - interval '1 hour', now() AT TIME ZONE 'UTC' + interval '1 day'
+              FROM partner CROSS JOIN generate_series(1, 5)
+            """,
+            {"account": cls.account.id, "template": cls.template.id},
+        )
+        cls.env.cr.execute("ANALYZE wechat_message, wechat_binding, res_partner")
+
+    def _claim(self):
+        """Claim as a lane does.
+
+        :return: the nodes of the plan that PostgreSQL chose, as it has executed them.
+        :rtype: list[dict]
+        """
+        now = fields.Datetime.now()
+        budget = {
+            "account_id": self.account.id,
+            "calls": 32,
+            "is_quiet": False,
+            "daily_limit": 5,
+            "day_start": now,
+            "day_end": now,
+        }
+        query = self.env["wechat.message"]._get_claim_query([0, 2, 4, 6], [budget], 32)
+        self.env.flush_all()
+        self.env.cr.execute(PLANNER)
+        [[plan]] = self.env.execute_query(SQL("EXPLAIN (ANALYZE, FORMAT JSON) %s", query))
+        nodes = []
+
+        def visit(node):
+            nodes.append(node)
+            for child in node.get("Plans", ()):
+                visit(child)
+
+        visit(plan[0]["Plan"])
+        return nodes
+
+    def assertCheap(self, claimed):
+        """Check that a claim finds so many messages and reads hardly more rows than that."""
+        sending = self.env["wechat.message"].search_count([("state", "=", "sending")])
+        nodes = self._claim()
+        self.env.invalidate_all()
+        self.assertEqual(self.env["wechat.message"].search_count([("state", "=", "sending")]) - sending, claimed)
+        read = [node for node in nodes if node.get("Relation Name") == "wechat_message"]
+        self.assertFalse([node for node in read if node["Node Type"] == "Seq Scan"])
+        rows = sum(
+            (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"] for node in read
+        )
+        self.assertLess(rows, 1000, "Of 100,000 that wait")
+
+    def _update(self, assignments):
+        self.env.flush_all()
+        self.env.cr.execute(f"UPDATE wechat_message SET {assignments}")
+        self.env.cr.execute("ANALYZE wechat_message")
+
+    def test_all_are_due(self):
+        self.assertCheap(32)
+        self.assertCheap(32)
+
+    def test_all_are_backed_off(self):
+        self._update("next_attempt_at = now() AT TIME ZONE 'UTC' + interval '1 hour'")
+        self.assertCheap(0)
+
+    def test_account_is_paused(self):
+        self.account._pause_sending(3600, "45009")
+        self.assertCheap(0)
+
+    def test_template_is_stopped(self):
+        self.template._stop("40037")
+        self.assertCheap(0)
+
+    def test_all_are_one_merchants(self):
+        self.env.cr.execute("SELECT partner_id FROM wechat_message WHERE partner_id % 2 = 0 LIMIT 1")
+        [partner_id] = self.env.cr.fetchone()
+        self._update(f"partner_id = {partner_id}")
+        self.assertCheap(1)
+        for _number in range(3):
+            self.assertCheap(0)

@@ -1,0 +1,281 @@
+"""Each row of WeChat's table of errors, met by a message on its way: what becomes of it, and how often WeChat is called.
+
+WeChat's stand-in answers over HTTP, as Odoo's own processes call it.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from support.outbox import SEND, USER_INFO, Outbox
+
+WAITING = ("outgoing", None, "ready")
+
+
+@pytest.fixture(scope="module")
+def opened(system) -> Iterator[Outbox]:
+    """An outbox that is drained by hand. Receipts have tests of their own."""
+    system.sandbox.post("accounts", app_id=system.sandbox.account()["app_id"], receipts="off")
+    outbox = Outbox.open(system)
+    yield outbox
+    outbox.close()
+    system.sandbox.post("accounts", app_id=system.sandbox.account()["app_id"], receipts="after")
+
+
+@pytest.fixture
+def outbox(opened) -> Iterator[Outbox]:
+    """The outbox, without anything that an earlier test has stopped."""
+    yield opened
+    opened.reset()
+
+
+class Row(NamedTuple):
+    """What a message has become after it met one failure."""
+
+    fault: dict
+    state: str
+    failure_type: str | None
+    notification: str
+    # Whether WeChat may have taken the message: it is then repeated under its number for 8 minutes only.
+    is_open: bool = False
+    calls: int = 1
+    # What waits for a manager or a moment: "account", "template" or "pause".
+    stops: str | None = None
+
+
+def code(errcode: int, *expected: object, **options: object) -> Row:
+    """Return the row of an error code."""
+    return Row({"errcode": errcode}, *expected, **options)
+
+
+FAILED, PENDING = "exception", "pending"
+# An access token that WeChat calls stale is replaced, and the call repeated, once.
+STALE = (40001, 40014, 42001)
+BY_ACCOUNT = (
+    *(40013, 40125, 41002, 41004, 40243, 40164, 61004, 48001, 48004, 43107, 45029),
+    *(89501, 89502, 89503, 89504, 89505, 89506, 89507),
+)
+BY_TEMPLATE = (40037, 43100, 40165, 45026)
+MALFORMED = (40033, 41001, 47001, 76003)
+UNDOCUMENTED = (42007, 43116, 99999)
+AMBIGUOUS = {
+    "no answer": {"timeout": 0.1},
+    "reset": {"reset": True},
+    "lost answer": {"reset": True, "after": True},
+    "HTTP 502": {"http": 502},
+    "HTML": {"html": True},
+    "empty": {"empty": True},
+    "-1": {"errcode": -1},
+}
+
+FIRST_CALL = {
+    **{name: Row(fault, *WAITING, is_open=True) for name, fault in AMBIGUOUS.items()},
+    **{str(errcode): code(errcode, *WAITING) for errcode in (43108, 43117, 40241)},
+    **{str(errcode): code(errcode, *WAITING, stops="pause") for errcode in (45009, 45011, 48006)},
+    **{str(errcode): code(errcode, "sent", None, PENDING, calls=2, is_open=True) for errcode in STALE},
+    # WeChat has it, whatever becomes of it: its receipt will tell.
+    **{str(errcode): code(errcode, "sent", None, PENDING, is_open=True) for errcode in (40252, 45065, 45066)},
+    **{
+        str(errcode): code(errcode, "failed", "wechat_unfollowed", FAILED, is_open=True) for errcode in (43004, 50005)
+    },
+    **{
+        str(errcode): code(errcode, "failed", "wechat_blocked", FAILED, is_open=True)
+        for errcode in (43019, 43101, 48002)
+    },
+    **{
+        str(errcode): code(errcode, "failed", "wechat_recipient", FAILED, is_open=True)
+        for errcode in (40003, 46004, 50002)
+    },
+    **{str(errcode): code(errcode, "failed", "wechat_refused", FAILED, is_open=True) for errcode in (45015, 45047)},
+    "47003": code(47003, "failed", "wechat_value", FAILED, is_open=True),
+    "45168": code(45168, "failed", "wechat_content", FAILED, is_open=True),
+    **{str(errcode): code(errcode, *WAITING, stops="template") for errcode in BY_TEMPLATE},
+    **{str(errcode): code(errcode, *WAITING, stops="account") for errcode in BY_ACCOUNT},
+    **{str(errcode): code(errcode, "failed", "wechat_request", FAILED, is_open=True) for errcode in MALFORMED},
+    **{str(errcode): code(errcode, "failed", "wechat_refused", FAILED, is_open=True) for errcode in UNDOCUMENTED},
+}
+# What differs if an earlier call under the same number may have been taken: nothing is certain but what was certain
+# before, and WeChat's "I have that already" is the best answer there is.
+REPEAT = {
+    **{name: row._replace(is_open=True) for name, row in FIRST_CALL.items()},
+    **{
+        str(errcode): code(errcode, "sent", None, PENDING, is_open=True)
+        for errcode in (40241, 45065, 45066, *UNDOCUMENTED)
+    },
+}
+
+
+def assert_outcome(outbox: Outbox, message_id: int, row: Row) -> None:
+    """Check a message, its notification, and what was stopped."""
+    message = outbox.read(message_id)
+    assert (message["state"], message["failure_type"]) == (row.state, row.failure_type), message
+    failure_type = row.failure_type if row.state == "failed" else None
+    assert outbox.notification(message_id) == (row.notification, failure_type)
+    assert (message["first_call_at"] is not None) == row.is_open
+    assert message["lease_until"] is None
+    if row.state == "failed" or row.stops:
+        assert message["failure_reason"], "every failure is explained"
+    errcode = row.fault.get("errcode")
+    if errcode and row.calls == 1:
+        assert message["errcode"] == errcode
+        assert message["rid"], "WeChat's support asks for it"
+    admin = outbox.system.admin
+    [account] = admin.read(
+        "wechat.account", [outbox.system.account_id], ["send_stop_reason", "is_send_paused", "activity_ids"]
+    )
+    [template] = admin.read("wechat.template", [outbox.template_id], ["stop_reason", "activity_ids"])
+    assert bool(account["send_stop_reason"]) == (row.stops == "account")
+    assert account["is_send_paused"] == (row.stops == "pause")
+    assert bool(template["stop_reason"]) == (row.stops == "template")
+    assert (len(account["activity_ids"]), len(template["activity_ids"])) == (
+        int(row.stops == "account"),
+        int(row.stops == "template"),
+    ), "one activity for a manager"
+
+
+@pytest.mark.parametrize("name", FIRST_CALL)
+def test_first_call(outbox, name):
+    """A failure of the first call, and that nothing of the kind is called for again before its time."""
+    row = FIRST_CALL[name]
+    [message_id] = outbox.queue(outbox.new_merchant())
+    calls = outbox.system.sandbox.calls(SEND)
+    outbox.fail(**row.fault)
+    outbox.drain()
+    assert outbox.system.sandbox.calls(SEND) - calls == row.calls
+    assert_outcome(outbox, message_id, row)
+    outbox.drain()
+    assert outbox.system.sandbox.calls(SEND) - calls == row.calls
+
+
+@pytest.mark.parametrize("name", REPEAT)
+def test_repeat(outbox, name):
+    """The same failure of a repetition: WeChat may have taken the first call, whose answer was lost."""
+    row = REPEAT[name]
+    [message_id] = outbox.queue(outbox.new_merchant())
+    calls = outbox.system.sandbox.calls(SEND)
+    outbox.fail(reset=True)
+    outbox.fail(**row.fault)
+    outbox.drain()
+    outbox.make_due(message_id)
+    outbox.drain()
+    assert outbox.system.sandbox.calls(SEND) - calls == 1 + row.calls
+    assert_outcome(outbox, message_id, row)
+    sent = outbox.system.sandbox.get("calls", path=SEND, limit=1 + row.calls)["calls"]
+    assert len({call["body"] for call in sent}) == 1, "the same number, and the same words"
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+def test_too_late_to_repeat(outbox, name):
+    """After 8 minutes WeChat would not recognise a repetition: what came of the message is unknown, and a person's."""
+    [message_id] = outbox.queue(outbox.new_merchant())
+    calls = outbox.system.sandbox.calls(SEND)
+    outbox.fail(**AMBIGUOUS[name])
+    outbox.drain()
+    outbox.make_due(message_id)
+    outbox.system.database.execute(
+        "UPDATE wechat_message SET first_call_at = first_call_at - interval '8 minutes' WHERE id = %s", message_id
+    )
+    outbox.drain()
+    assert outbox.system.sandbox.calls(SEND) - calls == 1
+    assert outbox.read(message_id)["state"] == "unknown"
+    assert outbox.notification(message_id) == (FAILED, "wechat_unknown")
+
+
+def test_lost_answer_is_one_message(outbox):
+    """The answer was lost, not the message: the repetition under the same number reaches the phone only once."""
+    partner_id = outbox.new_merchant()
+    [message_id] = outbox.queue(partner_id)
+    outbox.fail(reset=True, after=True)
+    outbox.drain()
+    outbox.make_due(message_id)
+    outbox.drain()
+    message = outbox.read(message_id)
+    phone = outbox.system.sandbox.get("messages", user=message["openid"])["messages"]
+    [card] = [entry for entry in phone if entry["type"] == "template"]
+    assert (message["state"], message["msgid"]) == ("sent", card["msgid"])
+
+
+def test_connection_refused(outbox):
+    """Nobody listens: that was no call, and may be repeated at any time."""
+    [message_id] = outbox.queue(outbox.new_merchant())
+    admin, account_ids = outbox.system.admin, [outbox.system.account_id]
+    outbox.drain()
+    assert outbox.read(message_id)["state"] == "sent", "the access token is known"
+    [message_id] = outbox.queue(outbox.new_merchant())
+    admin.call("wechat.account", "write", account_ids, {"api_base_url": "http://127.0.0.1:9"})
+    try:
+        outbox.drain()
+    finally:
+        admin.call("wechat.account", "write", account_ids, {"api_base_url": outbox.system.sandbox.url})
+    message = outbox.read(message_id)
+    assert (message["state"], message["first_call_at"]) == ("outgoing", None)
+
+
+@pytest.mark.parametrize(("is_gone", "state"), [(True, "unfollowed"), (False, "bound")])
+def test_unfollowed_is_confirmed(outbox, is_gone, state):
+    """Who is said not to follow is marked only if WeChat confirms that."""
+    partner_id = outbox.new_merchant()
+    [message_id] = outbox.queue(partner_id)
+    asked = outbox.system.sandbox.calls(USER_INFO)
+    if is_gone:
+        [binding] = outbox.system.bindings(partner_id)
+        outbox.system.sandbox.post("followers", user=binding["openid"], subscribed=False)
+    else:
+        outbox.fail(errcode=43004)
+    outbox.drain()
+    assert outbox.read(message_id)["failure_type"] == "wechat_unfollowed"
+    assert outbox.system.sandbox.calls(USER_INFO) - asked == 1
+    assert outbox.system.state(partner_id) == state
+
+
+def test_just_followed(outbox):
+    """Within a minute of following, WeChat's "does not follow" is tried once more, and then believed."""
+    [message_id] = outbox.queue(outbox.new_merchant())
+    outbox.system.database.execute(
+        "UPDATE wechat_binding SET last_event_at = now() AT TIME ZONE 'UTC' WHERE partner_id = %s",
+        outbox.read(message_id)["partner_id"],
+    )
+    outbox.fail(errcode=43004, times=2)
+    outbox.drain()
+    assert outbox.read(message_id)["state"] == "outgoing"
+    outbox.make_due(message_id)
+    outbox.drain()
+    assert (outbox.read(message_id)["state"], outbox.read(message_id)["attempts"]) == ("failed", 2)
+
+
+def test_refusal_marks_the_binding(outbox):
+    """Who has switched our messages off is marked as such, and is still bound."""
+    partner_id = outbox.new_merchant()
+    outbox.queue(partner_id)
+    outbox.fail(errcode=48002)
+    outbox.drain()
+    domain = [("partner_id", "=", partner_id), ("state", "=", "bound")]
+    assert outbox.system.admin.find("wechat.binding", domain, ["is_blocked"])[0]["is_blocked"]
+
+
+def test_resumed(outbox):
+    """What has waited for an account or a template leaves once a manager resumes it, and is called for once more."""
+    for errcode in (48001, 40037):
+        message_ids = outbox.queue(*(outbox.new_merchant() for _number in range(3)))
+        outbox.fail(errcode=errcode, times=3)
+        outbox.drain()
+        assert {outbox.read(message_id)["state"] for message_id in message_ids} == {"outgoing"}
+        outbox.system.sandbox.post("faults/release")
+        outbox.drain()
+        assert {outbox.read(message_id)["state"] for message_id in message_ids} == {"outgoing"}
+        outbox.reset_stops()
+        outbox.drain()
+        assert {outbox.read(message_id)["state"] for message_id in message_ids} == {"sent"}
+
+
+def test_wrong_value_names_its_keyword(outbox):
+    """47003 fails the message and says which keyword; five in a row are the template's fault."""
+    message_ids = outbox.queue(*(outbox.new_merchant() for _number in range(5)))
+    outbox.fail(errcode=47003, errmsg="argument invalid! data.thing3.value invalid", times=5)
+    outbox.drain()
+    for message_id in message_ids:
+        message = outbox.read(message_id)
+        assert message["failure_type"] == "wechat_value"
+        assert "thing3" in message["failure_reason"].splitlines()[0]
+    [template] = outbox.system.admin.read("wechat.template", [outbox.template_id], ["stop_reason"])
+    assert "thing3" in template["stop_reason"]
