@@ -1,4 +1,4 @@
-"""Each row of WeChat's table of errors, met by a message on its way: what becomes of it, and how often WeChat is called.
+"""Each row of WeChat's table of errors, met by a message on its way: what becomes of it, and how often WeChat is asked.
 
 WeChat's stand-in answers over HTTP, as Odoo's own processes call it.
 """
@@ -105,6 +105,13 @@ REPEAT = {
 }
 
 
+def fail(outbox: Outbox, fault: dict) -> None:
+    """Let the next call fail. A token that is called stale has been replaced."""
+    if fault.get("errcode") in STALE:
+        outbox.system.sandbox.post("expire_token", how="replaced")
+    outbox.fail(**fault)
+
+
 def assert_outcome(outbox: Outbox, message_id: int, row: Row) -> None:
     """Check a message, its notification, and what was stopped."""
     message = outbox.read(message_id)
@@ -139,7 +146,7 @@ def test_first_call(outbox, name):
     row = FIRST_CALL[name]
     [message_id] = outbox.queue(outbox.new_merchant())
     calls = outbox.system.sandbox.calls(SEND)
-    outbox.fail(**row.fault)
+    fail(outbox, row.fault)
     outbox.drain()
     assert outbox.system.sandbox.calls(SEND) - calls == row.calls
     assert_outcome(outbox, message_id, row)
@@ -154,7 +161,7 @@ def test_repeat(outbox, name):
     [message_id] = outbox.queue(outbox.new_merchant())
     calls = outbox.system.sandbox.calls(SEND)
     outbox.fail(reset=True)
-    outbox.fail(**row.fault)
+    fail(outbox, row.fault)
     outbox.drain()
     outbox.make_due(message_id)
     outbox.drain()

@@ -45,8 +45,9 @@ class Outbox:
                 "line_ids": lines,
             },
         )
-        lanes = [lane["id"] for lane in admin.find("ir.cron", [("code", "=", "model._cron_send()")], ["id"], order="id")]
-        admin.call("ir.cron", "write", lanes, {"active": False})
+        lanes = admin.find("ir.cron", [("code", "=", "model._cron_send()")], ["id"], order="id")
+        lane_ids = [lane["id"] for lane in lanes]
+        admin.call("ir.cron", "write", lane_ids, {"active": False})
         admin.call("ir.config_parameter", "set_param", "wechat_merchant_bind.linger_seconds", "0")
         admin.call("wechat.account", "write", [system.account_id], {"send_rate": 1000})
         action_id = admin.create(
@@ -55,10 +56,10 @@ class Outbox:
                 "name": "Send",
                 "model_id": partner_model["id"],
                 "state": "code",
-                "code": "records._message_wechat_with_template(env['wechat.template'].browse(%s))" % template_id,
+                "code": f"records._message_wechat_with_template(env['wechat.template'].browse({template_id}))",
             },
         )
-        return cls(system, template_id, lanes, action_id)
+        return cls(system, template_id, lane_ids, action_id)
 
     def close(self) -> None:
         """Let the lanes run by themselves again."""
@@ -69,7 +70,8 @@ class Outbox:
         partner_id = self.system.merchant(name)
         self.system.sandbox.scan(name, self.system.code(partner_id)["qr_content"])
         self.system.database.execute(
-            "UPDATE wechat_binding SET last_event_at = last_event_at - interval '1 hour' WHERE partner_id = %s", partner_id
+            "UPDATE wechat_binding SET last_event_at = last_event_at - interval '1 hour' WHERE partner_id = %s",
+            partner_id,
         )
         return partner_id
 
@@ -82,7 +84,7 @@ class Outbox:
         context = {"active_model": "res.partner", "active_ids": list(partner_ids), "active_id": partner_ids[0]}
         self.system.admin.call("ir.actions.server", "run", [self.send_action_id], context=context)
         rows = self.system.admin.find(
-            "wechat.message", [("partner_id", "in", partner_ids)], ["partner_id"], order="id desc", limit=len(partner_ids)
+            "wechat.message", [("partner_id", "in", partner_ids)], ["partner_id"], order="id"
         )
         newest = {row["partner_id"]: row["id"] for row in rows}
         return [newest[partner_id] for partner_id in partner_ids]
@@ -94,7 +96,11 @@ class Outbox:
     def make_due(self, *message_ids: int) -> None:
         """Let the time pass until waiting messages are due."""
         self.system.database.execute(
-            "UPDATE wechat_message SET next_attempt_at = now() AT TIME ZONE 'UTC' - interval '1 second' WHERE id = ANY(%s)",
+            """
+            UPDATE wechat_message
+               SET next_attempt_at = now() AT TIME ZONE 'UTC' - interval '1 second'
+             WHERE id = ANY(%s)
+            """,
             list(message_ids),
         )
 

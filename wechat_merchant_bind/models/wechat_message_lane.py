@@ -294,7 +294,7 @@ CROSS JOIN LATERAL (
                            AND flying.account_id = binding.account_id
                            AND flying.openid = binding.openid
                     )
-                 -- Not EXISTS, for which PostgreSQL may read all that waits for a merchant: in order, the first will do.
+                 -- Not EXISTS, for which PostgreSQL may read all that waits for a merchant: in order, one will do.
                  OR (
                         SELECT TRUE
                           FROM wechat_message AS earlier
