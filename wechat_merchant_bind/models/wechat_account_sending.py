@@ -81,6 +81,7 @@ class WechatAccount(models.Model):
         """
         self._check_may_resume()
         self.env["wechat.message"]._confirm_outbox()
+        self.env["wechat.message"]._trigger_lanes()
         # sudo: wechat.account - the outbox is one for all companies, and so is what reminds of it
         # pylint: disable-next=no-search-all  # a database has a handful of accounts
         self.sudo().search([])._close_stop_activities()

@@ -101,9 +101,9 @@ class WechatMessage(models.Model):
 
     @api.model
     def _confirm_outbox(self):
+        """Let this database send, at its present address."""
         # sudo: see _get_outbox_identity; it is a manager who has confirmed it, or the first message
         self.env["ir.config_parameter"].sudo().set_param(IDENTITY_PARAMETER, self._get_outbox_identity())
-        self._trigger_lanes()
 
     @api.model
     def _is_outbox_confirmed(self):

@@ -1,0 +1,409 @@
+from datetime import datetime, timedelta
+from unittest.mock import patch
+
+from odoo import fields
+from odoo.exceptions import AccessError, UserError
+from odoo.tools import file_open, mute_logger
+
+from ..models.wechat_message_lane import IDENTITY_PARAMETER
+from .common import SEND_PATH, USER_PATH, USERS_PATH
+from .common_outbox import DRAIN, LANES, OutboxCase
+
+
+class TestQueue(OutboxCase):
+    def test_who_can_not_be_reached(self):
+        disabled = self._create_merchant("已停用")
+        self._bind(disabled)
+        disabled.active = False
+        elsewhere = self._create_merchant("别的公众号")
+        self._bind(elsewhere, account=self._create_account())
+        messages = self._queue(self.other_merchant, disabled, elsewhere)
+        self.assertEqual(
+            [(message.state, message.failure_type) for message in messages],
+            [("failed", "wechat_unbound"), ("failed", "wechat_disabled"), ("failed", "wechat_template")],
+        )
+        self._drain()
+        self.assertEqual(self.wechat.count(SEND_PATH), 0)
+
+    def test_lanes_are_woken_for_their_merchants(self):
+        self.env["ir.cron.trigger"].search([]).unlink()
+        self._queue()
+        lane = self.env.ref(LANES[self.merchant.id % 8 % 2])
+        self.assertEqual(
+            self.env["ir.cron.trigger"]
+            .search([("cron_id", "in", self.env["wechat.message"]._get_lanes().ids)])
+            .cron_id,
+            lane,
+        )
+
+    def test_each_lane_drains_its_share(self):
+        partners = self.env["res.partner"]
+        for number in range(8):
+            partners += self._create_merchant(f"商家 {number}")
+            self._bind(partners[-1])
+        messages = self._queue(*partners)
+        self.env.ref(LANES[0]).method_direct_trigger()
+        self.env.invalidate_all()
+        first = messages.filtered(lambda message: message.state == "sent")
+        self.assertEqual(first.partner_id, partners.filtered(lambda partner: partner.id % 8 % 2 == 0))
+        self.env.ref(LANES[1]).method_direct_trigger()
+        self.env.invalidate_all()
+        self.assertEqual(set(messages.mapped("state")), {"sent"})
+
+    def test_a_copied_lane_takes_a_share(self):
+        self.assertEqual(
+            self.env["wechat.message"].with_context(cron_id=self.env.ref(LANES[0]).id)._get_buckets(), [0, 2, 4, 6]
+        )
+        lane = self.env.ref(LANES[0]).copy()
+        self.assertEqual(self.env["wechat.message"].with_context(cron_id=lane.id)._get_buckets(), [2, 5])
+
+    def test_priorities(self):
+        other = self._bind(self.other_merchant)
+        # In one share, or which comes first would depend on the lanes.
+        self._queue(count=2, kind="mass")
+        self._queue(self.other_merchant, kind="test")
+        self._queue()
+        self._drain_in_one()
+        sent = [call.payload["touser"] for call in self.wechat.calls if call.path == SEND_PATH]
+        self.assertEqual(sent, [other.openid, self.openid, self.openid, self.openid])
+        numbers = [call.payload["client_msg_id"] for call in self.wechat.calls if call.path == SEND_PATH]
+        messages = (
+            self.env["wechat.message"]
+            .search([("client_msg_id", "in", numbers)])
+            .sorted(lambda message: numbers.index(message.client_msg_id))
+        )
+        self.assertEqual(messages.mapped("kind"), ["test", "notice", "mass", "mass"])
+
+    def test_one_message_at_a_time_and_in_order(self):
+        messages = self._queue(count=3)
+        self.wechat.answer(SEND_PATH, {"errcode": -1, "errmsg": "system error"})
+        self._drain()
+        self.assertEqual(messages.mapped("state"), ["outgoing"] * 3, "What is tried again soon is not overtaken")
+        self._make_due(messages)
+        self._drain()
+        self.assertEqual(messages.mapped("state"), ["sent"] * 3)
+        numbers = [call.payload["client_msg_id"] for call in self.wechat.calls if call.path == SEND_PATH]
+        self.assertEqual(numbers, messages[:1].mapped("client_msg_id") + messages.mapped("client_msg_id"))
+
+    def test_what_waits_for_hours_keeps_nothing_waiting(self):
+        messages = self._queue(count=2)
+        self.wechat.answer(SEND_PATH, {"errcode": 43117, "errmsg": "too frequently"})
+        self._drain()
+        self.assertEqual(messages.mapped("state"), ["outgoing"] * 2, "The merchant is left alone")
+        self.assertGreater(min(messages.mapped("next_attempt_at")), fields.Datetime.now() + timedelta(hours=1))
+        self._make_due(messages[1])
+        self._drain()
+        self.assertEqual(messages.mapped("state"), ["outgoing", "sent"])
+
+    def test_parked_behind_nothing(self):
+        """A message that was parked behind one that is gone is found by the next run."""
+        message = self._queue()
+        self._set(message, is_parked="TRUE")
+        self._drain()
+        self.assertEqual(message.state, "sent")
+
+    def test_validity(self):
+        messages = self._queue(count=2)
+        self._set(messages[0], valid_until="now() AT TIME ZONE 'UTC' - interval '1 second'")
+        self._drain()
+        self.assertRecordValues(
+            messages,
+            [{"state": "canceled", "failure_type": "wechat_expired"}, {"state": "sent", "failure_type": False}],
+        )
+
+    def test_validity_of_a_stopped_template(self):
+        message = self._queue()
+        self.template._stop("40037")
+        self._set(message, valid_until="now() AT TIME ZONE 'UTC' - interval '1 second'")
+        self._drain()
+        self.assertRecordValues(message, [{"state": "canceled", "failure_type": "wechat_expired"}])
+
+    def test_scheduled(self):
+        message = self._queue(next_attempt_at=fields.Datetime.now() + timedelta(hours=1))
+        self.assertGreater(message.valid_until, fields.Datetime.now() + timedelta(hours=24))
+        self._drain()
+        self.assertEqual(message.state, "outgoing")
+
+    def test_quiet_hours(self):
+        self.account.write({"quiet_from": 22, "quiet_to": 7.5})
+        self.account.company_id.partner_id.tz = "Asia/Shanghai"
+        for now, until in (
+            ("2026-11-24 13:59:00", None),
+            ("2026-11-24 14:00:00", "2026-11-24 23:30:00"),
+            ("2026-11-24 23:29:00", "2026-11-24 23:30:00"),
+            ("2026-11-24 23:30:00", None),
+        ):
+            expected = until and fields.Datetime.to_datetime(until)
+            self.assertEqual(self.account._get_quiet_until(fields.Datetime.to_datetime(now)), expected, now)
+        notice, welcome = self._queue(), self._queue(kind="welcome")
+        with patch.object(type(self.account), "_get_quiet_until", lambda _account, now: now + timedelta(hours=1)):
+            self._drain()
+        self.assertEqual((notice.state, welcome.state), ("outgoing", "sent"))
+        self._drain()
+        self.assertEqual(notice.state, "sent")
+
+    def test_daily_limit(self):
+        self.account.daily_limit = 2
+        messages = self._queue(count=4)
+        test = self._queue(kind="test")
+        self._drain()
+        self.assertEqual(messages.mapped("state").count("sent"), 1, "The test counts, and is not counted out")
+        self.assertEqual(test.state, "sent")
+        waiting = messages.filtered(lambda message: message.state == "outgoing")
+        tomorrow = self.account._get_day_start(fields.Datetime.now()) + timedelta(days=1)
+        self.assertGreaterEqual(min(waiting.mapped("next_attempt_at")), tomorrow)
+
+    def test_lease(self):
+        """Whoever claimed a message and was killed has perhaps called for it."""
+        message = self._queue()
+        self._set(
+            message,
+            state="'sending'",
+            lease_until="now() AT TIME ZONE 'UTC' + interval '1 minute'",
+            first_call_at="now() AT TIME ZONE 'UTC'",
+            attempts="1",
+            openid=f"'{self.openid}'",
+        )
+        self._drain()
+        self.assertEqual((message.state, self.wechat.calls), ("sending", []))
+        self._set(message, lease_until="now() AT TIME ZONE 'UTC'")
+        self._drain()
+        self.assertRecordValues(message, [{"state": "sent", "attempts": 2}])
+        self._set(
+            message,
+            state="'sending'",
+            lease_until="now() AT TIME ZONE 'UTC'",
+            first_call_at="now() AT TIME ZONE 'UTC' - interval '8 minutes'",
+        )
+        self._drain()
+        self.assertRecordValues(message, [{"state": "unknown", "failure_type": "wechat_unknown", "attempts": 2}])
+
+    def test_late_writer(self):
+        """A result is not written over what somebody else knows by now."""
+        message = self._queue()
+
+        def answer(_call):
+            self.env.cr.execute(
+                "UPDATE wechat_message SET state = 'delivered', lease_until = NULL WHERE id = %s", [message.id]
+            )
+            return {"errcode": -1, "errmsg": "system error"}
+
+        self.wechat.answer(SEND_PATH, answer)
+        self._drain()
+        self.assertEqual(message.state, "delivered")
+
+    def test_follows_again(self):
+        self.binding._set_subscribed(False, fields.Datetime.now())
+        message = self._queue()
+        self._drain()
+        self.assertEqual((message.state, self.wechat.calls), ("outgoing", []))
+        self.binding.is_blocked = True
+        self.binding._set_subscribed(True, fields.Datetime.now())
+        self._drain()
+        self.assertEqual(message.state, "sent")
+        self.assertFalse(self.binding.is_blocked)
+
+    def test_batch_of_leavers(self):
+        self._bind(self.other_merchant)
+        self.startPatcher(patch(f"{DRAIN}.THREADS", 4))
+        self._queue(self.merchant, self.other_merchant)
+        self.wechat.answer(SEND_PATH, *[{"errcode": 43004, "errmsg": "require subscribe"}] * 2)
+        self.wechat.answer(
+            USERS_PATH,
+            lambda call: {"user_info_list": [{"subscribe": 0, **user} for user in call.payload["user_list"]]},
+        )
+        self.wechat.answer(USER_PATH, *[lambda call: {"subscribe": 0, "openid": call.query["openid"]}] * 2)
+        self._drain_in_one()
+        self.assertEqual((self.merchant + self.other_merchant).mapped("wechat_state"), ["unfollowed"] * 2)
+
+    @mute_logger(DRAIN)
+    def test_unreachable_wechat_is_left_alone(self):
+        """An hour without WeChat must not make everything that waits unknown."""
+        messages = self.env["wechat.message"]
+        for number in range(15):
+            partner = self._create_merchant(f"商家 {number}")
+            self._bind(partner)
+            messages += self._queue(partner)
+        self.wechat.answer(SEND_PATH, *[502] * 15)
+        self._drain_in_one()
+        self.assertEqual(self.wechat.count(SEND_PATH), 10)
+        self.assertTrue(self.account.is_send_paused and self.account.send_pause_reason)
+        self.env.cr.execute(
+            "UPDATE wechat_account SET send_paused_until = now() AT TIME ZONE 'UTC' - interval '1 second'"
+        )
+        self._drain_in_one()
+        self.assertEqual(self.wechat.count(SEND_PATH), 11, "One call tells whether WeChat is back")
+        self.env.cr.execute(
+            "UPDATE wechat_account SET send_paused_until = now() AT TIME ZONE 'UTC' - interval '1 second'"
+        )
+        self.wechat._answers.clear()
+        self._make_due(messages)
+        self._drain_in_one()
+        self.assertEqual(set(messages.mapped("state")), {"sent"})
+        self.env.invalidate_all()
+        self.assertFalse(self.account.send_paused_until)
+
+    def _drain_in_one(self):
+        """Let one lane drain everything."""
+        self.env.ref(LANES[1]).active = False
+        self.env.ref(LANES[0]).method_direct_trigger()
+        self.env.ref(LANES[1]).active = True
+        self.env.invalidate_all()
+
+
+class TestByHand(OutboxCase):
+    def test_cancel(self):
+        messages = self._queue(count=2)
+        self._set(messages[1], first_call_at="now() AT TIME ZONE 'UTC'")
+        with self.assertRaises(AccessError):
+            messages.with_user(self.employee).action_cancel()
+        messages.with_user(self.user).action_cancel()
+        self.assertEqual(messages.mapped("state"), ["canceled", "unknown"], "What may have arrived is not canceled")
+        self._drain()
+        self.assertEqual(self.wechat.calls, [])
+
+    def test_resend(self):
+        messages = self._queue(count=3)
+        self._set(messages[0], state="'failed'")
+        self._set(messages[1], state="'unknown'", msgid="'1'")
+        with self.assertRaises(AccessError):
+            messages.with_user(self.employee).action_resend()
+        messages.with_user(self.user).action_resend()
+        resent = messages.resent_ids.sorted("id")
+        self.assertEqual(resent.resent_from_id.sorted("id"), messages[:2], "What waits is sent anyway")
+        self.assertEqual(resent.user_id, self.user)
+        self.assertEqual(resent.mapped("card"), messages[:2].mapped("card"))
+        self.assertFalse(set(resent.mapped("client_msg_id")) & set(messages.mapped("client_msg_id")))
+        self._drain()
+        self.assertEqual(set(resent.mapped("state")), {"sent"})
+        self.assertEqual(messages[:2].mapped("state"), ["failed", "unknown"])
+        with self.assertRaises(UserError):
+            messages.with_user(self.user).action_resend()
+
+    def test_stops_ask_one_manager_once(self):
+        for record in (self.account, self.template):
+            record._schedule_stop_activity("拒绝", "原因")
+            record._schedule_stop_activity("拒绝", "原因")
+            self.assertEqual(len(record.activity_ids), 1)
+            self.assertTrue(record.activity_ids.user_id.has_group("wechat_merchant_bind.group_manager"))
+        self.account.with_user(self.manager).action_resume_sending()
+        self.template.with_user(self.manager).action_resume()
+        self.env.invalidate_all()
+        self.assertFalse(self.account.activity_ids or self.template.activity_ids)
+
+
+class TestBindings(OutboxCase):
+    def test_unbound(self):
+        messages = self._queue(count=2)
+        self._set(messages[1], first_call_at="now() AT TIME ZONE 'UTC'")
+        self.merchant.with_user(self.manager).action_wechat_unbind()
+        self.env.invalidate_all()
+        self.assertRecordValues(
+            messages,
+            [
+                {"state": "canceled", "failure_type": "wechat_unbound"},
+                {"state": "unknown", "failure_type": "wechat_unknown"},
+            ],
+        )
+
+    def test_bound_anew(self):
+        """Nothing that was meant for the former WeChat goes to the new one, even if it was overlooked."""
+        message = self._queue()
+        self.env.cr.execute("UPDATE wechat_binding SET state = 'unbound' WHERE id = %s", [self.binding.id])
+        self.env.invalidate_all()
+        self._bind(account=self._create_account())
+        self._drain()
+        self.assertRecordValues(message, [{"state": "canceled", "failure_type": "wechat_unbound"}])
+
+    def test_disabled_with_contacts(self):
+        contact = self._create_merchant("会计", parent_id=self.merchant.id, is_company=False)
+        self._bind(contact)
+        messages = self._queue(self.merchant, contact)
+        self.merchant.with_user(self.user).action_wechat_disable()
+        self.env.invalidate_all()
+        self.assertEqual(
+            [(message.state, message.failure_type) for message in messages], [("canceled", "wechat_disabled")] * 2
+        )
+
+    @mute_logger("odoo.models.unlink")
+    def test_deleted(self):
+        message = self._queue()
+        self.merchant.unlink()
+        self.env.invalidate_all()
+        self.assertRecordValues(message, [{"state": "canceled", "partner_id": False, "partner_name": "杭州西湖茶庄"}])
+
+    @mute_logger("odoo.addons.base.wizard.base_partner_merge", "odoo.models.unlink")
+    def test_merged(self):
+        message = self._queue()
+        self.env["base.partner.merge.automatic.wizard"]._merge(
+            (self.merchant + self.other_merchant).ids, self.other_merchant
+        )
+        self.env.invalidate_all()
+        self.assertEqual((message.partner_id, message.state), (self.other_merchant, "outgoing"))
+        self._drain()
+        self.assertRecordValues(message, [{"state": "sent", "openid": self.openid}])
+
+    def test_erased(self):
+        message = self._queue()
+        self._drain()
+        self.env["wechat.binding"]._erase(self.account, self.openid)
+        self.assertRecordValues(message, [{"state": "sent", "openid": False, "card": False, "body": False}])
+
+    @mute_logger("odoo.models.unlink")
+    def test_privacy_lookup(self):
+        message = self._queue()
+        self._drain()
+        wizard = self.env["privacy.lookup.wizard"].create({"name": self.openid})
+        wizard.action_lookup()
+        self.assertIn((message._name, message.id), wizard.line_ids.mapped(lambda line: (line.res_model, line.res_id)))
+        wizard.line_ids.action_unlink_all()
+        self.assertFalse(message.exists())
+
+
+class TestIdentity(OutboxCase):
+    def test_copy_of_the_database(self):
+        message = self._queue()
+        self.env["ir.config_parameter"].set_param("web.base.url", "https://copy.example.com")
+        self._drain()
+        self.assertEqual((message.state, self.wechat.calls), ("outgoing", []))
+        self.assertTrue(self.account.is_outbox_unconfirmed)
+        self.assertEqual(len(self.account.activity_ids), 1)
+        with self.assertRaises(AccessError):
+            self.account.with_user(self.user).action_confirm_outbox()
+        self.account.with_user(self.manager).action_confirm_outbox()
+        self._drain()
+        self.assertEqual(message.state, "sent")
+        self.assertFalse(self.account.activity_ids)
+
+    def test_remembered_at_the_first_message(self):
+        self.env["ir.config_parameter"].set_param(IDENTITY_PARAMETER, False)
+        self.env["ir.config_parameter"].set_param("web.base.url", "https://new.example.com")
+        self._queue()
+        self.assertIn("https://new.example.com", self.env["ir.config_parameter"].get_param(IDENTITY_PARAMETER))
+
+    def test_neutralized(self):
+        messages = self._queue(count=2)
+        self._set(messages[1], state="'sending'", openid="'x'")
+        with file_open("wechat_merchant_bind/data/neutralize.sql") as script:
+            self.env.cr.execute(script.read())
+        self.env.invalidate_all()
+        self.assertEqual(messages.mapped("state"), ["canceled"] * 2)
+
+
+class TestPause(OutboxCase):
+    def test_pauses(self):
+        for errcode, seconds in ((45009, 3600), (45011, 60)):
+            messages = self._queue(count=2)
+            self.wechat.answer(SEND_PATH, {"errcode": errcode, "errmsg": "quota"})
+            calls = self.wechat.count(SEND_PATH)
+            self._drain()
+            self.assertEqual(self.wechat.count(SEND_PATH), calls + 1)
+            self.assertEqual(messages.mapped("state"), ["outgoing"] * 2)
+            self.assertAlmostEqual(
+                self.account.send_paused_until,
+                datetime.utcnow() + timedelta(seconds=seconds),
+                delta=timedelta(seconds=30),
+            )
+            self.account.with_user(self.manager).action_resume_sending()
+            self._drain()
+            self.assertEqual(messages.mapped("state"), ["sent"] * 2)
