@@ -57,9 +57,9 @@ from . import wechat_message_presentation
 from . import wechat_message_queue
 from . import wechat_message_receipt
 from . import wechat_message_settle
+from . import wechat_message_sweep
 from . import wechat_message_unknown
 from . import wechat_message_vacuum
-from . import wechat_message_sweep
 from . import wechat_operation
 from . import wechat_portal_attempt
 from . import wechat_template
