@@ -1,4 +1,5 @@
-"""Fills a fresh demo database: a company, its Official Account connected to the sandbox, and about twenty merchants.
+"""Fills a fresh demo database: a company, its Official Account connected to the sandbox, about twenty merchants, and
+orders whose confirmation notifies them by WeChat.
 
 setup/demo runs it inside `odoo shell`, which provides `env`. Nobody is bound here: the codes of those who are to be
 bound go to the file WECHAT_DEMO_SCANS, and setup/demo lets the sandbox's phones scan them over HTTP once Odoo answers.
@@ -65,6 +66,42 @@ CONTACTS = [
 ]
 # Whose codes are generated in bulk, in the background.
 BATCH_MERCHANTS = ["长沙坡子街湘菜馆", "青岛栈桥啤酒经销部", "南京夫子庙文具店"]
+# number in WeChat's library, its title, the documents it is about, and what fills its words
+TEMPLATES = [
+    (
+        "43216",
+        "新订单通知",
+        "sale.order",
+        {
+            "订单号": "{{ object.name }}",
+            "金额": "{{ object.amount_total }}",
+            "商家": "{{ object.partner_id.name }}",
+            "下单时间": "{{ object.date_order }}",
+            "订单状态": "已确认",
+        },
+    ),
+    (
+        "43222",
+        "审核结果通知",
+        "purchase.order",
+        {
+            "单据号": "{{ object.name }}",
+            "审核结果": "{{ '审核通过' if object.state == 'purchase' else '未通过' }}",
+            "金额": "{{ object.amount_total }}",
+            "审核时间": "{{ object.date_approve or object.write_date }}",
+        },
+    ),
+]
+# product, unit price
+PRODUCTS = [("明前龙井 250 克礼盒", 368), ("真丝方巾", 219), ("青花瓷茶具六件套", 458), ("冰鲜带鱼 5 公斤", 265)]
+# Quotations and requests for quotation, to be confirmed by whoever tries the demo: merchant, product, quantity
+QUOTATIONS = [
+    ("杭州西湖茶庄", 2, 3),
+    ("宁波东海水产有限公司", 0, 20),
+    ("广州荔湾干果商行", 0, 12),
+    ("厦门鼓浪屿馅饼店", 1, 2),
+]
+PURCHASES = [("苏州锦绣丝绸行", 1, 100), ("景德镇青花瓷艺坊", 2, 40), ("宁波东海水产有限公司", 3, 60)]
 PORTAL_MERCHANTS = ["杭州西湖茶庄", "苏州锦绣丝绸行", "宁波东海水产有限公司", "厦门鼓浪屿馅饼店"]
 
 
@@ -135,6 +172,84 @@ def connect_account(env, sandbox_url):
             "webhook_url": account.webhook_url,
         }
         session.post(f"{sandbox_url}/sandbox/accounts", json=settings, timeout=30).raise_for_status()
+    return account
+
+
+def create_templates(env, account):
+    """Read the account's templates from WeChat, add what is missing from its library, and say what fills them.
+
+    :return: the templates by the model of their documents
+    """
+    account._sync_templates()
+    templates = {}
+    for number, title, model, values in TEMPLATES:
+        domain = [("account_id", "=", account.id), ("title", "=", title)]
+        if not env["wechat.template"].search(domain):
+            env["wechat.template.add"].create(
+                {"account_id": account.id, "template_id_short": number, "keyword_names": "\n".join(values)}
+            ).action_add()
+        template = env["wechat.template"].search(domain)
+        # The document as the merchant sees it in the portal.
+        template.write({"model_id": env["ir.model"]._get_id(model), "url": "{{ object.get_portal_url() }}"})
+        for line in template.line_ids:
+            line.value = values[line.label]
+        templates[model] = template
+    return templates
+
+
+def create_notice_rules(env, templates):
+    """Create the rules that notify merchants by WeChat, as an administrator clicks them together."""
+    for name, model, states in (
+        ("新订单微信通知", "sale.order", ["sale"]),
+        ("采购审核结果微信通知", "purchase.order", ["purchase", "cancel"]),
+    ):
+        model_id = env["ir.model"]._get_id(model)
+        env["base.automation"].create(
+            {
+                "name": name,
+                "model_id": model_id,
+                "trigger": "on_create_or_write",
+                "trigger_field_ids": [Command.link(env["ir.model.fields"]._get(model, "state").id)],
+                "filter_pre_domain": repr([("state", "not in", states)]),
+                "filter_domain": repr([("state", "in", states)]),
+                "action_server_ids": [
+                    Command.create(
+                        {
+                            "name": f"发送微信通知：{templates[model].name}",
+                            "model_id": model_id,
+                            "usage": "base_automation",
+                            "state": "wechat",
+                            "wechat_template_id": templates[model].id,
+                        }
+                    )
+                ],
+            }
+        )
+
+
+def create_orders(env, merchants):
+    """Create quotations and requests for quotation that wait to be confirmed."""
+    products = env["product.product"].create(
+        [{"name": name, "type": "consu", "list_price": price, "standard_price": price} for name, price in PRODUCTS]
+    )
+    env["sale.order"].create(
+        [
+            {
+                "partner_id": merchants[merchant].id,
+                "order_line": [Command.create({"product_id": products[product].id, "product_uom_qty": quantity})],
+            }
+            for merchant, product, quantity in QUOTATIONS
+        ]
+    )
+    env["purchase.order"].create(
+        [
+            {
+                "partner_id": merchants[merchant].id,
+                "order_line": [Command.create({"product_id": products[product].id, "product_qty": quantity})],
+            }
+            for merchant, product, quantity in PURCHASES
+        ]
+    )
 
 
 def create_merchants(env):
@@ -266,12 +381,15 @@ def main(env):
     """Fill the database, and write the file of scans."""
     admin = set_up_company(env, os.environ["WECHAT_DEMO_URL"])
     colleague = create_colleague(env)
-    connect_account(env, os.environ["WECHAT_SANDBOX_URL"])
+    account = connect_account(env, os.environ["WECHAT_SANDBOX_URL"])
     merchants = create_merchants(env)
     # The access token is stored by a cursor of its own, which must find the account.
     env.cr.commit()
     plan = plan_scans(env, merchants, [admin.id, colleague.id])
     create_automations(env, admin)
+    admin_env = env(user=admin.id, context={"lang": "zh_CN", "tz": "Asia/Shanghai"})
+    create_notice_rules(env, create_templates(env, account))
+    create_orders(admin_env, merchants)
     env.cr.commit()
     Path(os.environ["WECHAT_DEMO_SCANS"]).write_text(json.dumps(plan, ensure_ascii=False, indent=1), encoding="utf-8")
 

@@ -79,3 +79,25 @@ UPDATE wechat_event
   FROM wechat_binding
   JOIN history ON history.partner_id = wechat_binding.partner_id
  WHERE wechat_binding.openid = wechat_event.openid;
+
+-- The orders of the last ten days, the newest first; each message took as long as it took.
+CREATE TEMPORARY TABLE notices AS
+SELECT id AS message_id, mail_message_id, res_id AS order_id,
+       ROW_NUMBER() OVER (ORDER BY id DESC) * INTERVAL '29 hours' AS age
+  FROM wechat_message
+ WHERE res_model = 'sale.order';
+
+UPDATE wechat_message
+   SET create_date = create_date - age,
+       next_attempt_at = next_attempt_at - age,
+       first_call_at = first_call_at - age,
+       valid_until = valid_until - age,
+       sent_at = sent_at - age,
+       delivered_at = delivered_at - age
+  FROM notices WHERE notices.message_id = wechat_message.id;
+
+UPDATE sale_order SET create_date = create_date - age, date_order = date_order - age
+  FROM notices WHERE notices.order_id = sale_order.id;
+
+UPDATE mail_message SET date = date - age
+  FROM notices WHERE mail_message.model = 'sale.order' AND notices.order_id = mail_message.res_id;

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
 from support.browser import COLD_MS, chromium, is_marked, log_in, mark, phone_page, read_code
+from support.odoo import wait_for
 from support.sandbox import Sandbox
 
 DEMO = Path(__file__).resolve().parent.parent / ".run" / "demo.json"
@@ -20,6 +21,8 @@ REPLY = "您好！{merchant}，公众号绑定成功！今后将通过此公众�
 BUTTON = "button[name=action_wechat_bind_code]"
 # The live update may come by a long poll or by the share page's own question every 3 seconds.
 LIVE_MS = 15_000
+# A notice passes the outbox, WeChat and the inbox before it is 已送达.
+NOTICE_MS = 60_000
 
 
 class StepError(Exception):
@@ -59,6 +62,9 @@ class Walkthrough:
             ("分享页自动变为「已绑定」", self.watch_share_page),
             ("商家列表显示「已绑定」", self.watch_list),
             ("商家的沟通记录写明谁生成、谁绑定", self.read_chatter),
+            ("为该商家新建报价单并确认订单", self.confirm_order),
+            ("商家的手机收到「新订单通知」", self.read_card),
+            ("订单的沟通记录自动变为「已送达」，没有刷新", self.watch_notification),
         ]
 
     @property
@@ -164,6 +170,43 @@ class Walkthrough:
         text = bound.locator(".o-mail-Message-body").inner_text()
         check(author in text, f"{author!r} 生成，但记录写着 {text!r}")
         return f"{author} 生成；{text}"
+
+    def confirm_order(self) -> str:
+        page = self.page
+        page.goto("/odoo/sales/new")
+        page.locator("[name=partner_id] input").fill(self.merchant)
+        page.locator(".o-autocomplete--dropdown-item").filter(has_text=self.merchant).first.click()
+        page.locator("[name=order_line] .o_field_x2many_list_row_add a").first.click()
+        page.locator(".o_selected_row [name^=product_] :is(input, textarea)").first.fill("龙井")
+        page.locator(".o-autocomplete--dropdown-item").filter(has_text="明前龙井").first.click()
+        page.locator(".o_form_button_save").click()
+        expect(page.locator(".o_form_saved, .o_form_readonly, .o_form_editable").first).to_be_visible()
+        mark(page)
+        page.locator(".o_statusbar_buttons button[name=action_confirm]:visible").first.click()
+        expect(self.notice).to_be_visible()
+        return page.locator(".o_field_widget[name=name]").first.inner_text().strip()
+
+    @property
+    def notice(self) -> Locator:
+        return self.page.locator(".o-mail-Message").filter(has_text="新订单通知").first
+
+    def read_card(self) -> str:
+        cards = []
+
+        def find() -> bool:
+            messages = self.sandbox.get("messages", user=f"{self.merchant} 店主")["messages"]
+            cards[:] = [message["template"] for message in messages if message["type"] == "template"]
+            return bool(cards)
+
+        wait_for(find, "卡片")
+        lines = "，".join(f"{line['label']} {line['value']}" for line in cards[-1]["lines"])
+        check(self.merchant in lines, f"卡片写着 {lines}")
+        return f"{cards[-1]['title']}：{lines}"
+
+    def watch_notification(self) -> str:
+        expect(self.notice.locator(".o-mail-Message-notification")).to_have_text("已送达", timeout=NOTICE_MS)
+        check(is_marked(self.page), "页面被刷新了")
+        return "已送达"
 
 
 def main() -> int:

@@ -20,6 +20,12 @@ make_demo_database() {
     odoo_job "$RUN_DIR/demo_data.log" "setup/demo_data.py" shell -d "$DATABASE" --no-http <"$SETUP_DIR/demo_data.py"
 }
 
+# Odoo must run: its cron sends.
+send_demo_messages() {
+    say "Notifying merchants about orders"
+    odoo_job "$RUN_DIR/messages.log" "setup/demo_messages.py" shell -d "$DATABASE" --no-http <"$SETUP_DIR/demo_messages.py"
+}
+
 # What happened within a minute is dated back over two months, so that the statistics have something to show.
 spread_demo_history() {
     psql -d "$DATABASE" -qX --set ON_ERROR_STOP=1 --single-transaction -f "$SETUP_DIR/demo_history.sql" >"$RUN_DIR/history.log" 2>&1 \

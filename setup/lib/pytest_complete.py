@@ -15,19 +15,19 @@ from pathlib import Path
 
 import pytest
 
-OUTCOMES = ('failed', 'passed', 'skipped', 'error', 'errors')
+OUTCOMES = ("failed", "passed", "skipped", "error", "errors")
 
 
 def expected_tests(root: Path, folder: Path) -> set[str]:
     """Return the node ids, without parameters, of the tests written in `folder`'s files test_*.py, seen from `root`."""
     found = set()
-    for file in folder.rglob('test_*.py'):
+    for file in folder.rglob("test_*.py"):
         path = file.relative_to(root).as_posix()
-        module = ast.parse(file.read_text(encoding='utf-8')).body
-        found |= {f'{path}::{name}' for name in _test_functions(module)}
+        module = ast.parse(file.read_text(encoding="utf-8")).body
+        found |= {f"{path}::{name}" for name in _test_functions(module)}
         for node in module:
             if isinstance(node, ast.ClassDef):
-                found |= {f'{path}::{node.name}::{name}' for name in _test_functions(node.body)}
+                found |= {f"{path}::{node.name}::{name}" for name in _test_functions(node.body)}
     return found
 
 
@@ -35,7 +35,7 @@ def _test_functions(body: list[ast.stmt]) -> list[str]:
     return [
         node.name
         for node in body
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith('test')
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test")
     ]
 
 
@@ -54,61 +54,61 @@ class Completeness:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the worst of a test's outcomes in setup, call and teardown."""
         if report.failed:
-            self.outcomes[report.nodeid] = 'failed' if report.when == 'call' else 'error'
+            self.outcomes[report.nodeid] = "failed" if report.when == "call" else "error"
         elif report.skipped:
-            self.outcomes.setdefault(report.nodeid, 'skipped')
-        elif report.when == 'call':
-            self.outcomes.setdefault(report.nodeid, 'passed')
+            self.outcomes.setdefault(report.nodeid, "skipped")
+        elif report.when == "call":
+            self.outcomes.setdefault(report.nodeid, "passed")
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file that can't be imported is an error; a module may also skip itself."""
         if not report.passed:
-            self.outcomes[report.nodeid] = 'error' if report.failed else 'skipped'
+            self.outcomes[report.nodeid] = "error" if report.failed else "skipped"
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail the run if something was skipped or is missing, and write the result."""
-        self.skipped = [test for test, outcome in self.outcomes.items() if outcome == 'skipped']
-        folder = os.environ.get('WECHAT_TEST_COMPLETE')
+        self.skipped = [test for test, outcome in self.outcomes.items() if outcome == "skipped"]
+        folder = os.environ.get("WECHAT_TEST_COMPLETE")
         if folder:
-            ran = {test.partition('[')[0] for test in self.outcomes}
+            ran = {test.partition("[")[0] for test in self.outcomes}
             self.missing = sorted(expected_tests(self.root, Path(folder)) - ran)
         quiet = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
         if quiet and (self.skipped or self.missing):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         totals = Counter(self.outcomes.values()) + Counter(error=len(self.missing))
-        Path(os.environ['WECHAT_TEST_RESULT']).write_text(json.dumps(totals), encoding='utf-8')
+        Path(os.environ["WECHAT_TEST_RESULT"]).write_text(json.dumps(totals), encoding="utf-8")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Name what made the run incomplete."""
         if self.skipped or self.missing:
-            terminalreporter.section('incomplete run', red=True, bold=True)
-            for problem, tests in (('skipped', self.skipped), ('did not run', self.missing)):
+            terminalreporter.section("incomplete run", red=True, bold=True)
+            for problem, tests in (("skipped", self.skipped), ("did not run", self.missing)):
                 for test in tests:
-                    terminalreporter.write_line(f'{problem}: {test}')
+                    terminalreporter.write_line(f"{problem}: {test}")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the plugin's hooks."""
-    config.pluginmanager.register(Completeness(config), 'wechat-completeness')
+    config.pluginmanager.register(Completeness(config), "wechat-completeness")
 
 
 def main() -> None:
     """Print pytest's line of totals over several runs. Exits with status 1 if no test ran at all."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument('started', type=float, help='when the first run began, in seconds since the epoch')
-    parser.add_argument('errors', type=int, help='failed steps that are no tests, such as the linters')
-    parser.add_argument('results', type=Path, nargs='*', help='what the runs wrote to WECHAT_TEST_RESULT')
+    parser.add_argument("started", type=float, help="when the first run began, in seconds since the epoch")
+    parser.add_argument("errors", type=int, help="failed steps that are no tests, such as the linters")
+    parser.add_argument("results", type=Path, nargs="*", help="what the runs wrote to WECHAT_TEST_RESULT")
     args = parser.parse_args()
-    totals = Counter({'error': args.errors})
+    totals = Counter({"error": args.errors})
     for file in args.results:
-        totals.update(json.loads(file.read_text(encoding='utf-8')))
+        totals.update(json.loads(file.read_text(encoding="utf-8")))
     tests = totals.total() - args.errors
-    if totals['error'] > 1:
-        totals['errors'] = totals.pop('error')
-    words = [f'{totals[outcome]} {outcome}' for outcome in OUTCOMES if totals[outcome]] or ['no tests ran']
-    sys.stdout.write(f' {", ".join(words)} in {time.time() - args.started:.2f}s '.center(100, '=') + '\n')
+    if totals["error"] > 1:
+        totals["errors"] = totals.pop("error")
+    words = [f"{totals[outcome]} {outcome}" for outcome in OUTCOMES if totals[outcome]] or ["no tests ran"]
+    sys.stdout.write(f" {', '.join(words)} in {time.time() - args.started:.2f}s ".center(100, "=") + "\n")
     sys.exit(not tests)
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     main()

@@ -23,6 +23,7 @@ LIBRARY = {
         {"const4": ["待确认", "已确认", "已逾期"]},
     ),
     "43220": ("库存预警提醒", "商品名称=thing1 当前库存=number2 仓库=short_thing3 联系电话=phone_number4", {}),
+    "43222": ("审核结果通知", "单据号=character_string1 审核结果=phrase2 金额=amount3 审核时间=time4", {}),
     "43221": ("服务进度提醒", "客户姓名=name1 车牌号=car_number2 服务项目=thing3 完成时间=time4", {}),
 }
 DEFAULT_TEMPLATES = ("43216", "43217", "43218", "43219")

@@ -87,7 +87,18 @@ class WechatPortal(CustomerPortal):
         :return: each with ``date`` (datetime), ``title`` and ``state`` in words; hidden if there are none.
         :rtype: list[dict]
         """
-        return []
+        messages_sudo = merchant_sudo._wechat_get_portal_notices()
+        labels = dict(messages_sudo._fields["state"]._description_selection(messages_sudo.env))
+        return [
+            {
+                "date": message.sent_at or message.create_date,
+                "title": message.card.get("title") or message.template_name,
+                "state": labels["delivered" if message.state == "delivered" else "sent"],
+            }
+            for message in messages_sudo
+            # What was erased at the merchant's wish says nothing any more.
+            if message.card
+        ]
 
     def _redirect(self, notice):
         return request.redirect(f"{self._page_url}?notice={notice}" if notice else self._page_url)

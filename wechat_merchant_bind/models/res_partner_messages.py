@@ -2,6 +2,10 @@ from odoo import fields, models
 
 from .res_partner import GROUP_USER
 
+# What a merchant reads of its notices: whether they were sent, not why we could not.
+PORTAL_STATES = ("sending", "sent", "delivered", "unknown")
+PORTAL_LIMIT = 10
+
 
 class ResPartner(models.Model):
     """The WeChat messages of a merchant."""
@@ -11,15 +15,25 @@ class ResPartner(models.Model):
     # === FIELDS === #
 
     wechat_message_count = fields.Integer("WeChat Messages", compute="_compute_wechat_message_count", groups=GROUP_USER)
+    wechat_last_message_id = fields.Many2one(
+        "wechat.message", "Last WeChat Message", compute="_compute_wechat_message_count", groups=GROUP_USER
+    )
+    wechat_last_message_state = fields.Selection(
+        related="wechat_last_message_id.state", string="State of the Last WeChat Message", groups=GROUP_USER
+    )
+    wechat_last_message_at = fields.Datetime(
+        related="wechat_last_message_id.create_date", string="Last WeChat Message on", groups=GROUP_USER
+    )
 
     # === COMPUTE METHODS === #
 
     def _compute_wechat_message_count(self):
-        counts = dict(
-            self.env["wechat.message"]._read_group([("partner_id", "in", self.ids)], ["partner_id"], ["__count"])
-        )
+        messages = self.env["wechat.message"]
+        groups = messages._read_group([("partner_id", "in", self.ids)], ["partner_id"], ["__count", "id:max"])
+        values = {partner: (count, last_id) for partner, count, last_id in groups}
         for partner in self:
-            partner.wechat_message_count = counts.get(partner._origin, 0)
+            partner.wechat_message_count, last_id = values.get(partner._origin, (0, False))
+            partner.wechat_last_message_id = messages.browse(last_id)
 
     # === ACTION METHODS === #
 
@@ -32,3 +46,16 @@ class ResPartner(models.Model):
         action = self.env["ir.actions.act_window"]._for_xml_id("wechat_merchant_bind.wechat_message_action")
         action["domain"] = [("partner_id", "in", self.ids)]
         return action
+
+    # === BUSINESS METHODS === #
+
+    def _wechat_get_portal_notices(self):
+        """Return what a merchant reads of its notices in the portal, newest first.
+
+        :rtype: wechat.message
+        """
+        self.ensure_one()
+        return self.env["wechat.message"].search(
+            [("partner_id", "=", self.id), ("kind", "!=", "test"), ("state", "in", PORTAL_STATES)],
+            limit=PORTAL_LIMIT,
+        )

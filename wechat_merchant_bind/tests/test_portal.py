@@ -148,6 +148,19 @@ class TestPortalPage(PortalCase):
     def test_notices_are_hidden_until_there_are_any(self):
         self.assertNotIn("最近通知", self._open().text)
 
+    def test_last_notices(self):
+        self._bind()
+        template, other = (self._create_template(title=title) for title in ("新订单通知", "对账单提醒"))
+        self.merchant._message_wechat_with_template(template)
+        self.env["wechat.message"].search([]).state = "delivered"
+        # What was not sent is our concern, and what others got theirs.
+        self.merchant._message_wechat_with_template(other)
+        self.other_merchant._message_wechat_with_template(other)
+        page = self._open().text
+        for text in ("最近通知", "新订单通知", "已送达"):
+            self.assertIn(text, page)
+        self.assertNotIn("对账单提醒", page)
+
 
 class TestPortalLimits(PortalCase):
     def test_the_open_code_is_shown_again(self):
