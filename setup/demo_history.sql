@@ -96,6 +96,20 @@ UPDATE wechat_message
        delivered_at = delivered_at - age
   FROM notices WHERE notices.message_id = wechat_message.id;
 
+-- What the cards say of the time of the order.
+CREATE FUNCTION pg_temp.dated_back(words TEXT, age INTERVAL) RETURNS TEXT LANGUAGE SQL RETURN regexp_replace(
+    words,
+    '[0-9]+年[0-9]+月[0-9]+日 [0-9]+:[0-9]+',
+    to_char(NOW() AT TIME ZONE 'Asia/Shanghai' - age, 'YYYY"年"FMMM"月"FMDD"日" HH24:MI'),
+    'g'
+);
+
+UPDATE wechat_message SET body = pg_temp.dated_back(body, age), card = pg_temp.dated_back(card::TEXT, age)::JSONB
+  FROM notices WHERE notices.message_id = wechat_message.id;
+
+UPDATE mail_message SET body = pg_temp.dated_back(body, age)
+  FROM notices WHERE mail_message.id = notices.mail_message_id;
+
 UPDATE sale_order SET create_date = create_date - age, date_order = date_order - age
   FROM notices WHERE notices.order_id = sale_order.id;
 

@@ -1,7 +1,8 @@
-import { Component, onWillStart } from "@odoo/owl";
-import { MessageNotificationPopover } from "@mail/core/common/message_notification_popover";
+import { Component, markRaw, onWillStart } from "@odoo/owl";
+import { Notification } from "@mail/core/common/notification_model";
 import { user } from "@web/core/user";
 import { useService } from "@web/core/utils/hooks";
+import { patch } from "@web/core/utils/patch";
 
 /** What has become of a WeChat message to one recipient, and what can be done about it. */
 export class WechatNotification extends Component {
@@ -36,5 +37,12 @@ export class WechatNotification extends Component {
     }
 }
 
-// Not a popover of our own: another addon that brings one would take its place.
-MessageNotificationPopover.components = { ...MessageNotificationPopover.components, WechatNotification };
+// Other addons copy the popover's template for a component of theirs, which does not know this one: the notification
+// brings it along. What a record returns is bound to it if it is a function, as a class is, so this is in an object.
+const view = markRaw({ Component: WechatNotification });
+
+patch(Notification.prototype, {
+    get wechatView() {
+        return this.isWechat ? view : null;
+    },
+});

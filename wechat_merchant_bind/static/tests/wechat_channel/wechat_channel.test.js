@@ -1,6 +1,8 @@
 import { click, contains, mailModels, openFormView, start, startServer, triggerEvents } from "@mail/../tests/mail_test_helpers";
+import { Message } from "@mail/core/common/message";
 import { describe, test } from "@odoo/hoot";
-import { asyncStep, defineModels, fields, mockService, models, onRpc, serverState, waitForSteps } from "@web/../tests/web_test_helpers";
+import { Component } from "@odoo/owl";
+import { asyncStep, defineModels, fields, mockService, models, onRpc, patchWithCleanup, serverState, waitForSteps } from "@web/../tests/web_test_helpers";
 
 describe.current.tags("desktop");
 
@@ -106,6 +108,25 @@ test("the popover says why, and sends again or ignores", async () => {
         await waitForSteps([step]);
         await contains(".o-mail-MessageNotificationPopover", { count: 0 });
     }
+});
+
+test("a popover of another addon, which has copied the template, shows the same", async () => {
+    class OtherPopover extends Component {
+        static template = "mail.MessageNotificationPopover";
+        static props = ["message", "close?"];
+    }
+    patchWithCleanup(Message.components, { Popover: OtherPopover });
+    const pyEnv = await startServer();
+    const { partnerId } = createNotification(pyEnv, {
+        notification_type: "wechat",
+        notification_status: "exception",
+        failure_type: "wechat_unbound",
+        failure_reason: "The merchant is not bound.",
+    });
+    await start();
+    await openFormView("res.partner", partnerId);
+    await click(".o-mail-Message-notification");
+    await contains(".o_wechat_notification_reason", { text: "The merchant is not bound." });
 });
 
 test("who may not send reads why, and has no buttons", async () => {
