@@ -286,6 +286,24 @@ class WechatCase(TransactionCase):
         ):
             yield messages
 
+    @contextmanager
+    def mock_wechat_outbox(self):
+        """Collect the messages that are put into the outbox, in their order. No lane is woken to send them."""
+        messages = []
+        outbox = type(self.env["wechat.message"])
+        queue = outbox._queue
+
+        def collect(model, vals_list):
+            queued = queue(model, vals_list)
+            messages.extend(queued.sudo())
+            return queued
+
+        with (
+            patch.object(outbox, "_queue", collect),
+            patch.object(outbox, "_trigger_lanes", lambda *_args, **_kwargs: None),
+        ):
+            yield messages
+
     def _read_picture(self, content):
         """Return the text of the one QR code in a picture."""
         [code] = zxingcpp.read_barcodes(Image.open(io.BytesIO(content)).convert("L"))

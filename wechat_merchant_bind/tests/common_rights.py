@@ -25,6 +25,11 @@ def is_ours(cls):
     return cls.__module__ == ADDON or cls.__module__.startswith(f"{ADDON}.")
 
 
+def is_odoos(env, name, model):
+    """Tell whether a class of the addon extends another model than this one, which Odoo has defined."""
+    return name != model and name in env.registry and env.registry[name]._original_module != MODULE
+
+
 def find_models(env):
     """Return the names of the addon's own models, dialogs and reports included."""
     return {name for name, cls in env.registry.items() if cls._original_module == MODULE and not cls._abstract}
@@ -38,7 +43,8 @@ def find_methods(env):
         names = {
             name
             for base in cls.mro()
-            if is_ours(base) and (model in own_models or base._name == model)
+            # What is added to Odoo's abstract models has its row there.
+            if is_ours(base) and not is_odoos(env, base._name, model)
             for name in vars(base)
         }
         for name in names - (ORM_METHODS if model in own_models else set()):

@@ -71,9 +71,12 @@ class TestServerAction(ChannelCase):
 
     def test_run(self):
         self._bind()
-        self.action.with_user(self.employee).with_context(
-            active_model="res.partner", active_ids=(self.merchant + self.other_merchant).ids
-        ).run()
+        merchants = self.merchant + self.other_merchant
+        with self.mock_wechat_outbox() as outbox:
+            self.action.with_user(self.employee).with_context(
+                active_model="res.partner", active_ids=merchants.ids
+            ).run()
+        self.assertEqual([message.partner_id for message in outbox], list(merchants))
         self.assertWechatNotification(self._get_messages(self.merchant), self.merchant, "outgoing")
         self.assertWechatNotification(
             self._get_messages(self.other_merchant), self.other_merchant, "failed", "wechat_unbound"
