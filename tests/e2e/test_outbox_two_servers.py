@@ -3,6 +3,7 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.database import Database
@@ -14,6 +15,11 @@ from support.system import LOGS, connect, running_sandbox
 SHARE = 0.25
 RATE = 100
 LATENCY_MS = 60
+# Both messages of a merchant are due at once, so that they would meet at WeChat.
+DUE_TOGETHER = """
+    UPDATE wechat_message
+       SET next_attempt_at = now() AT TIME ZONE 'UTC' - interval '1 hour' + partner_id * interval '1 millisecond'
+"""
 
 
 def start(database: Database, sandbox: Sandbox, name: str) -> OdooServer:
@@ -48,8 +54,11 @@ def test_two_servers_share(outbox, full_form, record_property):
     outbox.set_rate(RATE)
     outbox.system.sandbox.post("faults", path=SEND_PATH, latency_ms=LATENCY_MS, times=0)
     merchants = outbox.add_merchants(number // 2)
-    outbox.queue(merchants)
-    outbox.queue(merchants)
+    tomorrow = str(datetime.now(UTC).replace(tzinfo=None, microsecond=0) + timedelta(days=1))
+    outbox.queue(merchants, scheduled_at=tomorrow)
+    outbox.queue(merchants, scheduled_at=tomorrow)
+    outbox.database.execute(DUE_TOGETHER)
+    outbox.wake()
     wait_for(lambda: not outbox.count_waiting(), "all are sent", 600)
 
     calls = outbox.calls()

@@ -63,13 +63,17 @@ class RunningOutbox:
         self.system.sandbox.post("followers", users=[row["openid"] for row in rows], subscribed=True)
         return [row["partner_id"] for row in rows]
 
-    def queue(self, partners: list[int]) -> None:
-        """Send each of these merchants a message, as an admin does from the list."""
+    def queue(self, partners: list[int], **options: object) -> None:
+        """Send each of these merchants a message, as an admin does from the list.
+
+        :param options: other fields of the composer.
+        """
         for start in range(0, len(partners), COMPOSED_AT_ONCE):
             values = {
                 "template_id": self.template_id,
                 "res_model": "res.partner",
                 "res_ids": json.dumps(partners[start : start + COMPOSED_AT_ONCE]),
+                **options,
             }
             composer = self.system.admin.create("wechat.composer", values)
             self.system.admin.call("wechat.composer", "action_send", [composer])
