@@ -2,6 +2,16 @@ import uuid
 
 from odoo import api, fields, models
 
+KINDS = [("notice", "Notice"), ("mass", "To many"), ("test", "Test"), ("welcome", "Welcome")]
+STATES = [
+    ("outgoing", "To send"),
+    ("sending", "Sending"),
+    ("sent", "Sent"),
+    ("delivered", "Delivered"),
+    ("unknown", "Result unknown"),
+    ("failed", "Failed"),
+    ("canceled", "Canceled"),
+]
 # What Odoo's notification says of each state of a message.
 NOTIFICATION_STATUS = {
     "outgoing": "ready",
@@ -80,27 +90,9 @@ class WechatMessage(models.Model):
         help="What WeChat is given: data (by keyword), url and miniprogram; and for the eye lines of label and value.",
     )
     body = fields.Text("Content", readonly=True, help="The card as plain text.")
-    kind = fields.Selection(
-        [("notice", "Notice"), ("mass", "To many"), ("test", "Test"), ("welcome", "Welcome")],
-        required=True,
-        readonly=True,
-        default="notice",
-    )
+    kind = fields.Selection(KINDS, required=True, readonly=True, default="notice")
 
-    state = fields.Selection(
-        [
-            ("outgoing", "To send"),
-            ("sending", "Sending"),
-            ("sent", "Sent"),
-            ("delivered", "Delivered"),
-            ("unknown", "Result unknown"),
-            ("failed", "Failed"),
-            ("canceled", "Canceled"),
-        ],
-        required=True,
-        readonly=True,
-        default="outgoing",
-    )
+    state = fields.Selection(STATES, required=True, readonly=True, default="outgoing")
     failure_type = fields.Selection(FAILURE_TYPES, readonly=True)
     failure_reason = fields.Text(readonly=True, help="What happened, what it means and what to do.")
     errcode = fields.Integer("WeChat's Code", readonly=True, aggregator=False)

@@ -1,7 +1,7 @@
 from odoo import fields, models
 from odoo.tools import SQL
 
-from ..models.wechat_message import FAILURE_TYPES
+from ..models.wechat_message import FAILURE_TYPES, KINDS, STATES
 
 
 class WechatMessageReport(models.Model):
@@ -28,10 +28,8 @@ class WechatMessageReport(models.Model):
     template_id = fields.Many2one("wechat.template", readonly=True)
     template_name = fields.Char("Template", readonly=True)
     user_id = fields.Many2one("res.users", "Sent by", readonly=True)
-    kind = fields.Selection(selection=lambda self: self.env["wechat.message"]._fields["kind"].selection, readonly=True)
-    state = fields.Selection(
-        selection=lambda self: self.env["wechat.message"]._fields["state"].selection, string="Status", readonly=True
-    )
+    kind = fields.Selection(KINDS, readonly=True)
+    state = fields.Selection(STATES, "Status", readonly=True)
     failure_type = fields.Selection(FAILURE_TYPES, "Problem", readonly=True)
     delivered_count = fields.Integer("Delivered", readonly=True)
     failed_count = fields.Integer("Failed", readonly=True)

@@ -67,6 +67,7 @@ beforeEach(() => {
             ask: false,
             action: `action ${key}`,
         })),
+        alerts: [],
         tiles: [],
         funnel: [],
     };
@@ -140,6 +141,23 @@ test("a step opens its place, and the page is read again when a dialog was close
     expect("li[data-step=connection] .fa-check").toHaveCount(1);
     await contains("li[data-step=code] button").click();
     await waitForSteps(["open action code {}", "get_overview"]);
+});
+
+test("what is wrong stands above the numbers and leads to where it is mended", async () => {
+    goLive();
+    overview.alerts = [
+        { text: "WeChat refuses the account", action: "account form" },
+        { text: "Ask the administrator", action: false },
+    ];
+    await open();
+    expect(".o_wechat_alert").toHaveCount(2);
+    expect(".o_wechat_alert:last button").toHaveCount(0);
+    noteActions();
+    overview.alerts = [];
+    await contains(".o_wechat_alert:first button").click();
+    await waitForSteps(["open account form {}", "get_overview"]);
+    await animationFrame();
+    expect(".o_wechat_alert").toHaveCount(0);
 });
 
 test("when all is done, numbers and graphs", async () => {
