@@ -155,8 +155,6 @@ METHODS = {
     "wechat.message.action_ignore": Method(USERS, on="wechat.message"),
     # As Odoo's: only the user's own failures.
     "mail.thread.notify_cancel_by_type": Method(EMPLOYEES, args=("wechat",), foreign=EMPLOYEES),
-    "wechat.account.notify_cancel_by_type": Method(EMPLOYEES, args=("wechat",), foreign=EMPLOYEES),
-    "wechat.template.notify_cancel_by_type": Method(EMPLOYEES, args=("wechat",), foreign=EMPLOYEES),
     # Of an account that WeChat answers for in the tests.
     "wechat.account.action_sync_templates": Method(MANAGERS, on="account"),
     "wechat.composer.action_send": Method(USERS, on="composer"),
