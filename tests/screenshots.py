@@ -41,6 +41,8 @@ GENERATION, LATENCY_MS, DONE = "/cgi-bin/qrcode/create", 1500, 40
 # And this portal user has a code.
 PORTAL_LOGIN, PORTAL_PASSWORD = "xihu-tea@example.com", "merchant"
 POSTER_WIDTH = 600
+# The demo's template and automation rule.
+NOTICE, RULE = "新订单通知", "新订单微信通知"
 
 
 def save(name: str, picture: bytes) -> None:
@@ -214,6 +216,55 @@ class Photographer:
         self.shoot("check")
         self.page.locator(".modal .btn-close").click()
 
+    def template(self) -> None:
+        """A template's form, with the card that it makes of an order."""
+        self.open_action("wechat_template_action", "tr.o_data_row")
+        self.page.locator("tr.o_data_row", has_text=NOTICE).first.click()
+        self.page.set_viewport_size(TALL)
+        expect(self.page.locator(".o_wechat_card")).to_be_visible()
+        choice = self.page.locator(".o_field_widget[name=preview_ref] input").last
+        choice.click()
+        self.page.locator(".o-autocomplete--dropdown-item").first.click()
+        expect(self.page.locator(".o_wechat_card_value").first).not_to_be_empty()
+        self.wait_for_silence()
+        self.shoot("template")
+
+    def composer(self) -> None:
+        """A notice to several merchants: who will get it, who not, and why."""
+        self.open_action("wechat_merchant_action", "tr.o_data_row")
+        self.page.locator("thead .o_list_record_selector input").click()
+        self.page.get_by_role("button", name="操作", exact=True).click()
+        self.page.locator(".o-dropdown-item", has_text="发送微信通知").first.click()
+        expect(self.dialog.locator(".o_wechat_card")).to_be_visible()
+        self.shoot("composer")
+        self.page.locator(".modal .btn-close").click()
+
+    def notices(self) -> None:
+        """What the chatter of an order says, delivered and failed."""
+        self.page.set_viewport_size(WIDE)
+        orders = self.client.find("sale.order", [("state", "=", "sale")], ["id"], order="id desc")
+        failed = self.client.find(
+            "wechat.message", [("res_model", "=", "sale.order"), ("state", "=", "failed")], ["res_id"], limit=1
+        )
+        self.page.goto(f"/odoo/sales/{failed[0]['res_id'] if failed else orders[0]['id']}")
+        notification = self.page.locator(".o-mail-Message-notification").first
+        notification.click()
+        expect(self.page.locator(".o-mail-MessageNotificationPopover")).to_be_visible()
+        self.shoot("notice")
+
+    def rule(self) -> None:
+        """The automation rule that notifies of a confirmed order."""
+        [rule] = self.client.find("base.automation", [("name", "=", RULE)], ["action_server_ids"])
+        self.page.set_viewport_size(DESKTOP)
+        self.page.goto(f"/odoo/action-base_automation.base_automation_act/{rule['id']}")
+        expect(self.page.locator(".o_form_view .o_kanban_record, .o_automation_actions").first).to_be_visible()
+        self.shoot("rule")
+
+    def statistics(self) -> None:
+        self.open_action("wechat_message_report_action", ".o_graph_renderer canvas")
+        self.wait_for_graphs()
+        self.shoot("statistics")
+
     def operations(self) -> None:
         self.open_action("wechat_operation_action", "tr.o_data_row")
         self.shoot("operations")
@@ -234,6 +285,11 @@ def main() -> None:
         photographer.portal()
         photographer.account()
         photographer.operations()
+        photographer.template()
+        photographer.composer()
+        photographer.notices()
+        photographer.rule()
+        photographer.statistics()
         # Last, for it fills the other lists.
         photographer.batch()
 
