@@ -98,6 +98,9 @@ class TestKeywords(BaseCase):
             [
                 (100.21, "￥100.21"),
                 (0.0, "￥0.00"),
+                # What a rounded difference may be.
+                (-0.0, "￥0.00"),
+                (-0.001, "￥0.00"),
                 (0, "￥0.00"),
                 (100.215, "￥100.22"),
                 (123456789012, "￥123456789012.00"),
@@ -171,6 +174,7 @@ class TestKeywords(BaseCase):
     def test_empty_values(self):
         for key in ("thing1", "time1", "amount1", "character_string1", "phone_number1", "first", "keyword1"):
             self._assertRefused(key, "empty", [None, False, "", "  \n"])
+        self._assertRefused("thing1", "empty", ["\x1b\x00"])
         self._assertFitted("const1", [(None, ""), (False, ""), ("", "")])
 
     def test_keys_without_a_type_have_no_limit(self):

@@ -139,9 +139,11 @@ def fit(key, value, currency=None):
         if keyword_type is KEYWORD_TYPES["const"]:
             return Fitted("")
         raise KeywordError("empty")
-    if keyword_type is None:
-        return Fitted(to_text(value))
-    return keyword_type.fit(value, currency or Currency())
+    fitted = keyword_type.fit(value, currency or Currency()) if keyword_type else Fitted(to_text(value))
+    if not fitted.text:
+        # Nothing of it can be seen.
+        raise KeywordError("empty")
+    return fitted
 
 
 def to_text(value):
@@ -241,7 +243,7 @@ def _fit_amount(value, currency):
         is_without_currency = False
     if number < 0:
         raise KeywordError("negative")
-    text = f"{number:f}"
+    text = f"{abs(number):f}"
     if len(text.partition(".")[0]) > _AMOUNT_DIGITS:
         raise KeywordError("too_long")
     return Fitted(f"{sign}{text}{end}", is_without_currency=is_without_currency)
