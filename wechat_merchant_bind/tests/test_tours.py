@@ -1,3 +1,4 @@
+from odoo import Command
 from odoo.exceptions import AccessDenied
 from odoo.tests import tagged
 from odoo.tools import mute_logger
@@ -88,3 +89,26 @@ class TestTours(WechatPushCase):
         self.start_tour("/my/wechat", "wechat_merchant_bind.portal_unbind", login="xihu")
         self.assertNotBound(self.merchant)
         self.assertOperations(self.merchant, ["generate", "bind", "unbind"])
+
+    def _create_template(self):
+        return self.env["wechat.template"].create(
+            {
+                "name": "订单通知",
+                "title": "新订单通知",
+                "example": "商家:示例",
+                "account_id": self.account.id,
+                "template_uid": "tour",
+                "model_id": self.env["ir.model"]._get_id("res.partner"),
+                "line_ids": [Command.create({"key": "thing1", "label": "商家", "value": "{{ object.name }}"})],
+            }
+        )
+
+    def test_composer(self):
+        self.user.lang = "zh_CN"
+        template = self._create_template()
+        self._bind()
+        self.start_tour(ACTION, "wechat_merchant_bind.composer", login=self.user.login)
+        self.env.invalidate_all()
+        message = self.env["wechat.message"].search([("template_id", "=", template.id), ("state", "=", "outgoing")])
+        self.assertEqual((message.partner_id, message.kind), (self.merchant, "mass"))
+        self.assertEqual(message.card["lines"], [{"label": "商家", "value": "杭州西湖茶庄"}])
