@@ -14,11 +14,17 @@ from support.system import LOGS, connect, running_sandbox
 
 SHARE = 0.25
 RATE = 100
-LATENCY_MS = 60
-# Both messages of a merchant are due at once, so that they would meet at WeChat.
+LATENCY_MS = 150
+# The second message of a merchant is due while the first is at WeChat.
 DUE_TOGETHER = """
-    UPDATE wechat_message
-       SET next_attempt_at = now() AT TIME ZONE 'UTC' - interval '1 hour' + partner_id * interval '1 millisecond'
+    UPDATE wechat_message AS message
+       SET next_attempt_at = now() AT TIME ZONE 'UTC' + (2 + 0.025 * place + 0.05 * turn) * interval '1 second'
+      FROM (
+            SELECT id, dense_rank() OVER (ORDER BY partner_id) AS place,
+                   row_number() OVER (PARTITION BY partner_id ORDER BY id) AS turn
+              FROM wechat_message
+           ) AS ordered
+     WHERE ordered.id = message.id
 """
 
 
