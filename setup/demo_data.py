@@ -186,7 +186,7 @@ def create_templates(env, account):
         domain = [("account_id", "=", account.id), ("title", "=", title)]
         if not env["wechat.template"].search(domain):
             env["wechat.template.add"].create(
-                {"account_id": account.id, "template_id_short": number, "keyword_names": "\n".join(values)}
+                {"account_id": account.id, "template_id_short": number, "words": "\n".join(values)}
             ).action_add()
         template = env["wechat.template"].search(domain)
         # The document as the merchant sees it in the portal.
