@@ -9,6 +9,7 @@ Environment: WECHAT_DEMO_URL (of Odoo), WECHAT_SANDBOX_URL, WECHAT_DEMO_SCANS.
 
 import json
 import os
+from datetime import date, timedelta
 from pathlib import Path
 
 import requests
@@ -89,6 +90,17 @@ TEMPLATES = [
             "审核结果": "{{ '审核通过' if object.state == 'purchase' else '未通过' }}",
             "金额": "{{ object.amount_total }}",
             "审核时间": "{{ object.date_approve or object.write_date }}",
+        },
+    ),
+    (
+        "43219",
+        "对账单提醒",
+        "res.partner",
+        {
+            "对账周期": f"{date.today():%Y年%m月}",
+            "应付金额": "{{ sum(object.sale_order_ids.mapped('amount_total')) }}",
+            "截止日期": f"{date.today() + timedelta(days=10):%Y年%m月%d日}",
+            "状态": "待确认",
         },
     ),
 ]
@@ -190,7 +202,8 @@ def create_templates(env, account):
             ).action_add()
         template = env["wechat.template"].search(domain)
         # The document as the merchant sees it in the portal.
-        template.write({"model_id": env["ir.model"]._get_id(model), "url": "{{ object.get_portal_url() }}"})
+        url = "{{ object.get_portal_url() }}" if "access_url" in env[model] else "/my"
+        template.write({"model_id": env["ir.model"]._get_id(model), "url": url})
         for line in template.line_ids:
             line.value = values[line.label]
         templates[model] = template

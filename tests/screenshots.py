@@ -41,8 +41,8 @@ GENERATION, LATENCY_MS, DONE = "/cgi-bin/qrcode/create", 1500, 40
 # And this portal user has a code.
 PORTAL_LOGIN, PORTAL_PASSWORD = "xihu-tea@example.com", "merchant"
 POSTER_WIDTH = 600
-# The demo's template and automation rule.
-NOTICE, RULE = "新订单通知", "新订单微信通知"
+# The demo's templates and automation rule.
+NOTICE, STATEMENT, RULE = "新订单通知", "对账单提醒", "新订单微信通知"
 
 
 def save(name: str, picture: bytes) -> None:
@@ -224,8 +224,8 @@ class Photographer:
         expect(self.page.locator(".o_wechat_card")).to_be_visible()
         choice = self.page.locator(".o_field_widget[name=preview_ref] input").last
         choice.click()
-        self.page.locator(".o-autocomplete--dropdown-item").first.click()
-        expect(self.page.locator(".o_wechat_card_value").first).not_to_be_empty()
+        self.page.locator(".o-autocomplete--dropdown-item", has_text="S0").first.click()
+        expect(self.page.locator(".o_wechat_card_value").first).to_contain_text("S0")
         self.wait_for_silence()
         self.shoot("template")
 
@@ -233,8 +233,13 @@ class Photographer:
         """A notice to several merchants: who will get it, who not, and why."""
         self.open_action("wechat_merchant_action", "tr.o_data_row")
         self.page.locator("thead .o_list_record_selector input").click()
-        self.page.get_by_role("button", name="操作", exact=True).click()
+        self.page.locator(".o_cp_action_menus .dropdown-toggle:has(.fa-cog)").click()
         self.page.locator(".o-dropdown-item", has_text="发送微信通知").first.click()
+        template = self.dialog.locator(".o_field_widget[name=template_id] input")
+        expect(template).to_be_visible()
+        if not template.input_value():
+            template.click()
+            self.page.locator(".o-autocomplete--dropdown-item", has_text=STATEMENT).first.click()
         expect(self.dialog.locator(".o_wechat_card")).to_be_visible()
         self.shoot("composer")
         self.page.locator(".modal .btn-close").click()

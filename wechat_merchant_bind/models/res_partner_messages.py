@@ -1,6 +1,7 @@
 from odoo import fields, models
 
 from .res_partner import GROUP_USER
+from .wechat_message import STATES
 
 # What a merchant reads of its notices: whether they were sent, not why we could not.
 PORTAL_STATES = ("sending", "sent", "delivered", "unknown")
@@ -18,11 +19,12 @@ class ResPartner(models.Model):
     wechat_last_message_id = fields.Many2one(
         "wechat.message", "Last WeChat Message", compute="_compute_wechat_message_count", groups=GROUP_USER
     )
+    # Not related fields: Odoo would look for the partners of every message that changes, which can't be searched.
     wechat_last_message_state = fields.Selection(
-        related="wechat_last_message_id.state", string="State of the Last WeChat Message", groups=GROUP_USER
+        STATES, "State of the Last WeChat Message", compute="_compute_wechat_message_count", groups=GROUP_USER
     )
     wechat_last_message_at = fields.Datetime(
-        related="wechat_last_message_id.create_date", string="Last WeChat Message on", groups=GROUP_USER
+        "Last WeChat Message on", compute="_compute_wechat_message_count", groups=GROUP_USER
     )
 
     # === COMPUTE METHODS === #
@@ -31,9 +33,13 @@ class ResPartner(models.Model):
         messages = self.env["wechat.message"]
         groups = messages._read_group([("partner_id", "in", self.ids)], ["partner_id"], ["__count", "id:max"])
         values = {partner: (count, last_id) for partner, count, last_id in groups}
+        last_ids = [last_id for _count, last_id in values.values()]
         for partner in self:
             partner.wechat_message_count, last_id = values.get(partner._origin, (0, False))
-            partner.wechat_last_message_id = messages.browse(last_id)
+            message = messages.browse(last_id).with_prefetch(last_ids)
+            partner.wechat_last_message_id = message
+            partner.wechat_last_message_state = message.state
+            partner.wechat_last_message_at = message.create_date
 
     # === ACTION METHODS === #
 

@@ -148,7 +148,8 @@ class WechatMessage(models.Model):
             return
         self.flush_model(["state", "failure_type", "failure_reason", "notification_id", "notified_state"])
         self.env["mail.notification"].flush_model()
-        rows = self.env.execute_query(
+        # A conflict is repeated by the caller, and nothing to alarm anybody with.
+        self.env.cr.execute(
             SQL(
                 """
                 WITH told AS (
@@ -176,8 +177,10 @@ class WechatMessage(models.Model):
                 """,
                 ids=tuple(self.ids),
                 statuses=json.dumps(NOTIFICATION_STATUS),
-            )
+            ),
+            log_exceptions=False,
         )
+        rows = self.env.cr.fetchall()
         self.invalidate_recordset(["notified_state"])
         notifications = self.env["mail.notification"].browse([notification_id for notification_id, _message in rows])
         notifications.invalidate_recordset(["notification_status", "failure_type", "failure_reason"])

@@ -43,7 +43,8 @@ class WechatMessage(models.Model):
         self._adopt_receipts(receipts)
         statuses = {status or "" for status in receipts.mapped("receipt_status")}
         outcomes = [self._get_receipt_outcome(status) for status in statuses]
-        rows = self.env.execute_query(
+        # A conflict is repeated by the caller, and nothing to alarm anybody with.
+        self.env.cr.execute(
             SQL(
                 """
                 WITH outcome (status, state, failure_type, failure_reason) AS (
@@ -76,8 +77,10 @@ class WechatMessage(models.Model):
                 outcomes=SQL(", ").join(SQL("(%s, %s, %s::varchar, %s::text)", *outcome) for outcome in outcomes),
                 ids=tuple(receipts.ids),
                 unconfirmed=UNCONFIRMED,
-            )
+            ),
+            log_exceptions=False,
         )
+        rows = self.env.cr.fetchall()
         self.invalidate_model(flush=False)
         # What waits behind them may be sent now.
         if partner_ids := [partner_id for _id, partner_id, former in rows if partner_id and former in WAITING]:
