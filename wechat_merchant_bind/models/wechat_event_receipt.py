@@ -51,6 +51,11 @@ class WechatEvent(models.Model):
         f"(COALESCE(next_attempt_at, create_date)) WHERE state = 'received' AND event = '{RECEIPT_EVENT}'"
     )
 
+    # Receipts that were looked at in vain. Those that come are not in it: they are to cost their INSERT alone.
+    _receipt_waiting_idx = models.Index(
+        f"(account_id, msgid) WHERE state = 'received' AND event = '{RECEIPT_EVENT}' AND next_attempt_at IS NOT NULL"
+    )
+
     # === BUSINESS METHODS - INBOX === #
 
     @api.model
@@ -220,3 +225,27 @@ class WechatEvent(models.Model):
             )
         )
         self.invalidate_model(flush=False)
+
+    @api.model
+    def _hurry_receipts(self, numbers):
+        """Let receipts that have waited for their messages be looked at at once.
+
+        :param list[tuple] numbers: account id and msgid of messages whose number has become known only now.
+        """
+        self.env.cr.execute(
+            SQL(
+                """
+                UPDATE wechat_event
+                   SET next_attempt_at = statement_timestamp() AT TIME ZONE 'UTC'
+                 WHERE (account_id, msgid) IN %s
+                   AND state = 'received'
+                   AND event = %s
+                   AND next_attempt_at IS NOT NULL
+                """,
+                tuple(numbers),
+                RECEIPT_EVENT,
+            )
+        )
+        if self.env.cr.rowcount:
+            self.invalidate_model(["next_attempt_at"], flush=False)
+            self._wake_receipts()

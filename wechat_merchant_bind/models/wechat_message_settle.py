@@ -38,6 +38,11 @@ class WechatMessage(models.Model):
             written = self._write_results(sends)
             lane.done += len(written)
             self._attempt(self._tell, written)
+            # Of a message that was called for before, the receipt may have come long ago.
+            if late := [
+                (call.lane, call.answer["msgid"]) for call, _outcome in sends if call.answer and call.row["is_repeat"]
+            ]:
+                self._attempt(self.env["wechat.event"]._hurry_receipts, late)
             self._react(lane, pool, sends)
             unreachable = [call.key for call, outcome in sends if outcome.mark and call.key in written]
             if unreachable:

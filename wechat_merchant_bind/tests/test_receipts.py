@@ -173,6 +173,19 @@ class TestEarlyReceipts(ReceiptCase):
         self._apply(later=True)
         self.assertEqual(message.state, "delivered")
 
+    def test_a_repetition_brings_the_number(self):
+        """Whoever stores a number after a second call has a receipt applied that has waited for it for long."""
+        message = self._create_message("sending", lease_until=fields.Datetime.now() + timedelta(minutes=1))
+        self._push_receipt(FIRST_MSGID)
+        for _number in range(3):
+            self._apply(later=True)
+        message.write({"state": "sent", "msgid": str(FIRST_MSGID), "lease_until": False})
+        self._apply()
+        self.assertEqual(message.state, "sent")
+        self.env["wechat.event"]._hurry_receipts([(self.account.id, str(FIRST_MSGID))])
+        self._apply()
+        self.assertEqual(message.state, "delivered")
+
     def test_of_a_dead_sender(self):
         """Whatever the sender has left the message as."""
         lease = fields.Datetime.now() - timedelta(seconds=1)
