@@ -122,6 +122,8 @@ class WechatMessage(models.Model):
         """Return the beginning of a query that finds out what waits: ``budget`` has the accounts that may send,
         ``line`` each combination of bucket, account, template and priority, at the cost of one probe of the index each.
 
+        Urgent messages are every lane's: the one whose share they are may wait for its next run.
+
         :param list[int] buckets: see :meth:`_claim`.
         :param list[dict] budgets: see :meth:`_claim`.
         :rtype: SQL
@@ -138,9 +140,9 @@ WITH RECURSIVE budget AS (
      WHERE account.active
        AND account.send_stop_reason IS NULL
        AND (account.send_paused_until IS NULL OR account.send_paused_until <= %(now)s)
-), line AS (
+), anywhere AS (
     SELECT first.*
-      FROM unnest(%(buckets)s::int[]) AS bucket (id)
+      FROM generate_series(0, %(last_bucket)s) AS bucket (id)
 CROSS JOIN budget
 CROSS JOIN LATERAL (
            SELECT %(bucket)s AS bucket, account_id, %(template)s AS template_id, priority
@@ -151,21 +153,25 @@ CROSS JOIN LATERAL (
            ) AS first
  UNION ALL
     SELECT next.*
-      FROM line
+      FROM anywhere
 CROSS JOIN LATERAL (
            SELECT %(bucket)s AS bucket, account_id, %(template)s AS template_id, priority
              FROM wechat_message
             WHERE %(due)s
-              AND %(bucket)s = line.bucket
-              AND account_id = line.account_id
-              AND (%(template)s, priority) > (line.template_id, line.priority)
+              AND %(bucket)s = anywhere.bucket
+              AND account_id = anywhere.account_id
+              AND (%(template)s, priority) > (anywhere.template_id, anywhere.priority)
          ORDER BY %(bucket)s, account_id, %(template)s, priority
             LIMIT 1
            ) AS next
+), line AS (
+    SELECT * FROM anywhere WHERE bucket = ANY(%(buckets)s) OR priority <= %(urgent)s
 )
             """,
             **{name: [budget[name] for budget in budgets] for name in names},
             buckets=buckets,
+            last_bucket=BUCKETS - 1,
+            urgent=PRIORITY_URGENT,
             bucket=BUCKET,
             template=TEMPLATE,
             due=DUE,

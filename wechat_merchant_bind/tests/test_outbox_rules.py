@@ -50,6 +50,18 @@ class TestQueue(OutboxCase):
         self.env.invalidate_all()
         self.assertEqual(set(messages.mapped("state")), {"sent"})
 
+    def test_an_urgent_message_waits_for_no_lane(self):
+        partners = self.env["res.partner"]
+        for number in range(2):
+            partners += self._create_merchant(f"商家 {number}")
+            self._bind(partners[-1])
+        welcomes = self._queue(*partners, kind="welcome")
+        notices = self._queue(*partners)
+        self.env.ref(LANES[0]).method_direct_trigger()
+        self.env.invalidate_all()
+        self.assertEqual(set(welcomes.mapped("state")), {"sent"}, "Whichever lane runs sends them")
+        self.assertEqual(set(notices.mapped("state")), {"sent", "outgoing"}, "The other lane's notice waits for it")
+
     def test_a_copied_lane_takes_a_share(self):
         self.assertEqual(
             self.env["wechat.message"].with_context(cron_id=self.env.ref(LANES[0]).id)._get_buckets(), [0, 2, 4, 6]
