@@ -1,7 +1,6 @@
 """While a crowd of messages drains, and as many receipts come back, merchants who scan wait for nothing."""
 
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -9,10 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 from support import pushes
-from support.database import Database
-from support.lanes import RunningOutbox
-from support.odoo import OdooServer, wait_for
-from support.system import LOGS, System, connect, running_sandbox
+from support.lanes import RunningOutbox, running_outbox
+from support.odoo import wait_for
+from support.system import System
 
 SCAN_SECONDS = 2
 WELCOME_SECONDS = 10
@@ -26,16 +24,8 @@ RATE = 20
 @pytest.fixture
 def outbox() -> Iterator[RunningOutbox]:
     """The outbox of a system of its own, with workers as in production."""
-    template = os.environ["WECHAT_TEST_TEMPLATE_DB"]
-    database = Database.copied(f"wechat_test_run_{template.split('_')[2]}_beside_{os.getpid()}", template)
-    server = OdooServer(database.name, LOGS / "odoo-beside.log", workers=2, cron_threads=2)
-    try:
-        server.wait()
-        with running_sandbox(LOGS / "sandbox-beside.log") as sandbox:
-            yield RunningOutbox(connect(database, [server], sandbox))
-    finally:
-        server.stop()
-        database.drop()
+    with running_outbox("beside", workers=2, cron_threads=2) as outbox:
+        yield outbox
 
 
 @dataclass

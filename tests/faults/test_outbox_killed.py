@@ -1,15 +1,13 @@
 """Servers are killed while WeChat has not answered: nothing is lost, nothing is sent twice, everything is explained."""
 
-import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import pytest
-from support.database import Database
-from support.lanes import SEND_PATH, Clock, RunningOutbox, kill_in_a_send
+from support.lanes import SEND_PATH, Clock, RunningOutbox, kill_in_a_send, running_outbox
 from support.odoo import OdooServer
-from support.system import LOGS, connect, running_sandbox
+from support.system import LOGS
 
 LEASE_SECONDS = 61
 REPEAT_SECONDS = 8 * 60
@@ -30,16 +28,8 @@ MISFORTUNE = [
 @pytest.fixture
 def outbox() -> Iterator[RunningOutbox]:
     """The outbox of a system of its own, whose one server gets WeChat's pushes and sends nothing."""
-    template = os.environ["WECHAT_TEST_TEMPLATE_DB"]
-    database = Database.copied(f"wechat_test_run_{template.split('_')[2]}_killed_{os.getpid()}", template)
-    server = OdooServer(database.name, LOGS / "odoo-outbox.log")
-    try:
-        server.wait()
-        with running_sandbox(LOGS / "sandbox-outbox.log") as sandbox:
-            yield RunningOutbox(connect(database, [server], sandbox))
-    finally:
-        server.stop()
-        database.drop()
+    with running_outbox("killed") as outbox:
+        yield outbox
 
 
 @pytest.fixture

@@ -1,12 +1,15 @@
 """The outbox of a system whose lanes run by themselves, with merchants who are bound, and what WeChat says of it."""
 
 import json
+import os
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from support.database import Database
 from support.odoo import OdooServer, wait_for
-from support.system import System
+from support.system import LOGS, System, connect, running_sandbox
 
 SEND_PATH = "/cgi-bin/message/template/send"
 CALLS_SHOWN = 20_000
@@ -184,3 +187,22 @@ def kill_in_a_send(server: OdooServer, outbox: RunningOutbox, number: int = 1) -
     """Kill a server as soon as WeChat holds so many of its calls unanswered."""
     wait_for(lambda: outbox.system.sandbox.get("state")["held_calls"] >= number, "WeChat holds unanswered sends")
     server.kill()
+
+
+@contextmanager
+def running_outbox(name: str, **server_options) -> Iterator[RunningOutbox]:
+    """The outbox of a system of its own with one server.
+
+    :param name: of its database and logs
+    :param server_options: of :class:`OdooServer`
+    """
+    template = os.environ["WECHAT_TEST_TEMPLATE_DB"]
+    database = Database.copied(f"wechat_test_run_{template.split('_')[2]}_{name}_{os.getpid()}", template)
+    server = OdooServer(database.name, LOGS / f"odoo-{name}.log", **server_options)
+    try:
+        server.wait()
+        with running_sandbox(LOGS / f"sandbox-{name}.log") as sandbox:
+            yield RunningOutbox(connect(database, [server], sandbox))
+    finally:
+        server.stop()
+        database.drop()

@@ -2,6 +2,7 @@ from . import ir_mail_server
 from . import base_automation
 from . import ir_actions_server
 from . import wechat_openid_mixin
+from . import wechat_call_mixin
 from . import wechat_stop_mixin
 from . import ir_config_parameter
 from . import mail_followers
@@ -21,6 +22,7 @@ from . import res_partner_reachability
 from . import res_users
 from . import wechat_access_token
 from . import wechat_account
+from . import wechat_account_api
 from . import wechat_account_overview
 from . import wechat_account_templates
 from . import res_partner_openid

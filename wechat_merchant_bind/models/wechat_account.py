@@ -4,8 +4,7 @@ from odoo import api, fields, models
 from odoo.exceptions import UserError, ValidationError
 
 from ..tools import wechat_crypto
-from ..tools.wechat_api import WechatClient, WechatUrlError, check_base_url
-from ..tools.wechat_errors import WechatTokenStale, invalid_ip
+from .wechat_message_vacuum import RETENTION_DAYS
 
 # What merchants in China read after the binding. It is the content of a field, in their language and not in the
 # admin's; the field is translatable for merchants who speak another.
@@ -162,7 +161,17 @@ class WechatAccount(models.Model):
     event_retention_days = fields.Integer(
         "Keep Events", required=True, default=90, help="Days until a received event is deleted."
     )
+    message_retention_days = fields.Integer(
+        "Keep Messages",
+        required=True,
+        default=RETENTION_DAYS,
+        help="Days until a message is deleted. What waits or whose result is unknown is kept.",
+    )
 
+    # Where the list of followers was left at, see wechat.binding.
+    last_follower_openid = fields.Char(
+        readonly=True, copy=False, exportable=False, groups="wechat_merchant_bind.group_manager"
+    )
     last_check_at = fields.Datetime("Last Checked on", readonly=True, copy=False)
     last_check_error = fields.Text(
         "Result of the Last Check",
@@ -201,6 +210,9 @@ class WechatAccount(models.Model):
     # expires long before three days.
     _event_retention_range = models.Constraint(
         "CHECK(event_retention_days >= 3)", "Received events are kept for 3 days at least."
+    )
+    _message_retention_range = models.Constraint(
+        "CHECK(message_retention_days >= 3)", "Messages are kept for 3 days at least, until their receipts are in."
     )
 
     @api.constrains("account_kind", "encryption_mode")
@@ -420,76 +432,3 @@ class WechatAccount(models.Model):
         """
         active = {code for code, _name in self.env["res.lang"].get_installed()}
         return next((lang for lang in (*langs, "zh_CN") if lang in active), "en_US")
-
-    # === BUSINESS METHODS - API === #
-
-    def _get_client(self):
-        """Return the client of WeChat's API for this account.
-
-        :rtype: WechatClient
-        :raise ValidationError: if the address is not allowed.
-        """
-        self.ensure_one()
-        # sudo: ir.config_parameter - a switch that only administrators set, read for whoever uses the account
-        parameters = self.env["ir.config_parameter"].sudo()
-        allow_insecure = parameters.get_param("wechat_merchant_bind.allow_insecure_api") in ("1", "True", "true")
-        try:
-            return WechatClient(check_base_url(self.api_base_url, allow_insecure))
-        except WechatUrlError as error:
-            raise ValidationError(
-                self.env._(
-                    "The API address must be a plain https address such as https://api.weixin.qq.com. "
-                    "Plain http is only allowed to this machine's sandbox, and only after the system parameter "
-                    "wechat_merchant_bind.allow_insecure_api was set."
-                )
-            ) from error
-
-    def _call_api(self, method, *args, **kwargs):
-        """Call a method of the client with the account's access token. A token that WeChat calls stale is replaced, and
-        the call repeated, once.
-
-        :param str method: a method of :class:`WechatClient` whose first parameter is the access token.
-        :return: what the method returns.
-        :raise WechatError: if WeChat refuses or cannot be reached.
-        """
-        client, token = self._get_access()
-        try:
-            return getattr(client, method)(token, *args, **kwargs)
-        except WechatTokenStale:
-            client, token = self._get_access(refused=token)
-            return getattr(client, method)(token, *args, **kwargs)
-
-    def _get_access(self, refused=None):
-        """Return what a call to WeChat needs. Threads may use it; they must never touch the environment.
-
-        :param str refused: the access token that WeChat has just refused; replaced only if it is still the stored one.
-        :return: the client and an access token that is good for the next two minutes at least.
-        :rtype: tuple[WechatClient, str]
-        :raise WechatError: if the token cannot be had.
-        """
-        self.ensure_one()
-        # sudo: wechat.account - only managers read the secret, but whoever may generate codes makes calls with it
-        account_sudo = self.sudo()
-        client = account_sudo._get_client()
-        # sudo: wechat.access.token - nobody has access to tokens; this one never leaves the call
-        token = self.env["wechat.access.token"].sudo()._get_valid(account_sudo, client, refused=refused)
-        return client, token
-
-    def _get_error_message(self, error):
-        """Say in the user's words what an error of WeChat means and what to do about it.
-
-        :param WechatError error: the error.
-        :return: the meaning, the remedy, and what WeChat said: errcode, text and rid.
-        :rtype: str
-        """
-        info = error.info
-        lines = [self.env._(info.meaning), self.env._(info.remedy)]
-        if address := invalid_ip(error.errmsg):
-            lines.append(self.env._("Address to add to the IP allow-list: %s", address))
-        if error.errcode is not None:
-            lines.append(
-                self.env._("WeChat's answer: %(errcode)s %(errmsg)s", errcode=error.errcode, errmsg=error.errmsg)
-            )
-        elif error.errmsg:
-            lines.append(self.env._("Details: %s", error.errmsg))
-        return "\n".join(lines)

@@ -34,7 +34,7 @@ class WechatAccount(models.Model):
         since = self._get_digest_since()
         template = self.env.ref("wechat_merchant_bind.mail_template_failure_digest", raise_if_not_found=False)
         if template and self._get_failure_counts(since):
-            for manager in self._get_digest_managers():
+            for manager in self._get_managers().filtered("partner_id.email"):
                 lang = self._get_lang(manager.lang)
                 template.with_context(lang=lang, wechat_digest_since=since).send_mail(
                     self.id, email_values={"recipient_ids": [Command.link(manager.partner_id.id)]}
@@ -46,20 +46,6 @@ class WechatAccount(models.Model):
     def _get_digest_since(self):
         before = fields.Datetime.now() - timedelta(hours=DIGEST_HOURS)
         return max(self.failure_digest_at or before, before - timedelta(days=6))
-
-    def _get_digest_managers(self):
-        """Return the WeChat managers who can be e-mailed, of the account's company.
-
-        :rtype: res.users
-        """
-        domain = [
-            ("all_group_ids", "in", self.env.ref("wechat_merchant_bind.group_manager").id),
-            ("share", "=", False),
-            ("partner_id.email", "!=", False),
-        ]
-        if self.company_id:
-            domain.append(("company_ids", "in", self.company_id.ids))
-        return self.env["res.users"].search(domain)
 
     def _get_failure_counts(self, since=None):
         """Return what failed or is unknown, the most frequent reason first. The template of the e-mail shows it.

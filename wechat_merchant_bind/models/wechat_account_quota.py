@@ -3,17 +3,15 @@ from datetime import timedelta
 
 from odoo import api, fields, models
 from odoo.exceptions import UserError
-from odoo.tools import SQL, plaintext2html
+from odoo.tools import SQL
 
-from ..tools.wechat_errors import WechatError
-from .wechat_message_vacuum import RETENTION_DAYS
+from ..tools.wechat_errors import DAILY_QUOTA, WechatError
 
 _logger = logging.getLogger(__name__)
 
 # With the slash: WeChat answers 76003 without it.
 SEND_PATH = "/cgi-bin/message/template/send"
 WARN_PERCENT = 80
-DAILY_QUOTA = 45009
 # An account that the quota has stopped is asked about at each run of the cron, the others once an hour.
 CHECK_EVERY = timedelta(minutes=55)
 ACTIVITY = "mail.mail_activity_data_todo"
@@ -36,22 +34,6 @@ class WechatAccount(models.Model):
         "Expected to Be Sent by", compute="_compute_outbox", help="At the send rate, without regard to quiet hours."
     )
     is_outbox_over_quota = fields.Boolean(compute="_compute_outbox")
-    # Where the list of followers was left at, see wechat.binding.
-    last_follower_openid = fields.Char(
-        readonly=True, copy=False, exportable=False, groups="wechat_merchant_bind.group_manager"
-    )
-    message_retention_days = fields.Integer(
-        "Keep Messages",
-        required=True,
-        default=RETENTION_DAYS,
-        help="Days until a message is deleted. What waits or whose result is unknown is kept.",
-    )
-
-    # === CONSTRAINTS AND INDEXES === #
-
-    _message_retention_range = models.Constraint(
-        "CHECK(message_retention_days >= 3)", "Messages are kept for 3 days at least, until their receipts are in."
-    )
 
     # === COMPUTE METHODS === #
 
@@ -136,25 +118,18 @@ class WechatAccount(models.Model):
 
     def _warn_of_quota(self):
         """Tell a manager once that the quota is almost used up, until that is over."""
-        # sudo: mail.activity - it is a cron that warns
-        account_sudo = self.sudo()
         if not self.is_quota_short:
-            account_sudo.activity_unlink([ACTIVITY])
+            # sudo: mail.activity - it is a cron that warns
+            self.sudo().activity_unlink([ACTIVITY])
             return
-        manager = self._get_stop_manager()
-        if not manager or account_sudo.activity_search([ACTIVITY]):
-            return
-        env = self.with_context(lang=self._get_lang(manager.lang)).env
-        account_sudo.with_context(mail_activity_quick_update=True).activity_schedule(
-            ACTIVITY,
-            summary=env._("The WeChat quota of today is almost used up"),
-            note=plaintext2html(
-                env._(
-                    "%(used)s of %(limit)s messages of today are used. What exceeds the quota waits until WeChat "
-                    "allows more, and is not sent any more once its time is over.",
-                    used=self.quota_used,
-                    limit=self.quota_limit,
-                )
+        account = self._with_manager_lang()
+        account._schedule_stop_activity(
+            account.env._("The WeChat quota of today is almost used up"),
+            account.env._(
+                "%(used)s of %(limit)s messages of today are used. What exceeds the quota waits until WeChat "
+                "allows more, and is not sent any more once its time is over.",
+                used=self.quota_used,
+                limit=self.quota_limit,
             ),
-            user_id=manager.id,
+            ACTIVITY,
         )

@@ -5,7 +5,8 @@ from pytz import UTC, timezone
 from odoo import api, fields, models
 from odoo.tools import SQL
 
-TIMEZONE = "Asia/Shanghai"
+# Where nobody has set one: all of China has this time.
+DEFAULT_TZ = "Asia/Shanghai"
 
 
 class WechatAccount(models.Model):
@@ -89,12 +90,16 @@ class WechatAccount(models.Model):
 
     # === BUSINESS METHODS === #
 
+    def _with_manager_lang(self):
+        """Return the account in the language of the manager who looks after it."""
+        return self.with_context(lang=self._get_lang(self._get_stop_manager().lang))
+
     def _get_send_tz(self):
         """Return the time zone of the quiet hours and of the daily limit.
 
         :rtype: tzinfo
         """
-        return timezone(self.company_id.partner_id.tz or TIMEZONE)
+        return timezone(self.company_id.partner_id.tz or DEFAULT_TZ)
 
     def _get_quiet_until(self, now):
         """Return the end of the quiet hours that a moment is in, or None.

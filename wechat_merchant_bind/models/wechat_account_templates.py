@@ -1,9 +1,8 @@
 import logging
 
-from odoo import Command, api, fields, models
+from odoo import api, fields, models
 from odoo.exceptions import UserError, ValidationError
 
-from ..tools import wechat_keywords
 from ..tools.wechat_errors import WechatError
 
 _logger = logging.getLogger(__name__)
@@ -97,31 +96,24 @@ class WechatAccount(models.Model):
         self.ensure_one()
         found = {template["template_id"]: template for template in self._call_api("get_all_private_template")}
         known = self.env["wechat.template"].with_context(active_test=False).search([("account_id", "=", self.id)])
-        for template in known:
-            if template.template_uid in found:
-                template._update_from_wechat(found[template.template_uid])
-        gone = known.filtered(lambda template: template.template_uid not in found)
-        vanished = gone.filtered(lambda template: not template.is_vanished)
+        uids = set(known.mapped("template_uid"))
+        new = self.env["wechat.template"].create(
+            [self._prepare_template(template) for uid, template in found.items() if uid not in uids]
+        )
+        present = known.filtered(lambda template: template.template_uid in found)
+        for template in present + new:
+            template._update_from_wechat(found[template.template_uid])
+        vanished = (known - present).filtered(lambda template: not template.is_vanished)
         vanished.is_vanished = True
-        new = [found[uid] for uid in found if uid not in set(known.mapped("template_uid"))]
-        self.env["wechat.template"].create([self._prepare_template(template) for template in new])
         return {"all": len(found), "new": len(new), "vanished": len(vanished)}
 
     def _prepare_template(self, template):
-        """Return the values of a template that is new here.
+        """Return the values of a template that is new here; the rest is what WeChat says of it.
 
         :param dict template: as WeChat gives it.
         """
-        content = template.get("content") or ""
         return {
             "name": template.get("title") or template["template_id"],
             "account_id": self.id,
             "template_uid": template["template_id"],
-            "title": template.get("title"),
-            "content": content,
-            "example": template.get("example"),
-            "line_ids": [
-                Command.create({"key": key, "label": label, "sequence": number})
-                for number, (key, label) in enumerate(wechat_keywords.parse_content(content), 1)
-            ],
         }

@@ -10,14 +10,11 @@ import logging
 import time
 from datetime import timedelta
 
-from psycopg2.errors import DeadlockDetected, SerializationFailure
-
 from odoo import api, fields, models
-from odoo.exceptions import ConcurrencyError
 
 from ..tools.call_pool import CallPool
 from ..tools.pg_lock import LockTimeoutError, session_locks
-from ..tools.wechat_errors import WechatError, WechatTokenStale
+from .wechat_call_mixin import CONCURRENCY_ERRORS
 
 _logger = logging.getLogger(__name__)
 
@@ -37,12 +34,11 @@ NOTIFY_SECONDS = 0.5
 LOCK_NAME = "bind_batch_drain"
 LOCK_TIMEOUT = "500ms"
 LOCKED_AGAIN_AFTER = timedelta(minutes=1)
-WRITE_ATTEMPTS = 4
-CONCURRENCY_ERRORS = (SerializationFailure, DeadlockDetected, ConcurrencyError)
 
 
 class WechatBindBatch(models.Model):
-    _inherit = "wechat.bind.batch"
+    _name = "wechat.bind.batch"
+    _inherit = ["wechat.bind.batch", "wechat.call.mixin"]
 
     # === BUSINESS METHODS - DRAIN === #
 
@@ -81,7 +77,7 @@ class WechatBindBatch(models.Model):
                     for call in calls:
                         self._submit(pool, access, call)
                     self.env.cr.commit()  # pylint: disable=invalid-commit  # nothing is open while answers are awaited
-                ended = self._take(pool, access)
+                ended = self._take(pool, access, WRITE_AT_LEAST, WRITE_SECONDS)
                 locked, written = self._settle(starters, locked + ended)
                 changed.update(written)
                 if time.monotonic() >= notify_at:
@@ -106,62 +102,6 @@ class WechatBindBatch(models.Model):
             self.browse(set(batch_ids))._notify_changed()
             remaining = lines._count_due() + lines._count_emails()
             has_time = self.env["ir.cron"]._commit_progress(len(batch_ids), remaining=remaining)
-
-    def _write(self, step, *args):
-        """Run a step in a transaction of its own, again if somebody else has just changed what it changes.
-
-        :param step: a method whose first statement claims what it works on.
-        :return: what it returns.
-        """
-        attempt = 1
-        while True:
-            try:
-                result = step(*args)
-                self.env.cr.commit()  # pylint: disable=invalid-commit  # the cron's own cursor, see the module
-                return result
-            except CONCURRENCY_ERRORS:
-                self.env.cr.rollback()
-                if attempt == WRITE_ATTEMPTS:
-                    raise
-            attempt += 1
-
-    def _submit(self, pool, access, call, refused=None):
-        """Queue a call with the access token of its account, which is fetched once.
-
-        :param CallPool pool: the threads.
-        :param dict access: by account id, the client and the token, or the error that came instead.
-        :param Call call: the call.
-        :param str refused: the token that WeChat has refused; renewed unless that has happened since.
-        """
-        known = access.get(call.lane)
-        if not known or (refused and known[1] == refused):
-            account = self.env["wechat.account"].browse(call.lane)
-            try:
-                known = account._get_access(refused=refused)
-            except WechatError as error:
-                known = None, error
-            access[call.lane] = known
-        call.client, call.token = known
-        if call.client:
-            pool.submit(call)
-        else:
-            call.error = call.token
-            pool.give_back(call)
-
-    def _take(self, pool, access):
-        """Return calls that have ended. What met a stale access token is repeated once with another.
-
-        :rtype: list[Call]
-        """
-        ended = []
-        for call in pool.take(WRITE_AT_LEAST, WRITE_SECONDS):
-            if isinstance(call.error, WechatTokenStale) and not call.is_repeated:
-                call.is_repeated = True
-                self._submit(pool, access, call, refused=call.token)
-            else:
-                ended.append(call)
-        self.env.cr.commit()  # pylint: disable=invalid-commit  # what follows begins with its claim
-        return ended
 
     def _settle(self, starters, calls):
         """Write what calls have brought.

@@ -8,13 +8,19 @@ from odoo.exceptions import ConcurrencyError, UserError
 from odoo.tools import SQL
 
 from ..tools.call_pool import Call
-from ..tools.wechat_errors import WechatAccountError, WechatAmbiguous, WechatError, WechatPaused, WechatRetry
+from ..tools.wechat_errors import (
+    DAILY_QUOTA,
+    WechatAccountError,
+    WechatAmbiguous,
+    WechatError,
+    WechatPaused,
+    WechatRetry,
+)
 
 _logger = logging.getLogger(__name__)
 
 # How long to leave WeChat alone once it asks for that, or can't be reached. 45011 counts by the minute, 45009 by the
 # day; when its day turns is not documented.
-DAILY_QUOTA = 45009
 PAUSE = timedelta(minutes=2)
 PAUSE_A_DAY = timedelta(hours=1)
 MAX_ATTEMPTS = 30

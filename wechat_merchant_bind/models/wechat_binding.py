@@ -5,13 +5,11 @@ from datetime import datetime, timezone
 from odoo import api, fields, models
 from odoo.exceptions import ValidationError
 
-from ..tools.wechat_errors import WechatAmbiguous, WechatError
+from ..tools.wechat_errors import UNKNOWN_OPENID, WechatAmbiguous, WechatError
 from .wechat_event import FOLLOW_EVENTS
 
 _logger = logging.getLogger(__name__)
 
-# WeChat's answers about an OpenID that it no longer knows at all. Other refusals may concern the account as a whole.
-UNKNOWN_OPENID = (40003, 46004)
 # Leavers who are looked up at a time; each costs a call to WeChat.
 ERASE_BATCH = 50
 

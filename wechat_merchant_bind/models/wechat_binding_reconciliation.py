@@ -8,9 +8,8 @@ from odoo.exceptions import UserError
 from odoo.tools import SQL
 
 from ..tools.wechat_api import USER_INFO_BATCH
-from ..tools.wechat_errors import WechatError
+from ..tools.wechat_errors import UNKNOWN_OPENID, WechatError
 from .wechat_bind_code import SCENE_PREFIX
-from .wechat_binding import UNKNOWN_OPENID
 from .wechat_event import SignatureReusedError
 from .wechat_event_handling import QRSCENE_PREFIX, process_event
 

@@ -2,6 +2,8 @@ import logging
 
 from odoo import models
 
+from .wechat_call_mixin import CONCURRENCY_ERRORS
+
 _logger = logging.getLogger(__name__)
 
 
@@ -22,6 +24,9 @@ class WechatBinding(models.Model):
             # The savepoint keeps the binding, whatever the template's expressions do to the transaction.
             with self.env.cr.savepoint():
                 self.env["wechat.message"]._queue([self._prepare_welcome(template)])
+        except CONCURRENCY_ERRORS:
+            # The handling of the scan is repeated as a whole.
+            raise
         except Exception:
             _logger.exception("The welcome of WeChat binding %s could not be queued", self.id)
 

@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from psycopg2 import IntegrityError
-from psycopg2.errors import DeadlockDetected, SerializationFailure
 
 from odoo import api, fields, models
-from odoo.exceptions import ConcurrencyError, UserError
 from odoo.tools import config
 
 from ..tools.call_pool import CallPool, SendCall
 from ..tools.pace import Pace
-from ..tools.wechat_errors import WechatAccountError, WechatError, WechatTokenStale
+from .wechat_call_mixin import CONCURRENCY_ERRORS
 
 _logger = logging.getLogger(__name__)
 
@@ -46,11 +44,6 @@ PROGRESS_SECONDS = 1
 SWEEP_SECONDS = 15
 # How often a lane applies a batch of the receipts that its messages bring back.
 RECEIPTS_SECONDS = 0.5
-# How long an access token, good for two minutes at least, or why there is none, is used without asking again.
-TOKEN_SECONDS = 60
-ERROR_SECONDS = 5
-WRITE_ATTEMPTS = 5
-CONCURRENCY_ERRORS = (SerializationFailure, DeadlockDetected, ConcurrencyError)
 
 
 @dataclass
@@ -74,7 +67,8 @@ class Lane:
 
 
 class WechatMessage(models.Model):
-    _inherit = "wechat.message"  # pylint: disable=consider-merging-classes-inherited  # a file by topic
+    _name = "wechat.message"
+    _inherit = ["wechat.message", "wechat.call.mixin"]
 
     # === BUSINESS METHODS - DRAIN === #
 
@@ -114,7 +108,7 @@ class WechatMessage(models.Model):
                 self._apply_receipts_sometimes(lane)
             has_found = has_time and self._refill(lane, pool)
             if pool.pending:
-                self._settle(lane, pool, self._take(lane, pool))
+                self._settle(lane, pool, self._take(pool, lane.access, WRITE_AT_LEAST, WRITE_SECONDS, PATIENCE_SECONDS))
             elif not has_time:
                 return True
             elif not has_found and not self._linger(lane):
@@ -171,7 +165,7 @@ class WechatMessage(models.Model):
         account = waiting.account_id
         if not account:
             return
-        account = self._get_account_for_managers(account.id)
+        account = account._with_manager_lang()
         account._schedule_stop_activity(
             account.env._("WeChat messages wait until you confirm that this database sends them"),
             account.env._(
@@ -237,7 +231,7 @@ class WechatMessage(models.Model):
         for row in rows:
             if row["verdict"] == "send":
                 lane.paces[row["account_id"]].begin(1)
-                self._submit(lane, pool, self._prepare_call(row))
+                self._submit(pool, lane.access, self._prepare_call(row))
         return bool(rows)
 
     @api.model
@@ -271,81 +265,6 @@ class WechatMessage(models.Model):
         return SendCall(
             row["id"], row["account_id"], "send_template", (payload,), template=row["template_id"] or 0, row=row
         )
-
-    @api.model
-    def _submit(self, lane, pool, call, refused=None):
-        """Queue a call with the access token of its account.
-
-        :param Lane lane: the lane.
-        :param CallPool pool: the threads.
-        :param Call call: the call.
-        :param str refused: the token that WeChat has refused; renewed unless that has happened since.
-        """
-        known = lane.access.get(call.lane)
-        if not known or time.monotonic() >= known[2] or (refused and known[1] == refused):
-            known = self._get_access(call.lane, refused)
-            lane.access[call.lane] = known
-        call.client, call.token = known[:2]
-        if call.client:
-            pool.submit(call)
-        else:
-            call.began_at, call.error = None, call.token
-            pool.give_back(call)
-
-    @api.model
-    def _get_access(self, account_id, refused):
-        """Return client and token of an account, or None and the error, and until when they are used without asking.
-
-        :rtype: tuple
-        """
-        account = self.env["wechat.account"].browse(account_id)
-        now = time.monotonic()
-        try:
-            return *account._get_access(refused=refused), now + TOKEN_SECONDS
-        except WechatError as error:
-            return None, error, now + ERROR_SECONDS
-        except UserError as error:
-            return None, WechatAccountError("/cgi-bin/stable_token", errcode=0, errmsg=str(error)), now + ERROR_SECONDS
-
-    @api.model
-    def _take(self, lane, pool):
-        """Return calls that have ended. What met a stale access token is repeated once with another.
-
-        :rtype: list[Call]
-        """
-        ended = []
-        for call in pool.take(WRITE_AT_LEAST, WRITE_SECONDS, PATIENCE_SECONDS):
-            if isinstance(call.error, WechatTokenStale) and not call.is_repeated:
-                call.is_repeated = True
-                self._submit(lane, pool, call, refused=call.token)
-            else:
-                ended.append(call)
-        self.env.cr.commit()  # pylint: disable=invalid-commit  # what follows begins with its update
-        return ended
-
-    # === BUSINESS METHODS - TRANSACTIONS === #
-
-    @api.model
-    def _write(self, step, *args):
-        """Run a step in a transaction of its own, again if somebody else has just changed what it changes.
-
-        :param step: a method.
-        :return: what it returns.
-        """
-        attempt = 1
-        while True:
-            try:
-                result = step(*args)
-                self.env.cr.commit()  # pylint: disable=invalid-commit  # the lane's own cursor, see the module
-                return result
-            except (*CONCURRENCY_ERRORS, IntegrityError) as error:
-                self.env.cr.rollback()
-                if attempt == WRITE_ATTEMPTS or isinstance(error, IntegrityError):
-                    raise
-            except Exception:
-                self.env.cr.rollback()
-                raise
-            attempt += 1
 
     @api.model
     def _attempt(self, step, *args):

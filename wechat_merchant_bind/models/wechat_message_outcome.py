@@ -8,6 +8,9 @@ from typing import NamedTuple
 from odoo import api, fields, models
 
 from ..tools.wechat_errors import (
+    DAILY_QUOTA,
+    UNKNOWN_OPENID,
+    VALUE_NOT_ALLOWED,
     WechatAccountError,
     WechatAmbiguous,
     WechatBug,
@@ -24,12 +27,9 @@ from ..tools.wechat_errors import (
 from .wechat_message_lane import REPEAT_SECONDS
 
 TOO_OFTEN = 43117
-DAILY_QUOTA = 45009
 MINUTE_QUOTA = 45011
-VALUE_NOT_ALLOWED = 47003
 NOT_FOLLOWING = (43004, 50005)
 REFUSING = (43019, 43101, 48002)
-UNKNOWN_OPENID = (40003, 46004)
 # Seconds. After 45009 an hour at a time: WeChat does not say when the day of a quota ends.
 PAUSES = {DAILY_QUOTA: 3600, MINUTE_QUOTA: 60}
 PAUSE = 60

@@ -9,10 +9,11 @@ from odoo import api, models
 from odoo.tools import SQL
 
 from ..tools.call_pool import Call, SendCall
+from ..tools.wechat_errors import UNKNOWN_OPENID, VALUE_NOT_ALLOWED
+from .wechat_call_mixin import CONCURRENCY_ERRORS
 from .wechat_message import PRIORITY_REPEAT
-from .wechat_message_drain import CONCURRENCY_ERRORS
 from .wechat_message_lane import ORDER_SECONDS
-from .wechat_message_outcome import PAUSE, TOO_OFTEN, UNKNOWN_OPENID, VALUE_NOT_ALLOWED
+from .wechat_message_outcome import PAUSE, TOO_OFTEN
 
 _logger = logging.getLogger(__name__)
 
@@ -119,9 +120,13 @@ class WechatMessage(models.Model):
         ]
         if free:
             self._wake_next(free)
-        for call, outcome in sends:
-            if call.error and getattr(call.error, "errcode", None) == TOO_OFTEN and call.key in written:
-                self._hold_merchant(call.row["partner_id"], outcome.delay)
+        too_often = {
+            call.row["partner_id"]: outcome.delay
+            for call, outcome in sends
+            if getattr(call.error, "errcode", None) == TOO_OFTEN and call.key in written
+        }
+        if too_often:
+            self._hold_merchants(list(too_often), max(too_often.values()))
         return written
 
     @api.model
@@ -154,18 +159,18 @@ class WechatMessage(models.Model):
         )
 
     @api.model
-    def _hold_merchant(self, partner_id, seconds):
-        """Let all that waits for a merchant wait, to whom WeChat was asked to send too much."""
+    def _hold_merchants(self, partner_ids, seconds):
+        """Let all that waits for merchants wait, to whom WeChat was asked to send too much."""
         self.env.cr.execute(
             SQL(
                 """
                 UPDATE wechat_message
                    SET next_attempt_at = statement_timestamp() AT TIME ZONE 'UTC' + %(seconds)s * interval '1 second'
-                 WHERE partner_id = %(partner_id)s
+                 WHERE partner_id = ANY(%(partner_ids)s)
                    AND state = 'outgoing'
                    AND next_attempt_at < statement_timestamp() AT TIME ZONE 'UTC' + %(seconds)s * interval '1 second'
                 """,
-                partner_id=partner_id,
+                partner_ids=partner_ids,
                 seconds=seconds,
             )
         )
@@ -224,26 +229,20 @@ class WechatMessage(models.Model):
 
     @api.model
     def _pause(self, account_id, seconds, error):
-        account = self._get_account_for_managers(account_id)
+        account = self.env["wechat.account"].browse(account_id)._with_manager_lang()
         account._pause_sending(seconds, self._get_failure_message(account, error), getattr(error, "errcode", None))
         _logger.warning("WeChat account %s sends nothing for %s seconds: %s", account_id, seconds, error)
 
     @api.model
     def _stop(self, model, record_id, error):
         record = self.env[model].browse(record_id)
-        account = self._get_account_for_managers(record.id if model == "wechat.account" else record.account_id.id)
+        account = (record if model == "wechat.account" else record.account_id)._with_manager_lang()
         reason = self._get_failure_message(account, error)
         _logger.error("%s %s sends nothing until a manager resumes it: %s", model, record_id, error)
         if model == "wechat.account":
             account._stop_sending(reason)
         else:
             record.with_env(account.env)._stop(reason)
-
-    @api.model
-    def _get_account_for_managers(self, account_id):
-        """Return an account in the language of the manager who looks after it."""
-        account = self.env["wechat.account"].browse(account_id)
-        return account.with_context(lang=account._get_lang(account._get_stop_manager().lang))
 
     # === BUSINESS METHODS - RECIPIENTS === #
 
@@ -264,7 +263,7 @@ class WechatMessage(models.Model):
             call = Call(tuple(openids), account_id, "user_info", (openids[0],))
         else:
             call = Call(tuple(openids), account_id, "batchget_user_info", (openids,))
-        self._submit(lane, pool, call)
+        self._submit(pool, lane.access, call)
 
     @api.model
     def _finish_confirmation(self, lane, pool, call):

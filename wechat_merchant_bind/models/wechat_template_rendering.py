@@ -14,10 +14,9 @@ from odoo.tools.rendering_tools import parse_inline_template
 from odoo.tools.safe_eval import safe_eval
 
 from ..tools import wechat_keywords
+from .wechat_account_sending import DEFAULT_TZ
 
 _logger = logging.getLogger(__name__)
-
-DEFAULT_TZ = "Asia/Shanghai"
 
 
 class Card(NamedTuple):

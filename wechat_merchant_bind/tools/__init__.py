@@ -1,5 +1,6 @@
 from . import call_pool
 from . import file_names
+from . import loaded_rows
 from . import pace
 from . import qr_picture
 from . import wechat_api

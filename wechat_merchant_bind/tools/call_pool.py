@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from .wechat_errors import (
+    VALUE_NOT_ALLOWED,
     WechatAccountError,
     WechatAmbiguous,
     WechatError,
@@ -21,7 +22,6 @@ _logger = logging.getLogger(__name__)
 
 # After one of these no other call of the same lane would fare better, and WeChat counts every try.
 STOPPING = (WechatRetry, WechatAmbiguous, WechatPaused, WechatAccountError)
-VALUE_NOT_ALLOWED = 47003  # of one message: the next of the same template may be right
 
 
 @dataclass

@@ -262,6 +262,11 @@ _NO_ANSWER = ErrorInfo(
     _lt("Try again in a moment. If it stays, check the API address and the proxy."),
 )
 
+# Codes that mean more than their class says.
+VALUE_NOT_ALLOWED = 47003  # of one message: the next of the same template may be right
+DAILY_QUOTA = 45009
+UNKNOWN_OPENID = (40003, 46004)  # of a person; other refusals may concern the account as a whole
+
 # Where an access token is fetched, 40001 speaks of the AppSecret: there is no token yet that could be stale.
 TOKEN_PATHS = ("/cgi-bin/stable_token", "/cgi-bin/token")
 

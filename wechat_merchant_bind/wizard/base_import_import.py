@@ -1,6 +1,7 @@
 from odoo import api, models
 
-from ..models.wechat_binding_loading import IMPORT_FIELDS, REQUIRED_FIELDS, LoadedRows
+from ..models.wechat_binding_loading import IMPORT_FIELDS, REQUIRED_FIELDS
+from ..tools.loaded_rows import LoadedRows
 
 
 class BaseImportImport(models.TransientModel):

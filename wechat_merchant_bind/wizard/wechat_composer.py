@@ -200,9 +200,8 @@ class WechatComposer(models.TransientModel):
             )
         if len(records) == 1 and (errors := (self.card or {}).get("errors")):
             raise UserError(self.env._("WeChat would refuse this card.\n%s", "\n".join(errors)))
-        audience = self._get_audience(records)
-        if None not in audience and template_sudo.fallback == "none":
-            raise UserError(self.env._("Nobody would get this message.\n%s", self._describe_unreached(audience)))
+        if not self.reached_count and template_sudo.fallback == "none":
+            raise UserError(self.env._("Nobody would get this message.\n%s", self.unreached_reasons))
 
     def _get_result(self, messages):
         """Return the notification that tells what has been queued.
