@@ -2,6 +2,8 @@ import logging
 
 from odoo import api, fields, models
 
+from .wechat_call_mixin import CONCURRENCY_ERRORS
+
 _logger = logging.getLogger(__name__)
 
 # What makes a message of WeChat's pointless, but not one by e-mail or SMS. A disabled merchant is told nothing at all.
@@ -70,6 +72,9 @@ class WechatMessage(models.Model):
             try:
                 with self.env.cr.savepoint():
                     messages._notify_otherwise(record, fallback, data)
+            except CONCURRENCY_ERRORS:
+                # The scheduled action is repeated with all of them.
+                raise
             except Exception:  # pylint: disable=broad-except  # a third party's, who must not stop all the others
                 _logger.exception("WeChat messages %s could not be sent by %s", messages.ids, fallback)
 
