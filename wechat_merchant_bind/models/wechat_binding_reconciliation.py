@@ -220,7 +220,8 @@ class WechatBinding(models.Model):
             openid = scenes[code.scene_str]
             followed_at = users[openid].get("subscribe_time") or 0
             since = datetime.fromtimestamp(followed_at, timezone.utc).replace(tzinfo=None)
-            if not code.create_date <= since < code.expires_at:
+            # WeChat's clock differs from ours, and tells whole seconds.
+            if not code.create_date - timedelta(minutes=account.clock_tolerance) <= since < code.expires_at:
                 continue
             message = {
                 "ToUserName": account.original_id or "",

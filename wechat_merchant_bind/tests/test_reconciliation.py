@@ -142,6 +142,12 @@ class TestLostFollows(ReconciliationCase):
         event = self._get_events()[-1]
         self.assertRecordValues(event, [{"event": "subscribe", "openid": self.follower, "state": "done"}])
 
+    def test_clocks_differ(self):
+        """Who scans at once may have followed before the code was made, by WeChat's clock."""
+        self._answer_followers(followed_at=int(time.time()) - 60)
+        self._run_cron()
+        self.assertBound(self.other_merchant, self.follower)
+
     def test_the_push_comes_after_all(self):
         followed_at = int(time.time())
         self._answer_followers(followed_at=followed_at)
