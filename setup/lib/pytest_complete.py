@@ -40,16 +40,11 @@ def _test_functions(body: list[ast.stmt]) -> list[str]:
 
 
 class Completeness:
-    """Collects the outcome of every test and writes it to the file WECHAT_TEST_RESULT.
+    """Collects the outcome of every test, by its node id, and writes them to the file WECHAT_TEST_RESULT."""
 
-    With WECHAT_TEST_COMPLETE, the name of a folder, all tests written there must have run.
-    """
-
-    def __init__(self, config: pytest.Config) -> None:
-        self.root = config.rootpath
+    def __init__(self) -> None:
         self.outcomes: dict[str, str] = {}
         self.skipped: list[str] = []
-        self.missing: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the worst of a test's outcomes in setup, call and teardown."""
@@ -66,48 +61,50 @@ class Completeness:
             self.outcomes[report.nodeid] = "error" if report.failed else "skipped"
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail the run if something was skipped or is missing, and write the result."""
+        """Fail the run if something was skipped, and write the result."""
         self.skipped = [test for test, outcome in self.outcomes.items() if outcome == "skipped"]
-        folder = os.environ.get("WECHAT_TEST_COMPLETE")
-        if folder:
-            ran = {test.partition("[")[0] for test in self.outcomes}
-            self.missing = sorted(expected_tests(self.root, Path(folder)) - ran)
         quiet = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-        if quiet and (self.skipped or self.missing):
+        if quiet and self.skipped:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        totals = Counter(self.outcomes.values()) + Counter(error=len(self.missing))
-        Path(os.environ["WECHAT_TEST_RESULT"]).write_text(json.dumps(totals), encoding="utf-8")
+        Path(os.environ["WECHAT_TEST_RESULT"]).write_text(json.dumps(self.outcomes), encoding="utf-8")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Name what made the run incomplete."""
-        if self.skipped or self.missing:
+        """Name what was skipped."""
+        if self.skipped:
             terminalreporter.section("incomplete run", red=True, bold=True)
-            for problem, tests in (("skipped", self.skipped), ("did not run", self.missing)):
-                for test in tests:
-                    terminalreporter.write_line(f"{problem}: {test}")
+            for test in self.skipped:
+                terminalreporter.write_line(f"skipped: {test}")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the plugin's hooks."""
-    config.pluginmanager.register(Completeness(config), "wechat-completeness")
+    config.pluginmanager.register(Completeness(), "wechat-completeness")
 
 
 def main() -> None:
-    """Print pytest's line of totals over several runs. Exits with status 1 if no test ran at all."""
+    """Print what did not run, and pytest's line of totals over several runs.
+
+    Exits with status 1 if no test ran at all, or not all of them.
+    """
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("started", type=float, help="when the first run began, in seconds since the epoch")
     parser.add_argument("errors", type=int, help="failed steps that are no tests, such as the linters")
-    parser.add_argument("results", type=Path, nargs="*", help="what the runs wrote to WECHAT_TEST_RESULT")
+    parser.add_argument("results", type=Path, help="the folder of what the runs wrote to WECHAT_TEST_RESULT")
+    parser.add_argument("--complete", type=Path, action="append", default=[], help="a folder that must run whole")
     args = parser.parse_args()
-    totals = Counter({"error": args.errors})
-    for file in args.results:
-        totals.update(json.loads(file.read_text(encoding="utf-8")))
-    tests = totals.total() - args.errors
+    outcomes = {}
+    for file in sorted(args.results.glob("*.json")):
+        outcomes.update(json.loads(file.read_text(encoding="utf-8")))
+    ran = {test.partition("[")[0] for test in outcomes}
+    missing = sorted(set().union(*(expected_tests(Path(), folder) for folder in args.complete)) - ran)
+    for test in missing:
+        sys.stdout.write(f"did not run: {test}\n")
+    totals = Counter(outcomes.values()) + Counter(error=args.errors + len(missing))
     if totals["error"] > 1:
         totals["errors"] = totals.pop("error")
     words = [f"{totals[outcome]} {outcome}" for outcome in OUTCOMES if totals[outcome]] or ["no tests ran"]
     sys.stdout.write(f" {', '.join(words)} in {time.time() - args.started:.2f}s ".center(100, "=") + "\n")
-    sys.exit(not tests)
+    sys.exit(bool(missing) or not outcomes)
 
 
 if __name__ == "__main__":

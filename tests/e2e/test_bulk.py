@@ -143,6 +143,7 @@ def fetch_token(sandbox: Sandbox) -> str:
     return requests.post(f"{sandbox.url}{TOKEN_PATH}", json=payload, timeout=60).json()["access_token"]
 
 
+@pytest.mark.timed
 def test_speed(bulk, watcher, full_form, record_property):
     """From the press of the button to the commit of the last of 500 codes it takes less than 1.5 times what the calls
     alone take a bare thread pool."""

@@ -54,6 +54,7 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
+@pytest.mark.timed
 def test_beside_scans(outbox, full_form, record_property):
     """A scan is answered as ever, and the welcome overtakes everything that waits."""
     number = 10_000 if full_form else 1000

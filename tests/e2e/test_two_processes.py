@@ -42,6 +42,7 @@ def test_stale_token_is_fetched_once(system, how):
     assert len({code["qr_content"] for code in codes}) == THREADS
 
 
+@pytest.mark.timed
 def test_one_of_fifty_scanners_is_bound(system):
     """50 people scan one code at once: one is bound, 49 are told why not, nobody waits longer than WeChat does."""
     partner = system.merchant("三亚椰梦长廊酒店")

@@ -1,5 +1,6 @@
 """Automations of a third party on res.partner that raise or sleep: the push is answered in time and nothing is lost."""
 
+import pytest
 from support import pushes
 from support.odoo import wait_for
 
@@ -7,6 +8,7 @@ SLEEP = 10
 RAISE = "raise UserError('boom: the ERP of a third party is away')"
 
 
+@pytest.mark.timed
 def test_automation_that_raises(system):
     """The event is kept with its error, the merchant is told to wait, and a manager's retry binds."""
     partner = system.merchant("乌镇染坊")
@@ -52,6 +54,7 @@ def test_cron_retries_what_failed(system):
     assert system.state(partner) == "bound"
 
 
+@pytest.mark.timed
 def test_automation_that_sleeps(system):
     """WeChat gets its answer while the automation sleeps on; when it wakes, the merchant is bound."""
     partner = system.merchant("西塘古镇酒坊")
@@ -69,6 +72,7 @@ def test_automation_that_sleeps(system):
     assert len(system.operations(partner, "bind")) == 1
 
 
+@pytest.mark.timed
 def test_sleeper_does_not_hold_up_others(system):
     """While an automation sleeps for one merchant, scans of others are answered with their binding."""
     slow, others = system.merchant("慢吞吞的商家"), [system.merchant(f"不受影响的商家 {number}") for number in range(5)]

@@ -22,6 +22,9 @@ from support.crowd import Crowd
 from support.database import Database
 from support.system import LOGS, REPOSITORY
 
+IS_LONG = os.environ.get("WECHAT_TEST_ALL") == "1"
+pytestmark = [pytest.mark.timed] if IS_LONG else []
+
 MILLION, FEW = 1_000_000, 20_000
 FREE_MB = 3_000
 INSTALL_SECONDS = 60
@@ -104,8 +107,7 @@ def install_among_few() -> Iterator[Installation]:
 @pytest.fixture(scope="module")
 def installation() -> Iterator[Installation]:
     """The addon, installed where the crowd was before it."""
-    is_long = os.environ.get("WECHAT_TEST_ALL") == "1"
-    yield from install_among_a_million() if is_long else install_among_few()
+    yield from install_among_a_million() if IS_LONG else install_among_few()
 
 
 def measure(database: Database, rounds: int) -> dict[str, dict]:
