@@ -52,9 +52,12 @@ make_cluster() {
     mv -- "$PG_DIR/data.new" "$PG_DIR/data"
 }
 
-# Nothing in this cluster can't be made again, so it trades durability for speed. A benchmark that wants to measure
-# durable writes sets these three back on.
+DURABLE= # set by setup/bench: a cluster of its own, which writes as in production
+
+# Nothing in this cluster can't be made again, so it trades durability for speed.
 start_cluster() {
+    local durability="-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+    [ -z "$DURABLE" ] || durability="-c fsync=on -c synchronous_commit=on -c full_page_writes=on"
     if as_postgres "$PG_BIN/pg_ctl" -D "$PG_DIR/data" status >/dev/null 2>&1; then
         return
     fi
@@ -62,8 +65,7 @@ start_cluster() {
     make_private_folder "$PGHOST"
     quietly "$CACHE_DIR/log/pg_ctl.log" "starting PostgreSQL (its own log is $PG_DIR/postgres.log; the folder $PG_DIR may be deleted)" \
         as_postgres "$PG_BIN/pg_ctl" -D "$PG_DIR/data" -l "$PG_DIR/postgres.log" -w -t 120 start -o "-k '$PGHOST' -p $PGPORT \
--c listen_addresses='' -c max_connections=300 -c shared_buffers=256MB -c fsync=off -c synchronous_commit=off \
--c full_page_writes=off"
+-c listen_addresses='' -c max_connections=300 -c shared_buffers=256MB $durability"
 }
 
 # Asked before the downloads: below root's home, for example, the answer is no.
@@ -77,10 +79,11 @@ require_cluster_folder() {
 # Where the cluster is, for ensure_cluster and for a script that only stops.
 locate_cluster() {
     PG_BIN=$(find_postgres)
-    PG_DIR=$CACHE_DIR/postgres-$("$PG_BIN/postgres" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/')
+    local kind=${DURABLE:+-durable}
+    PG_DIR=$CACHE_DIR/postgres-$("$PG_BIN/postgres" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/')$kind
     # Whoever uses the cluster holds a shared lock as long as it lives (the descriptor survives exec), so that the last
     # one can tell that it is the last one.
-    exec {PG_USERS_FD}>"$CACHE_DIR/postgres-users.lock"
+    exec {PG_USERS_FD}>"$CACHE_DIR/postgres-users$kind.lock"
 }
 
 # Starts the cluster if nobody has, and sets the variables that libpq and Odoo read.

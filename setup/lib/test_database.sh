@@ -1,9 +1,13 @@
 # shellcheck shell=bash
 # The tests' databases: one installed template per content of the addon, and cheap copies of it.
 
+# What a template is called and what is installed into it; setup/bench has another.
+TEMPLATE_PREFIX=wechat_test
+TEMPLATE_ARGUMENTS=(-i wechat_merchant_bind --with-demo)
+
 # Two runs of one clone may go on at the same time, also with a changed addon, so nothing is ever rebuilt in place.
 template_name() {
-    printf 'wechat_test_%s_%s\n' "$(clone_hash)" "$(hash_of <(addon_hash) <(echo "$VENV_DIR"))"
+    printf '%s_%s_%s\n' "$TEMPLATE_PREFIX" "$(clone_hash)" "$(hash_of <(addon_hash) <(echo "$VENV_DIR"))"
 }
 
 our_databases() {
@@ -22,14 +26,14 @@ drop_leftovers() {
         if [[ $made =~ ^[0-9]+$ ]] && [ "$made" -lt "$(($(date +%s) - 3600))" ] && [ "$database" != "$TEMPLATE" ]; then
             drop_database "$database"
         fi
-    done < <(our_databases "wechat_test_$(clone_hash)_")
+    done < <(our_databases "${TEMPLATE_PREFIX}_$(clone_hash)_")
 }
 
 make_template() {
     [[ $(database_comment "$TEMPLATE") != "complete "* ]] || return 0
     say "Installing the addon into a database for the tests"
     drop_database "$TEMPLATE"
-    odoo_job "$TEST_DIR/install.log" "installing the addon" -d "$TEMPLATE" -i wechat_merchant_bind --with-demo \
+    odoo_job "$TEST_DIR/install.log" "installing the addon" -d "$TEMPLATE" "${TEMPLATE_ARGUMENTS[@]}" \
         --load-language zh_CN --no-http --stop-after-init
     set_database_comment "$TEMPLATE" "complete $(date +%s)"
 }

@@ -10,9 +10,6 @@ from support.odoo import wait_for
 # From a receipt's arrival to its message, on a machine that does other things too.
 SECONDS = 5
 ENDED = ("delivered", "failed")
-RECEIPT = """<xml><ToUserName><![CDATA[{to}]]></ToUserName><FromUserName><![CDATA[{openid}]]></FromUserName>
-<CreateTime>{created}</CreateTime><MsgType><![CDATA[event]]></MsgType><Event><![CDATA[TEMPLATESENDJOBFINISH]]></Event>
-<MsgID>{msgid}</MsgID><Status><![CDATA[{status}]]></Status></xml>"""
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +101,7 @@ def test_three_times_and_out_of_order(system, outbox):
     message = wait_for_state(outbox, send(outbox), "sent")
     created = int(message["sent_at"].timestamp())
     for number, status in enumerate(["failed: system failed", "success", "failed:user block"]):
-        xml = RECEIPT.format(
-            to=system.channel.original_id,
-            openid=message["openid"],
-            created=created - number,
-            msgid=message["msgid"],
-            status=status,
-        )
+        xml = pushes.receipt_xml(system.channel, message["openid"], message["msgid"], status, created - number)
         for _delivery in range(3):
             assert pushes.seal(system.channel, xml).send(system.channel).body == b"success"
         wait_for(

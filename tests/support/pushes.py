@@ -96,6 +96,19 @@ def event_xml(channel: Channel, openid: str, event: str, event_key: str = "", cr
     )
 
 
+def receipt_xml(
+    channel: Channel, openid: str, msgid: str, status: str = "success", created: int | None = None
+) -> str:
+    """Write the receipt of a template message in the clear."""
+    return (
+        f"<xml><ToUserName><![CDATA[{channel.original_id}]]></ToUserName>"
+        f"<FromUserName><![CDATA[{openid}]]></FromUserName>"
+        f"<CreateTime>{int(time.time()) if created is None else created}</CreateTime>"
+        "<MsgType><![CDATA[event]]></MsgType><Event><![CDATA[TEMPLATESENDJOBFINISH]]></Event>"
+        f"<MsgID>{msgid}</MsgID><Status><![CDATA[{status}]]></Status></xml>"
+    )
+
+
 def seal(channel: Channel, xml: str) -> Push:
     """Encrypt and sign a push in safe mode."""
     timestamp, nonce = str(int(time.time())), str(secrets.randbelow(10**9))

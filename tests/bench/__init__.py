@@ -1,0 +1,1 @@
+"""What ./setup/bench measures: see README.md."""
