@@ -81,6 +81,8 @@ class FailureLimiter:
 
 
 _failures = FailureLimiter()
+# What pushes to unknown addresses are verified with, which nobody can sign.
+_unknown_token = wechat_crypto.generate_token()
 _free_threads = BoundedSemaphore(HANDLING_THREADS)
 
 
@@ -121,18 +123,20 @@ class WechatWebhook(http.Controller):
         csrf=False,
         save_session=False,
         max_content_length=MAX_BODY_BYTES,
+        wechat_body=True,
     )
-    def wechat_push(self, webhook_key, **_query):
+    def wechat_push(self, webhook_key, body, **_query):
         """Receive a push: authenticate it, store it, then have it handled for as long as WeChat waits.
 
         :param str webhook_key: the secret part of the address.
+        :param bytes body: the request's body, from ``ir.http``.
         :return: a passive reply, or ``success``.
         """
         query = request.httprequest.args
         try:
             account_sudo = self._find_account(webhook_key)
             events = account_sudo.env["wechat.event"]
-            push = self._open_push(account_sudo, query, request.httprequest.get_data())
+            push = self._open_push(account_sudo, query, body)
             event_id, reply = events._receive(account_sudo, push.message, push.signature)
             request.env.cr.commit()  # pylint: disable=invalid-commit  # the inbox comes first, whatever happens next
         except PushForbiddenError:
@@ -163,8 +167,7 @@ class WechatWebhook(http.Controller):
 
     def _verify(self, account_sudo, query):
         """Tell whether the plain signature is right. An unknown account is checked too, so that it takes as long."""
-        token = account_sudo.webhook_token or wechat_crypto.generate_token()
-        parts = (token, query.get("timestamp"), query.get("nonce"))
+        parts = (account_sudo.webhook_token or _unknown_token, query.get("timestamp"), query.get("nonce"))
         return wechat_crypto.verify(query.get("signature"), *parts) and bool(account_sudo)
 
     def _open_push(self, account_sudo, query, body):
@@ -177,37 +180,40 @@ class WechatWebhook(http.Controller):
         :raise PushForbiddenError: if it is not signed with our token.
         :raise PushRefusedError: if it is, and is refused all the same.
         """
-        if not account_sudo or account_sudo.encryption_mode == "plain":
-            push = self._open_plain_push(account_sudo, query, body)
+        # Before anything is verified, whatever the account: the time that it takes must not tell that there is one.
+        try:
+            message = wechat_xml.parse(body)
+        except wechat_xml.WechatXmlError:
+            message = None
+        if account_sudo.encryption_mode == "plain":
+            push = self._open_plain_push(account_sudo, query, message)
         else:
-            push = self._open_encrypted_push(account_sudo, query, body)
+            push = self._open_encrypted_push(account_sudo, query, message)
         if account_sudo.original_id and push.message.get("ToUserName") != account_sudo.original_id:
             raise PushRefusedError("other_account")
         return push
 
-    def _open_plain_push(self, account_sudo, query, body):
+    def _open_plain_push(self, account_sudo, query, message):
         if not self._verify(account_sudo, query):
             raise PushForbiddenError
         self._check_skew(account_sudo, query)
-        message = self._parse(body)
+        if message is None:
+            raise PushRefusedError("malformed")
         if "Encrypt" in message and "MsgType" not in message:
             raise PushRefusedError("encrypted")
         return Push(message, None, query["signature"])
 
-    def _open_encrypted_push(self, account_sudo, query, body):
+    def _open_encrypted_push(self, account_sudo, query, envelope):
         """Open a push in safe or compatible mode, where every field outside of ``Encrypt`` is unsigned and ignored."""
-        try:
-            encrypt = wechat_xml.parse(body).get("Encrypt")
-        except wechat_xml.WechatXmlError:
-            encrypt = None
+        encrypt = (envelope or {}).get("Encrypt")
         if not encrypt or query.get("encrypt_type") != "aes":
             if not self._verify(account_sudo, query):
                 raise PushForbiddenError
             self._check_skew(account_sudo, query, signed_by="signature")
             raise PushRefusedError("not_encrypted", signed_by="signature")
         crypto = wechat_crypto.WechatCrypto(
-            account_sudo.webhook_token,
-            account_sudo.app_id,
+            account_sudo.webhook_token or _unknown_token,
+            account_sudo.app_id or "",
             account_sudo.encoding_aes_key,
             account_sudo.previous_encoding_aes_key,
         )
@@ -218,7 +224,10 @@ class WechatWebhook(http.Controller):
         except wechat_crypto.WechatCryptoError:
             raise PushRefusedError("undecipherable") from None
         self._check_skew(account_sudo, query)
-        return Push(self._parse(decrypted.plaintext), decrypted.key, None)
+        try:
+            return Push(wechat_xml.parse(decrypted.plaintext), decrypted.key, None)
+        except wechat_xml.WechatXmlError:
+            raise PushRefusedError("malformed") from None
 
     def _check_skew(self, account_sudo, query, signed_by=None):
         """Refuse what was signed too long ago, or by a clock that differs too much from ours."""
@@ -228,12 +237,6 @@ class WechatWebhook(http.Controller):
         skew = int(time.time()) - int(timestamp)
         if abs(skew) > account_sudo.clock_tolerance * 60:
             raise PushRefusedError("clock_skew", max(-(2**31), min(skew, 2**31 - 1)), signed_by)
-
-    def _parse(self, body):
-        try:
-            return wechat_xml.parse(body)
-        except wechat_xml.WechatXmlError:
-            raise PushRefusedError("malformed") from None
 
     def _forbid(self):
         """Return the answer to a failed authentication: the same whether the key or the signature is wrong."""

@@ -49,6 +49,7 @@ from . import test_tools_api
 from . import test_tools_commands
 from . import test_tools_crypto
 from . import test_tools_errors
+from . import test_tools_http
 from . import test_tools_keywords
 from . import test_tools_pg_lock
 from . import test_tools_tls
@@ -57,3 +58,4 @@ from . import test_tools_xml
 from . import test_tours
 from . import test_undo
 from . import test_webhook
+from . import test_webhook_attacks

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 
-from ..tools import wechat_api, wechat_errors
+from ..tools import wechat_errors, wechat_http
 from ..tools.wechat_api import WechatClient
 from .test_tools_common import (
     OPENID,
@@ -158,7 +158,7 @@ class TestCalls(ClientCase):
         WechatClient(server.url).call("GET", PATH)
         self.assertEqual((len(server.calls), server.connections), (4, 1))
         self.assertEqual([headers["Cookie"] for *_call, headers in server.calls], [None] * 4)
-        with patch.object(wechat_api.os, "getpid", return_value=-1):
+        with patch.object(wechat_http.os, "getpid", return_value=-1):
             WechatClient(server.url).call("GET", PATH)
         self.assertEqual(server.connections, 2)
 
@@ -236,7 +236,7 @@ class TestFailures(ClientCase):
             "502": answer(b"<html>Bad Gateway</html>", 502),
             "204": answer(b"", 204),
             "broken compression": answer(b"no gzip", Content_Encoding="gzip"),
-            "too long": answer(b'{"errcode":0,"errmsg":"' + b"a" * wechat_api.MAX_RESPONSE_BYTES + b'"}'),
+            "too long": answer(b'{"errcode":0,"errmsg":"' + b"a" * wechat_http.MAX_RESPONSE_BYTES + b'"}'),
             "no answer": hang,
             "hung up": hang_up,
             "reset": reset,

@@ -13,7 +13,7 @@ import requests
 
 from odoo.tests import BaseCase, tagged
 
-from ..tools import wechat_api, wechat_errors
+from ..tools import wechat_errors, wechat_http
 
 # Kept before Odoo's tests put their own filter in front of it
 _send = requests.Session.send
@@ -162,13 +162,13 @@ class ClientCase(BaseCase):
 
     def setUp(self):
         super().setUp()
-        sessions = patch.dict(wechat_api._sessions, clear=True)
+        sessions = patch.dict(wechat_http._sessions, clear=True)
         sessions.start()
         self.addCleanup(sessions.stop)
         self.addCleanup(self._close_sessions)
 
     def _close_sessions(self):
-        for session in wechat_api._sessions.values():
+        for session in wechat_http._sessions.values():
             session.close()
 
     @classmethod

@@ -4,35 +4,24 @@ Source of the calls: WeChat's API reference for service accounts (https://develo
 No text that this module raises holds an access token, a secret, an OpenID or the address of a call with its query.
 """
 
-import http.client
-import http.cookiejar
 import ipaddress
 import json
-import os
 import re
-import threading
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
 
 from .wechat_errors import WechatAmbiguous, WechatNotSent, from_response
+from .wechat_http import MAX_RESPONSE_BYTES, get_session, read_body
 
 DEFAULT_BASE_URL = "https://api.weixin.qq.com"
 BACKUP_HOST = "api2.weixin.qq.com"  # "disaster recovery" in WeChat's guide on API domains
 
-MAX_RESPONSE_BYTES = 2 * 1024 * 1024
-POOL_SIZE = 64
 USER_INFO_BATCH = 100  # OpenIDs that user/info/batchget takes at a time
 
 _SANDBOX_HOST = "sandbox"  # its name in the project's compose network
 _SECRET_NAMES = ("access_token", "secret", "openid", "touser")
-
-_sessions = {}
-_sessions_lock = threading.Lock()
 
 
 class WechatUrlError(ValueError):
@@ -88,7 +77,7 @@ class WechatClient:
     :param str base_url: from :func:`check_base_url`
     :param str backup_url: tried once if the request could not be written to ``base_url``; default: WeChat's own backup
         domain if ``base_url`` is WeChat's, else none
-    :param timeout: seconds to connect, seconds without a byte of the answer
+    :param timeout: seconds to connect, seconds without a byte of the answer; the whole answer has ``ANSWER_SECONDS``
     :param requests.Session session: default: the one that all clients of this process and URL share
     """
 
@@ -97,7 +86,7 @@ class WechatClient:
             backup_url = f"https://{BACKUP_HOST}"
         self._urls = [url for url in (base_url, backup_url) if url]
         self._timeout = timeout
-        self._session = session or _get_session(base_url)
+        self._session = session or get_session(base_url)
 
     def call(self, method, path, access_token=None, params=None, payload=None):
         """Call an API and return its answer.
@@ -271,7 +260,7 @@ class WechatClient:
                 with self._session.request(
                     url=url + path, timeout=self._timeout, allow_redirects=False, stream=True, **request
                 ) as response:
-                    return response.status_code, _read(response)
+                    return response.status_code, read_body(response)
             except OSError as exc:  # the base of all exceptions of requests
                 failure = _describe(path, exc)
             if not isinstance(failure, WechatNotSent):
@@ -288,77 +277,13 @@ class WechatClient:
             raise WechatAmbiguous(path, errmsg=f"the answer has more than {MAX_RESPONSE_BYTES} bytes")
         try:
             answer = json.loads(body)
+            # Half a surrogate pair and NUL are JSON, but PostgreSQL takes neither: no answer of WeChat holds them.
+            json.dumps(answer, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             answer = None
-        if not isinstance(answer, dict):
+        if not isinstance(answer, dict) or rb"\u0000" in body:
             raise WechatAmbiguous(path, errmsg="the answer is not a JSON object")
         return answer
-
-
-class _Session(requests.Session):
-    """Knows no redirects.
-
-    Even if told not to follow one, ``requests`` reads its body to the end and prepares the next request, and what is
-    wrong with that one looks as if nothing had been sent.
-    """
-
-    def get_redirect_target(self, resp):
-        return None
-
-
-class _Connection(HTTPSConnection):
-    """Marks every failure before the first byte of a request.
-
-    urllib3 reports a TLS handshake that was reset or timed out as if it had happened while the answer was read.
-    """
-
-    def connect(self):
-        try:
-            return super().connect()
-        except (OSError, http.client.HTTPException) as exc:
-            raise NewConnectionError(self, "no TLS connection") from exc
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _Adapter(HTTPAdapter):
-    """Uses :class:`_Connection`, with and without a proxy."""
-
-    _pool_classes = {"http": HTTPConnectionPool, "https": _HTTPSPool}
-
-    def init_poolmanager(self, *args, **kwargs):
-        result = super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._pool_classes
-        return result
-
-    def proxy_manager_for(self, *args, **kwargs):
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = self._pool_classes
-        return manager
-
-
-def _get_session(base_url):
-    # by process: two processes must not speak on one inherited connection
-    key = os.getpid(), base_url
-    with _sessions_lock:
-        if key not in _sessions:
-            session = _Session()
-            session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, _Adapter(pool_maxsize=POOL_SIZE))
-            _sessions[key] = session
-        return _sessions[key]
-
-
-def _read(response):
-    body = bytearray()
-    for chunk in response.iter_content(64 * 1024):
-        body += chunk
-        if len(body) > MAX_RESPONSE_BYTES:
-            break
-    return bytes(body)
 
 
 def _describe(path, exc):

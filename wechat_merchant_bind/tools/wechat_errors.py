@@ -271,6 +271,7 @@ UNKNOWN_OPENID = (40003, 46004)  # of a person; other refusals may concern the a
 TOKEN_PATHS = ("/cgi-bin/stable_token", "/cgi-bin/token")
 
 ERRMSG_MAX_LENGTH = 500
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _INT32 = range(-(2**31), 2**31)  # what an Integer of Odoo holds
 
 
@@ -399,7 +400,8 @@ def from_response(path, errcode, errmsg):
     :rtype: WechatError
     """
     code = _to_int(errcode)
-    errmsg = str(errmsg or "")[:ERRMSG_MAX_LENGTH]
+    # In a log a line break would begin what looks like a line of ours, and such marks turn the rest of a line round.
+    errmsg = _UNPRINTABLE.sub(" ", str(errmsg or "")[:ERRMSG_MAX_LENGTH])
     if code is None:
         return WechatAmbiguous(path, errmsg=f"unreadable errcode; {errmsg}")
     row = ERRORS[40125] if code == 40001 and path in TOKEN_PATHS else info(code)
