@@ -47,6 +47,17 @@ def servers(database: Database) -> Iterator[list[OdooServer]]:
 
 
 @pytest.fixture(scope="session")
+def prefork(system: System) -> Iterator[OdooServer]:
+    """A third Odoo on the same database, with two workers as in production, and as if behind a proxy."""
+    server = OdooServer(system.database.name, LOGS / "odoo-prefork.log", workers=2, proxy_mode=True)
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
 def system(sandbox: Sandbox, database: Database, servers: list[OdooServer]) -> System:
     """The whole system with an account connected to the sandbox, in safe mode."""
     return connect(database, servers, sandbox)

@@ -2,23 +2,9 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
 from support import pushes
-from support.odoo import OdooServer
-from support.system import LOGS
 
 SCANS = 12
-
-
-@pytest.fixture
-def prefork(system):
-    """A third Odoo on the same database, with two workers."""
-    server = OdooServer(system.database.name, LOGS / "odoo-prefork.log", workers=2)
-    try:
-        server.wait()
-        yield server
-    finally:
-        server.stop()
 
 
 def test_workers_bind(system, prefork):

@@ -41,15 +41,25 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
 class OdooServer:
     """One Odoo process (with workers: a family of processes) that serves one database."""
 
-    def __init__(self, database: str, log: Path, workers: int = 0, cron_threads: int = 0, **environment: str):
+    def __init__(
+        self,
+        database: str,
+        log: Path,
+        workers: int = 0,
+        cron_threads: int = 0,
+        proxy_mode: bool = False,
+        **environment: str,
+    ):
         self.port = free_port()
+        self.gevent_port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_bytes(b"")
         command = odoo_command("-d", database, "--no-database-list", "--logfile", str(log))
-        command += ["--http-port", str(self.port), "--gevent-port", str(free_port())]
+        command += ["--http-port", str(self.port), "--gevent-port", str(self.gevent_port)]
         command += ["--workers", str(workers), "--max-cron-threads", str(cron_threads)]
+        command += ["--proxy-mode"] if proxy_mode else []
         # A session of its own: Ctrl-C belongs to pytest, which stops the server in order.
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, start_new_session=True, env={**os.environ, **environment}

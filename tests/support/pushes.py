@@ -41,10 +41,10 @@ class Push:
     query: dict[str, str]
     body: bytes
 
-    def send(self, channel: Channel) -> "Answer":
-        """Deliver the push once."""
+    def send(self, channel: Channel, session: requests.Session | None = None) -> "Answer":
+        """Deliver the push once, over a connection of its own or one of `session`."""
         started = time.monotonic()
-        response = requests.post(
+        response = (session or requests).post(
             f"{channel.url}?{urlencode(self.query)}",
             data=self.body,
             headers={"Content-Type": "text/xml", "User-Agent": "Mozilla/4.0"},

@@ -1,0 +1,263 @@
+"""docker-compose.yml: docker compose itself reads it, and everything that it names exists and fits together."""
+
+import fnmatch
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.deployment import COMPOSE, DOCKER, ENVIRONMENT, TEMPLATE, prepare, read_compose
+from support.system import REPOSITORY
+
+ADDON = REPOSITORY / "wechat_merchant_bind"
+# What the images bring along, by the Dockerfiles that they are built from: odoo:19.0 and nginx install curl, PostgreSQL
+# its client. What they may write to is theirs as well: nginx and Odoo as they are configured, PostgreSQL its data and
+# socket.
+COMMANDS = {"odoo": "curl", "nginx": "curl", "db": "pg_isready", "sandbox": "python"}
+WRITTEN = {
+    "odoo": {"/var/lib/odoo", "/tmp"},
+    "nginx": {"/run/nginx"},
+    "db": {"/var/lib/postgresql/data", "/var/run/postgresql", "/tmp"},
+    "sandbox": {"/var/lib/sandbox"},
+}
+# In a process of its own, since importing Odoo changes the process.
+READ_CONFIG = """
+import json, sys
+from odoo.tools.config import configmanager
+config = configmanager()
+config._parse_config(["--config", sys.argv[1], "--addons-path", sys.argv[2]])
+print(json.dumps({name: config[name] for name, option in config.options_index.items() if option.file_loadable}))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A copy of the deployment's files after setup/docker/prepare."""
+    folder = tmp_path_factory.mktemp("deployment") / "repository"
+    prepare(folder, "odoo.example.com")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    """The file as docker compose understands it with the settings that `prepare` has made."""
+    return read_compose(folder, folder / ".env")
+
+
+@pytest.fixture(scope="module")
+def config():
+    """Odoo's settings, read by Odoo: of every option that it may find in a file, the value."""
+    command = [sys.executable, "-c", READ_CONFIG, str(DOCKER / "odoo.conf"), str(REPOSITORY)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, env={}).stdout)
+
+
+def file_variables(text: str) -> set[str]:
+    """Return the names of the variables in capitals that a file asks for."""
+    return set(re.findall(r"\$\{([A-Z_]+)[}:]", text))
+
+
+def requirements(file: Path) -> dict[str, str]:
+    """Return the pinned versions of a file of requirements."""
+    lines = [line.split(";")[0].strip() for line in file.read_text().splitlines() if not line.startswith("#")]
+    return dict(line.lower().split("==") for line in lines if line)
+
+
+def test_schema():
+    """The file is what the specification of Compose files says."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def test_settings(folder):
+    """Every setting that the file asks for is explained in .env.example, and no other; a missing name is said aloud."""
+    settings = dict(re.findall(r"^([A-Z_]+)=(.*)$", ENVIRONMENT.read_text(), re.MULTILINE))
+    assert file_variables(COMPOSE.read_text()) == set(settings)
+    (folder / "nameless").write_text("HTTP_PORT=80\n")
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        read_compose(folder, folder / "nameless")
+    assert b"DOMAIN" in refused.value.stderr
+    for name, value in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", COMPOSE.read_text()):
+        assert value == settings[name], f"the default of {name} is another one in .env.example"
+
+
+def test_prepare(folder, model):
+    """`prepare` makes the certificate and the password once, for the containers to read and nobody else."""
+    secrets = {name: Path(secret["file"]) for name, secret in model["secrets"].items()}
+    assert all(secret.parent == folder / "setup" / "docker" / "secrets" for secret in secrets.values())
+    assert secrets["tls_key"].parent.stat().st_mode & 0o777 == 0o700
+    assert all(secret.stat().st_mode & 0o777 == 0o644 for secret in secrets.values())
+    assert re.fullmatch(r"[0-9a-f]{48}\n", secrets["db_password"].read_text())
+    shown = subprocess.run(
+        ["openssl", "x509", "-in", secrets["tls_certificate"], "-noout", "-ext", "subjectAltName"],
+        check=True,
+        capture_output=True,
+    )
+    assert b"DNS:odoo.example.com" in shown.stdout
+    before = {name: secret.read_bytes() for name, secret in secrets.items()}
+    (folder / ".env").write_text((folder / ".env").read_text() + "WEBHOOK_RATE=250\n")
+    subprocess.run([folder / "setup" / "docker" / "prepare", "other.example.com"], check=True, capture_output=True)
+    assert {name: secret.read_bytes() for name, secret in secrets.items()} == before
+    settings = read_compose(folder, folder / ".env")["services"]["nginx"]["environment"]
+    assert (settings["DOMAIN"], settings["WEBHOOK_RATE"]) == ("odoo.example.com", "250")
+
+
+def test_install_certificate(folder, model, tmp_path):
+    """A renewed certificate is written into the files that the container has open, and only with its own key."""
+    (folder / "setup/docker/install-certificate").write_bytes((DOCKER / "install-certificate").read_bytes())
+    (tmp_path / "docker").write_text('#!/bin/sh\necho "$@" >>"$0.calls"\n[ "$2" != ps ] || echo 1f2e\n')
+    for file in (folder / "setup/docker/install-certificate", tmp_path / "docker"):
+        file.chmod(0o755)
+    for name in ("new", "other"):
+        subprocess.run(
+            [*["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj"], f"/CN={name}"]
+            + ["-keyout", tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.pem"],
+            check=True,
+            capture_output=True,
+        )
+    places = [Path(model["secrets"][name]["file"]) for name in ("tls_certificate", "tls_key")]
+    inodes = [place.stat().st_ino for place in places]
+
+    def install(certificate: str, key: str) -> int:
+        command = [folder / "setup/docker/install-certificate", certificate, key]
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False).returncode
+
+    assert install("new.pem", "other.key") != 0
+    assert not (tmp_path / "docker.calls").exists()
+    assert install("new.pem", "new.key") == 0
+    given = [(tmp_path / f"new.{ending}").read_bytes() for ending in ("pem", "key")]
+    assert [place.read_bytes() for place in places] == given
+    assert [place.stat().st_ino for place in places] == inodes
+    assert (tmp_path / "docker.calls").read_text().splitlines()[-1] == "compose kill --signal HUP nginx"
+
+
+def test_files_exist(model):
+    """What is mounted and built from is in the repository, and gets through .dockerignore."""
+    for service in model["services"].values():
+        for volume in service.get("volumes", []):
+            if volume["type"] == "bind" and not volume["source"].endswith("/acme"):
+                relative = Path(volume["source"]).relative_to(get_folder(model))
+                assert (REPOSITORY / relative).is_file()
+        if "build" in service:
+            dockerfile = REPOSITORY / service["build"]["dockerfile"]
+            for source in re.findall(r"^COPY (\S+) ", dockerfile.read_text(), re.MULTILINE):
+                assert (REPOSITORY / source).exists()
+                assert is_sent(source), f"{source} is kept from the builder"
+    for secret in ("setup/docker/secrets/tls_key.pem", ".env", ".run/demo.json"):
+        assert not is_sent(secret)
+
+
+def get_folder(model: dict) -> str:
+    """Return the folder that the file was read in."""
+    return model["services"]["odoo"]["build"]["context"]
+
+
+def is_sent(path: str) -> bool:
+    """Tell whether .dockerignore lets a file of the repository get to the builder: the last pattern that fits decides."""
+    sent = True
+    for pattern in (REPOSITORY / ".dockerignore").read_text().splitlines():
+        if pattern and not pattern.startswith("#"):
+            name = pattern.removeprefix("!")
+            if any(fnmatch.fnmatch(part, name) for part in (path, *map(str, Path(path).parents))):
+                sent = pattern.startswith("!")
+    return sent
+
+
+def test_images(model):
+    """The images hold what the addon and the sandbox import, in versions that the tests know."""
+    manifest = eval((ADDON / "__manifest__.py").read_text())
+    odoo = (REPOSITORY / model["services"]["odoo"]["build"]["dockerfile"]).read_text()
+    assert f"FROM odoo:{'.'.join(manifest['version'].split('.')[:2])}\n" in odoo
+    assert set(requirements(DOCKER / "odoo-requirements.txt")) == set(manifest["external_dependencies"]["python"])
+    tested = requirements(REPOSITORY / "setup" / "requirements-odoo.txt")
+    sandbox = requirements(DOCKER / "sandbox-requirements.txt")
+    assert sandbox.items() <= tested.items()
+    files = list((REPOSITORY / "setup" / "sandbox").glob("*.py"))
+    imported = {
+        name for file in files for name in re.findall(r"^(?:import|from) (\w+)", file.read_text(), re.MULTILINE)
+    }
+    assert imported - sys.stdlib_module_names - {file.stem for file in files} <= set(sandbox)
+
+
+def test_hardening(model):
+    """Every service is confined, comes back, and tells how it is; only nginx can be reached from outside."""
+    for name, service in model["services"].items():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"] and "cap_add" not in service and "privileged" not in service
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["restart"] == "unless-stopped"
+        assert service["healthcheck"]["test"][:2] == ["CMD", COMMANDS[name]]
+        assert not [key for key in service.get("environment", {}) if re.search("PASSWORD$|SECRET$|TOKEN$", key)]
+        assert get_user(service) not in ("root", "0")
+        written = {volume["target"] for volume in service.get("volumes", []) if not volume.get("read_only")}
+        written |= {place.split(":")[0] for place in service.get("tmpfs", [])}
+        assert written >= WRITTEN[name]
+    published = {name: service["ports"] for name, service in model["services"].items() if service.get("ports")}
+    assert set(published) == {"nginx", "sandbox"}
+    assert {port["host_ip"] for port in published["sandbox"]} == {"127.0.0.1"}
+    assert model["services"]["sandbox"]["profiles"] == ["sandbox"]
+    assert model["networks"]["data"]["internal"] is True
+    assert list(model["services"]["db"]["networks"]) == ["data"]
+    assert "data" not in model["services"]["nginx"]["networks"]
+
+
+def get_user(service: dict) -> str:
+    """Return whom a service runs as: by the file, else by the last word of its Dockerfile."""
+    if "user" in service:
+        return service["user"]
+    dockerfile = REPOSITORY / service["build"]["dockerfile"]
+    return re.findall(r"^USER (\w+)$", dockerfile.read_text(), re.MULTILINE)[-1]
+
+
+def test_addresses(model, config):
+    """Ports and names lead from the outside to nginx, to Odoo's two ports, to PostgreSQL."""
+    nginx, odoo, database = (model["services"][name] for name in ("nginx", "odoo", "db"))
+    settings = nginx["environment"]
+    assert file_variables(TEMPLATE.read_text()) == set(settings) - {"NGINX_ENVSUBST_OUTPUT_DIR"}
+    assert settings["ODOO_HTTP"] == f"odoo:{config['http_port']}"
+    assert settings["ODOO_BUS"] == f"odoo:{config['gevent_port']}"
+    assert {(port["published"], str(port["target"])) for port in nginx["ports"]} == {
+        ("80", settings["HTTP_LISTEN"]),
+        ("443", settings["HTTPS_LISTEN"]),
+    }
+    assert f"http://127.0.0.1:{settings['HTTP_LISTEN']}/nginx-health" == nginx["healthcheck"]["test"][-1]
+    assert f"http://127.0.0.1:{config['http_port']}/web/health" in odoo["healthcheck"]["test"][-1]
+    assert ":8070/" in model["services"]["sandbox"]["healthcheck"]["test"][-1]
+    assert {port["target"] for port in model["services"]["sandbox"]["ports"]} == {8070}
+    assert '"--port", "8070"' in (DOCKER / "sandbox.Dockerfile").read_text()
+    assert odoo["environment"]["HOST"] in model["services"]
+    assert odoo["environment"]["USER"] == database["environment"]["POSTGRES_USER"]
+    assert odoo["environment"]["PASSWORD_FILE"] == database["environment"]["POSTGRES_PASSWORD_FILE"]
+    mounted = {
+        name: {secret["target"] for secret in service.get("secrets", [])} for name, service in model["services"].items()
+    }
+    assert {settings["TLS_CERTIFICATE"], settings["TLS_KEY"]} == mounted["nginx"]
+    assert {odoo["environment"]["PASSWORD_FILE"]} == mounted["odoo"] == mounted["db"]
+    assert settings["ACME_ROOT"] in {volume["target"] for volume in nginx["volumes"]}
+    assert settings["NGINX_ENVSUBST_OUTPUT_DIR"] in {place.split(":")[0] for place in nginx["tmpfs"]}
+
+
+def test_odoo_settings(model, config):
+    """Odoo knows every option of odoo.conf, and they fit PostgreSQL's limits, nginx's and the addon's."""
+    given = re.findall(r"^(\w+) *=", (DOCKER / "odoo.conf").read_text(), re.MULTILINE)
+    assert set(given) <= set(config)
+    assert "COPY wechat_merchant_bind /opt/odoo/addons/" in (DOCKER / "odoo.Dockerfile").read_text()
+    assert "addons_path = /opt/odoo/addons\n" in (DOCKER / "odoo.conf").read_text()
+    assert config["data_dir"] in WRITTEN["odoo"]
+    assert (config["db_name"], config["dbfilter"], config["list_db"]) == (["odoo"], "", False)
+    assert not config["admin_passwd"]
+    assert config["proxy_mode"] is True
+    processes = config["workers"] + config["max_cron_threads"] + 1
+    limit = int(model["services"]["db"]["command"][-1].removeprefix("max_connections="))
+    assert processes * config["db_maxconn"] < limit
+    [patience] = re.findall(r"^    proxy_read_timeout (\d+)s;", TEMPLATE.read_text(), re.MULTILINE)
+    assert int(patience) > config["limit_time_real"]
+    webhook = (ADDON / "controllers" / "webhook.py").read_text()
+    [body] = re.findall(r"^MAX_BODY_BYTES = (\d+) \* 1024$", webhook, re.MULTILINE)
+    assert f"client_max_body_size {body}k;" in TEMPLATE.read_text()
+    account = (ADDON / "models" / "wechat_account.py").read_text()
+    [send_rate] = re.findall(r"send_rate = fields.Integer\([^)]*default=(\d+)", account)
+    assert int(model["services"]["nginx"]["environment"]["WEBHOOK_RATE"]) >= 4 * int(send_rate)

@@ -1,0 +1,302 @@
+"""The nginx of docker-compose.yml, with its own configuration, before an Odoo with two workers."""
+
+import json
+import re
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+import websocket
+from support import pushes
+from support.deployment import Nginx, running_nginx
+from support.odoo import OdooServer, free_port, wait_for
+
+# Each test comes from addresses of its own: what one has used up is not missing to another.
+WECHAT, WECHAT_BESIDE, FLOOD, SLOW, FORGER, PHONES = (f"127.0.0.{last}" for last in range(11, 17))
+THREADS = 16
+BURST = 200
+SLOW_CLIENTS = 10
+# nginx cuts off who sends nothing for 5 seconds.
+PATIENCE_SECONDS = 5
+
+
+def places(server: OdooServer) -> tuple[str, str]:
+    """Return where a server takes requests, and where websockets."""
+    return f"127.0.0.1:{server.port}", f"127.0.0.1:{server.gevent_port}"
+
+
+@pytest.fixture(scope="module")
+def nginx(prefork):
+    """The proxy as .env.example sets it up."""
+    with running_nginx(*places(prefork)) as nginx:
+        yield nginx
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with the headers of the request, by their names in lower case."""
+
+    def do_GET(self):
+        headers = {}
+        for name, value in self.headers.items():
+            headers.setdefault(name.lower(), []).append(value)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(headers).encode())
+
+    def log_message(self, *_args):
+        """Say nothing."""
+
+
+@pytest.fixture
+def echo():
+    """The proxy before a server that tells what reaches it."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        with running_nginx(http=address, bus=address) as nginx:
+            yield nginx
+        server.shutdown()
+
+
+@pytest.fixture
+def channel(system, nginx):
+    """WeChat's way to Odoo, through the proxy."""
+    return system.channel.at(nginx.url)
+
+
+def click(channel: pushes.Channel) -> pushes.Push:
+    """Return a push that binds nothing."""
+    return pushes.seal(channel, pushes.event_xml(channel, pushes.new_openid(), "CLICK", "menu"))
+
+
+def unsigned(push: pushes.Push) -> pushes.Push:
+    """Return the push with signatures of somebody who does not know the token."""
+    return replace(push, query={**push.query, "signature": "0" * 40, "msg_signature": "0" * 40})
+
+
+def send_all(sent: list[pushes.Push], channel: pushes.Channel, session: requests.Session) -> list[pushes.Answer]:
+    """Deliver pushes side by side."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(lambda push: push.send(channel, session), sent))
+
+
+def entries(nginx: Nginx, **fields: object) -> list[dict]:
+    """Return the entries of the access log with these fields, once there are any: nginx answers before it logs."""
+
+    def find() -> list[dict]:
+        return [entry for entry in nginx.requests() if fields.items() <= entry.items()]
+
+    return wait_for(find, f"nginx logs {fields}", 10)
+
+
+def test_scan(system, nginx, channel):
+    """A merchant opens the page behind the link and scans; WeChat's push arrives over TLS and is replied to."""
+    partner = system.merchant("苏堤春晓丝绸行")
+    code = system.code(partner)
+    page = nginx.url + urlsplit(code["share_url"]).path
+    phone = nginx.client(PHONES)
+    assert "有效期至" in phone.get(page).text
+    assert phone.get(f"{page}/code.png").headers["Content-Type"] == "image/png"
+    check = phone.get(channel.url, params={**click(channel).query, "echostr": "7318"})
+    assert (check.status_code, check.text) == (200, "7318")
+
+    answer = pushes.scan(channel, pushes.new_openid(), code["scene_str"]).send(channel, nginx.client(WECHAT))
+
+    assert "绑定成功" in answer.text
+    assert system.state(partner) == "bound"
+    assert phone.get(f"{page}/state").json() == {"state": "bound"}
+
+
+def test_websocket(system, nginx, channel):
+    """The open dialog learns of a scan: the websocket is upgraded, and what Odoo's bus says comes through it."""
+    partner = system.merchant("曲院风荷茶行")
+    code = system.code(partner)
+    connection = websocket.create_connection(
+        f"{nginx.url.replace('https', 'wss')}/websocket",
+        sslopt={"ca_certs": str(nginx.certificate)},
+        cookie=f"session_id={system.admin.cookies['session_id']}",
+        origin=nginx.url,
+        timeout=30,
+    )
+    try:
+        connection.send(json.dumps({"event_name": "subscribe", "data": {"channels": [], "last": 0}}))
+        pushes.scan(channel, pushes.new_openid(), code["scene_str"]).send(channel, nginx.client(WECHAT))
+
+        def hears() -> bool:
+            heard = [notification["message"] for notification in json.loads(connection.recv())]
+            return any(
+                message["type"] == "wechat_merchant_bind/partner" and partner in message["payload"]["ids"]
+                for message in heard
+            )
+
+        wait_for(hears, "the bus tells of the scan", 30)
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/web/database/manager",
+        "/web/database/selector",
+        "/web/database/list",
+        "//web//database/manager",
+        "/web/%64atabase/manager",
+    ],
+)
+def test_databases_are_closed(nginx, prefork, path):
+    """Nobody reaches Odoo's page for databases, in whatever way the address is written."""
+    with nginx.connect() as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {nginx.domain}\r\nConnection: close\r\n\r\n".encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 404 ")
+    assert entries(nginx, status=404)[-1]["upstream_status"] == ""
+
+
+def test_names(nginx):
+    """http leads to https but for the certificate authority; another name than ours gets no answer."""
+    client = nginx.client()
+    plain = f"http://127.0.0.1:{nginx.http_port}"
+    (nginx.acme / ".well-known" / "acme-challenge").mkdir(parents=True)
+    (nginx.acme / ".well-known" / "acme-challenge" / "token").write_text("key")
+    assert client.get(f"{plain}/.well-known/acme-challenge/token").text == "key"
+    answer = client.get(f"{plain}/web/login?a=b", allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (301, "https://localhost/web/login?a=b")
+    with pytest.raises(requests.exceptions.SSLError, match=r"(?i)unrecognized.name"):
+        client.get(f"https://127.0.0.1:{nginx.https_port}/web/login")
+
+
+def test_body_limit(system, nginx, channel):
+    """A push that is too large never gets to Odoo; one of the largest size that the addon takes does."""
+    push = click(channel)
+    client = nginx.client(WECHAT)
+    too_large = replace(push, body=push.body.ljust(64 * 1024 + 1)).send(channel, client)
+    assert too_large.status == 413
+    assert entries(nginx, address=WECHAT, status=413)[-1]["upstream_status"] == ""
+    assert replace(push, body=push.body.ljust(64 * 1024)).send(channel, client).status == 200
+
+
+def test_burst(nginx, channel, full_form):
+    """A mass mailing's receipts come from one address, all at once: the limits let them through, and Odoo answers."""
+    sent = [click(channel) for _number in range(BURST if full_form else BURST // 4)]
+    answers = send_all(sent, channel, nginx.client(WECHAT_BESIDE))
+    assert {answer.status for answer in answers} == {200}
+    assert max(answer.seconds for answer in answers) < pushes.WECHAT_WAITS
+
+
+def test_flood(system, prefork):
+    """Who floods the webhook from an address uses up its own budget; WeChat goes on as if nothing were."""
+    rate, burst, number = 10, 20, 400
+    with (
+        running_nginx(*places(prefork), WEBHOOK_RATE=rate, WEBHOOK_BURST=burst) as nginx,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        channel = system.channel.at(nginx.url)
+        began = time.monotonic()
+        bad = unsigned(click(channel))
+        flood = pool.submit(send_all, [bad] * number, channel, nginx.client(FLOOD))
+        wechat = nginx.client(WECHAT)
+        answers = []
+        while len(answers) < burst and not flood.done():
+            answers.append(click(channel).send(channel, wechat))
+        assert {answer.status for answer in flood.result()} == {403, 429}
+        seconds = time.monotonic() - began
+        reached = sum(1 for entry in entries(nginx, address=FLOOD) if entry["upstream_status"])
+    assert len(answers) >= 3
+    assert {answer.status for answer in answers} == {200}
+    assert max(answer.seconds for answer in answers) < pushes.WECHAT_WAITS
+    assert reached <= burst + 1 + rate * (seconds + 1)
+
+
+def test_without_signature(nginx, channel):
+    """What is not even signed is refused as a wrong signature is, without a request to Odoo."""
+    answer = replace(click(channel), query={}).send(channel, nginx.client(FORGER))
+    assert answer.status == 403
+    assert entries(nginx, address=FORGER, status=403)[-1]["upstream_status"] == ""
+
+
+def test_slow_clients(nginx, channel):
+    """Clients that never finish their request hold no worker of Odoo, and are cut off."""
+    path = urlsplit(channel.url).path
+    head = f"POST {path}?signature=x HTTP/1.1\r\nHost: {nginx.domain}\r\n"
+    half_a_head, half_a_body = head.encode(), f"{head}Content-Length: 1000\r\n\r\n<xml>".encode()
+    with ExitStack() as stack:
+        connections = []
+        for number in range(SLOW_CLIENTS):
+            connection = stack.enter_context(nginx.connect(SLOW))
+            connection.sendall(half_a_body if number % 2 else half_a_head)
+            connections.append(connection)
+        began = time.monotonic()
+        assert click(channel).send(channel, nginx.client(WECHAT)).status == 200
+        assert time.monotonic() - began < PATIENCE_SECONDS / 2
+        for connection in connections:
+            connection.settimeout(4 * PATIENCE_SECONDS)
+            assert is_cut_off(connection)
+    assert not any(entry["upstream_status"] for entry in entries(nginx, address=SLOW))
+
+
+def is_cut_off(connection: socket.socket) -> bool:
+    """Tell whether the other side gives up before the connection's time is over."""
+    try:
+        while connection.recv(1000):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def test_address(system, nginx, prefork, channel):
+    """Odoo learns from nginx who the client is and how it came, and not from the client itself."""
+    start = prefork.log.stat().st_size
+    session = nginx.client(FORGER)
+    session.headers.update({"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Host": "evil.example"})
+    assert unsigned(click(channel)).send(channel, session).status == 403
+    [address] = wait_for(
+        lambda: re.findall(r"without a valid signature from (\S+)", prefork.read_log(start)), "Odoo logs the refusal"
+    )
+    assert address == FORGER
+    cookie = session.get(f"{nginx.url}/web/login").headers["Set-Cookie"].lower()
+    assert "secure" in cookie and "samesite=lax" in cookie
+
+
+def test_forwarded_headers(echo):
+    """Neither route hands on what a client says about itself."""
+    claims = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "http"}
+    for path in ("/web/login", "/websocket", "/wechat/bind/x", "/wechat/merchant/x?signature=x"):
+        headers = echo.client(FORGER).get(echo.url + path, headers=claims).json()
+        assert headers["x-forwarded-for"] == [FORGER]
+        assert headers["x-forwarded-proto"] == ["https"]
+        assert headers["x-forwarded-host"] == headers["host"] == [echo.url.removeprefix("https://")]
+
+
+def test_log_has_no_secrets(system, channel):
+    """Neither the access log nor the error log holds an address that grants something, whatever goes wrong."""
+    code = system.code(system.merchant("柳浪闻莺布庄"))
+    share = urlsplit(code["share_url"]).path
+    key = urlsplit(channel.url).path.rsplit("/", 1)[1]
+    push = click(channel)
+    nobody = f"127.0.0.1:{free_port()}"
+    with running_nginx(nobody, nobody, WEBHOOK_RATE=1, WEBHOOK_BURST=1) as nginx:
+        channel = channel.at(nginx.url)
+        client = nginx.client(WECHAT)
+        statuses = [push.send(channel, client).status for _number in range(4)]
+        statuses.append(replace(push, body=push.body.ljust(70_000)).send(channel, nginx.client(FLOOD)).status)
+        reset = "/web/reset_password?token=7c1f"
+        for path in (share, f"{share}/state", f"/{share}", share.replace("/bind/", "/undo/"), reset):
+            statuses.append(client.get(nginx.url + path).status_code)
+        client.get(f"http://127.0.0.1:{nginx.http_port}{share}?signature=x", allow_redirects=False)
+        log = nginx.log.read_text()
+        logged = [entry["path"] for entry in nginx.requests()]
+    assert set(statuses) == {413, 429, 502}
+    assert "/wechat/merchant/***" in logged
+    assert {"/wechat/bind/***", "/wechat/bind/***/state", "/wechat/undo/***"} < set(logged)
+    for secret in (key, share.rsplit("/", 1)[1], "7c1f", "signature=", *push.query.values()):
+        assert secret not in log
