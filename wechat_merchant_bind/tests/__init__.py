@@ -40,6 +40,7 @@ from . import test_reconciliation
 from . import test_reminding
 from . import test_reports
 from . import test_rights
+from . import test_secrecy
 from . import test_server_action
 from . import test_share
 from . import test_signatures
