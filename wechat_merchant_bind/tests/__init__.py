@@ -10,6 +10,7 @@ from . import test_bind_request
 from . import test_binding
 from . import test_binding_import
 from . import test_channel
+from . import test_common_wechat
 from . import test_companies
 from . import test_composer
 from . import test_crypto_sdk

@@ -1,150 +1,74 @@
 """What the tests of this addon, and of addons that build on it, have in common.
 
 WeChat is stood in for at its HTTP edge only: everything from the first line of the addon to the bytes that leave this
-machine is the real code.
+machine is the real code. An addon that sends by WeChat tests that with :class:`WechatCommon`; docs/for-developers.md
+has an example.
 """
 
 import email
-import io
 import itertools
-import json
-from collections import defaultdict, deque
+import time
 from contextlib import contextmanager
 from email.policy import default as default_policy
 from unittest.mock import patch
-from urllib.parse import parse_qsl, urlsplit
-
-import requests
-import zxingcpp
-from PIL import Image
+from urllib.parse import urlsplit
 
 from odoo import Command
 from odoo.tests import HttpCase, TransactionCase, new_test_user, tagged
 
 from ..controllers import webhook
+from ..models import wechat_event_receipt, wechat_message_drain
 from ..models.wechat_message import NOTIFICATION_STATUS
+from .common_api import (
+    ADD_TEMPLATE_PATH,
+    API_HOST,
+    BACKUP_HOST,
+    CALLBACK_IPS_PATH,
+    FIRST_MSGID,
+    FOLLOWERS_PATH,
+    QR_PATH,
+    QUOTA_PATH,
+    SEND_PATH,
+    TEMPLATES_PATH,
+    TOKEN_PATH,
+    USER_PATH,
+    USERS_PATH,
+    WechatApiMock,
+    WechatCall,
+)
 
-API_HOST = "api.weixin.qq.com"
-BACKUP_HOST = "api2.weixin.qq.com"
-TOKEN_PATH = "/cgi-bin/stable_token"
-QR_PATH = "/cgi-bin/qrcode/create"
-USER_PATH = "/cgi-bin/user/info"
-USERS_PATH = "/cgi-bin/user/info/batchget"
-TEMPLATES_PATH = "/cgi-bin/template/get_all_private_template"
-ADD_TEMPLATE_PATH = "/cgi-bin/template/api_add_template"
-SEND_PATH = "/cgi-bin/message/template/send"
-FOLLOWERS_PATH = "/cgi-bin/user/get"
-QUOTA_PATH = "/cgi-bin/openapi/quota/get"
-CALLBACK_IPS_PATH = "/cgi-bin/getcallbackip"
-
-# As large as WeChat's: neither a float nor a 32-bit column holds it.
-FIRST_MSGID = 3717005636572528642
+__all__ = [
+    "ADD_TEMPLATE_PATH",
+    "API_HOST",
+    "BACKUP_HOST",
+    "CALLBACK_IPS_PATH",
+    "FIRST_MSGID",
+    "FOLLOWERS_PATH",
+    "QR_PATH",
+    "QUOTA_PATH",
+    "SECRET",
+    "SEND_PATH",
+    "TEMPLATES_PATH",
+    "TOKEN_PATH",
+    "USERS_PATH",
+    "USER_PATH",
+    "MockWechat",
+    "WechatApiMock",
+    "WechatCall",
+    "WechatCase",
+    "WechatCommon",
+    "WechatHttpBase",
+]
 
 SECRET = "5ecret5ecret5ecret5ecret5ecret32"
+RECEIPTS_CRON = "wechat_merchant_bind.ir_cron_apply_receipts"
 
 
-class WechatCall:
-    """One request that the addon made to WeChat."""
+class MockWechat(TransactionCase):
+    """A stand-in for WeChat: no test that has it among its classes reaches anything else, and none needs a network.
 
-    def __init__(self, request):
-        url = urlsplit(request.url)
-        self.host = url.hostname
-        self.path = url.path
-        self.query = dict(parse_qsl(url.query))
-        self.payload = json.loads(request.body) if request.body else None
-
-    def __repr__(self):
-        return f"<{self.path} {self.payload}>"
-
-
-class WechatApiMock:
-    """Answers as WeChat's API does where all goes well, and otherwise as a test has asked for.
-
-    It knows nothing but the calls that the addon makes: any other fails the test.
-    """
-
-    def __init__(self):
-        self.calls = []
-        self.token = "access-token-1"
-        self._answers = defaultdict(deque)
-        self._serial = itertools.count(1)
-
-    def answer(self, path, *answers):
-        """Give the next calls of a path these answers, one each.
-
-        :param answers: a dict (WeChat's JSON), an int (an HTTP status), an exception of ``requests`` to raise, or a
-            function that takes the :class:`WechatCall` and returns one of these
-        """
-        self._answers[path].extend(answers)
-
-    def count(self, path):
-        """Return how often a path was called."""
-        return sum(call.path == path for call in self.calls)
-
-    def renew_token(self):
-        """Let WeChat give out another access token from now on, and refuse the former."""
-        self.token = f"access-token-{next(self._serial) + 1}"
-
-    def handle(self, request):
-        """Record a request and return its response."""
-        call = WechatCall(request)
-        self.calls.append(call)
-        if self._answers[call.path]:
-            answer = self._answers[call.path].popleft()
-        else:
-            answer = self._get_answer(call)
-        if callable(answer):
-            answer = answer(call)
-        if isinstance(answer, Exception):
-            raise answer
-        return self._make_response(request, answer)
-
-    def _get_answer(self, call):
-        if call.path == TOKEN_PATH:
-            assert call.payload["force_refresh"] is False, "A forced refresh kills the token of every other worker"
-            return {"access_token": self.token, "expires_in": 7200}
-        if call.query.get("access_token") != self.token:
-            return {"errcode": 40001, "errmsg": "invalid credential, access_token is invalid or not latest rid: 1-2-3"}
-        if call.path == QR_PATH:
-            serial = next(self._serial)
-            return {
-                "ticket": f"gQH47joAAAAAAAAA+{serial}/==",
-                "url": f"http://weixin.qq.com/q/02test{serial:06}",
-                "expire_seconds": call.payload["expire_seconds"],
-            }
-        if call.path == USER_PATH:
-            return {"subscribe": 1, "openid": call.query["openid"]}
-        if call.path == USERS_PATH:
-            return {"user_info_list": [{"subscribe": 1, **user} for user in call.payload["user_list"]]}
-        if call.path == TEMPLATES_PATH:
-            return {"template_list": [{"template_id": "t1", "title": "订单通知"}]}
-        if call.path == ADD_TEMPLATE_PATH:
-            return {"template_id": f"library-{call.payload['template_id_short']}"}
-        if call.path == SEND_PATH:
-            return {"errcode": 0, "errmsg": "ok", "msgid": FIRST_MSGID + next(self._serial)}
-        if call.path == FOLLOWERS_PATH:
-            return {"total": 0, "count": 0, "next_openid": ""}
-        if call.path == QUOTA_PATH:
-            return {"errcode": 0, "errmsg": "ok", "quota": {"daily_limit": 100_000, "used": 0, "remain": 100_000}}
-        if call.path == CALLBACK_IPS_PATH:
-            return {"ip_list": ["101.226.103.0/25"]}
-        raise AssertionError(f"The addon made a call that no test knows: {call}")
-
-    def _make_response(self, request, answer):
-        response = requests.Response()
-        response.request = request
-        response.url = request.url
-        response.status_code = answer if isinstance(answer, int) else 200
-        body = b"<html>error</html>" if isinstance(answer, int) else json.dumps(answer).encode()
-        response.raw = io.BytesIO(body)
-        return response
-
-
-@tagged("post_install", "-at_install", "wechat")
-class WechatCase(TransactionCase):
-    """Accounts, merchants and users, and a stand-in for WeChat's API.
-
-    ``self.wechat`` is the stand-in of the running test; ``self.account`` is in safe mode.
+    ``self.wechat`` is the :class:`.common_api.WechatApiMock` of the running test. It answers as WeChat does where all
+    goes well; ``self.wechat.answer(SEND_PATH, {"errcode": 43004, "errmsg": "…"})`` lets the next call fail.
     """
 
     wechat: WechatApiMock
@@ -153,29 +77,13 @@ class WechatCase(TransactionCase):
     def setUpClass(cls):
         super().setUpClass()
         if not cls._registry_patched:
-            # The access token has a cursor of its own, which must see what the test has made.
+            # The access token and the lanes have cursors of their own, which must see what the test has made.
             cls.registry_enter_test_mode_cls()
         cls._serial = itertools.count(1)
-        for code in ("zh_CN", "en_US"):
-            cls.env["res.lang"]._activate_lang(code)
-        cls.env.company.partner_id.tz = "Asia/Shanghai"
-        cls.env["wechat.account"].with_context(active_test=False).search([]).active = False
-        cls.account = cls._create_account()
-        cls.merchant = cls._create_merchant("杭州西湖茶庄")
-        cls.other_merchant = cls._create_merchant("绍兴黄酒行")
-        cls.user = cls._create_user("wechat_user", "wechat_merchant_bind.group_user,base.group_partner_manager")
-        cls.manager = cls._create_user(
-            "wechat_manager", "wechat_merchant_bind.group_manager,base.group_partner_manager"
-        )
-        cls.employee = cls._create_user("wechat_employee", "base.group_user,base.group_partner_manager")
-        cls.portal = cls._create_user("wechat_portal", "base.group_portal")
-        cls.public = cls.env.ref("base.public_user")
-        cls.env.flush_all()
 
     def setUp(self):
         super().setUp()
-        type(self).wechat = WechatApiMock()
-        self.startPatcher(patch.object(webhook, "_failures", webhook.FailureLimiter()))
+        self._forget_wechat()
 
     @classmethod
     def _request_handler(cls, session, request, /, **kwargs):
@@ -183,10 +91,94 @@ class WechatCase(TransactionCase):
             return cls.wechat.handle(request)
         return super()._request_handler(session, request, **kwargs)
 
+    def _forget_wechat(self):
+        type(self).wechat = WechatApiMock()
+        last = self.env["wechat.message"].sudo().search([], limit=1)
+        self._last_wechat_id = last.id or 0
+
+    @contextmanager
+    def mock_wechat(self):
+        """Begin anew: what was called and queued before is forgotten, and the assertions tell of this block alone.
+
+        ``with self.mock_wechat() as wechat:``, then what sends, then :meth:`assertWechat`.
+
+        :return: the stand-in, also ``self.wechat`` from then on.
+        """
+        self._forget_wechat()
+        yield self.wechat
+        self.env.flush_all()
+
+    @contextmanager
+    def mock_wechat_outbox(self):
+        """Collect the messages that are put into the outbox, in their order. No lane is woken to send them."""
+        messages = []
+        outbox = type(self.env["wechat.message"])
+        queue = outbox._queue
+
+        def collect(model, vals_list):
+            queued = queue(model, vals_list)
+            messages.extend(queued.sudo())
+            return queued
+
+        with (
+            patch.object(outbox, "_queue", collect),
+            patch.object(outbox, "_trigger_lanes", lambda *_args, **_kwargs: None),
+        ):
+            yield messages
+
+    def send_wechat_outbox(self):
+        """Send what is due now, as the scheduled actions do: one call after the other, in the order of the outbox."""
+        self.env.flush_all()
+        with (
+            patch.object(wechat_message_drain, "THREADS", 1),
+            patch.object(wechat_message_drain, "LINGER_SECONDS", 0),
+        ):
+            for lane in self.env["wechat.message"]._get_lanes():
+                lane.method_direct_trigger()
+        self.env.invalidate_all()
+
+    def receive_wechat_receipt(self, messages, status="success"):
+        """Let WeChat's receipts of sent messages come, and be applied.
+
+        :param wechat.message messages: sent ones.
+        :param str status: what WeChat writes: ``success``, ``failed:user block``, ``failed:system failed``, ….
+        """
+        for message in messages.sudo():
+            self.env["wechat.event"].sudo()._receive(
+                message.account_id,
+                {
+                    "ToUserName": message.account_id.original_id or "",
+                    "FromUserName": message.openid,
+                    "CreateTime": str(int(time.time())),
+                    "MsgType": "event",
+                    "Event": "TEMPLATESENDJOBFINISH",
+                    "MsgID": message.msgid,
+                    "Status": status,
+                },
+            )
+        with patch.object(wechat_event_receipt, "LINGER_SECONDS", 0):
+            self.env.ref(RECEIPTS_CRON).method_direct_trigger()
+        self.env.invalidate_all()
+
+
+class WechatCommon(MockWechat):
+    """What an addon needs to test its WeChat notices: an account, bound merchants, templates, and assertions.
+
+    It may stand beside Odoo's own: ``class OrderCase(WechatCommon, SaleCommon)``. ``cls.wechat_account`` is the only
+    active account.
+    """
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.env["wechat.account"].with_context(active_test=False).search([]).active = False
+        cls.wechat_account = cls._create_wechat_account()
+
     # === RECORDS === #
 
     @classmethod
-    def _create_account(cls, **values):
+    def _create_wechat_account(cls, **values):
+        """Create a service account in safe mode, which the stand-in answers for."""
         serial = next(cls._serial)
         return cls.env["wechat.account"].create(
             {
@@ -200,6 +192,190 @@ class WechatCase(TransactionCase):
                 **values,
             }
         )
+
+    @classmethod
+    def _make_openid(cls):
+        """Return an OpenID that nobody has."""
+        return f"oTest-{next(cls._serial):022}"
+
+    @classmethod
+    def _bind_wechat(cls, partner, openid=None, account=None, **values):
+        """Bind a merchant, or a contact of one, without a scan, as an earlier scan has left it.
+
+        :param res.partner partner: who is bound.
+        :param str openid: by default one that nobody has.
+        :param wechat.account account: by default ``wechat_account``.
+        :param values: other fields; ``is_subscribed=False`` for somebody who has unfollowed.
+        :rtype: wechat.binding
+        """
+        cls.env.flush_all()
+        binding = cls.env["wechat.binding"].create(
+            {
+                "partner_id": partner.id,
+                "account_id": (account or cls.wechat_account).id,
+                "openid": openid or cls._make_openid(),
+                "last_event_at": "2026-01-01 00:00:00",
+                **values,
+            }
+        )
+        cls.env.flush_all()
+        return binding
+
+    @classmethod
+    def _create_wechat_merchant(cls, name="杭州西湖茶庄", **values):
+        """Create a merchant that is bound to ``wechat_account``.
+
+        :rtype: res.partner
+        """
+        merchant = cls.env["res.partner"].create({"name": name, "is_company": True, "lang": "zh_CN", **values})
+        cls._bind_wechat(merchant)
+        return merchant
+
+    @classmethod
+    def _create_wechat_template(cls, model, keywords, **values):
+        """Create a template of ``wechat_account``.
+
+        :param str model: of the documents that it is about, such as ``sale.order``.
+        :param dict keywords: by key as WeChat has it (``thing1``, ``amount2``), the expression that makes its value,
+            such as ``{{ object.name }}``.
+        :rtype: wechat.template
+        """
+        serial = next(cls._serial)
+        return cls.env["wechat.template"].create(
+            {
+                "name": f"Template {serial}",
+                "title": "新订单通知",
+                "account_id": cls.wechat_account.id,
+                "template_uid": f"template-{serial:035}",
+                "model_id": cls.env["ir.model"]._get_id(model),
+                "line_ids": [
+                    Command.create({"key": key, "label": key, "value": value}) for key, value in keywords.items()
+                ],
+                **values,
+            }
+        )
+
+    # === ASSERTIONS === #
+
+    def _get_new_wechat(self, partner=None):
+        """Return the messages since the test or :meth:`mock_wechat` began, oldest first.
+
+        :rtype: wechat.message
+        """
+        self.env.flush_all()
+        domain = [("id", ">", self._last_wechat_id)]
+        if partner is not None:
+            domain.append(("partner_id", "=", partner.id))
+        return self.env["wechat.message"].sudo().search(domain, order="id")
+
+    def assertWechat(self, partner, state="outgoing", values=None, template=None, failure_type=False):
+        """Check that a partner has got exactly one message since the test or :meth:`mock_wechat` began.
+
+        :param res.partner partner: the recipient.
+        :param str state: of the message: ``outgoing`` until :meth:`send_wechat_outbox`, then ``sent``, and
+            ``delivered`` after :meth:`receive_wechat_receipt`; or ``failed``, ``canceled``, ``unknown``.
+        :param dict values: the text of each keyword, as it is queued and, once it is sent, as WeChat has got it.
+        :param wechat.template template: that made it.
+        :param str failure_type: why it has failed, such as ``wechat_unfollowed``.
+        :return: the message.
+        :rtype: wechat.message
+        """
+        messages = self._get_new_wechat(partner)
+        found = [(message.partner_id.display_name, message.state) for message in self._get_new_wechat()]
+        self.assertEqual(len(messages), 1, f"{partner.display_name} should get one WeChat message; all: {found}")
+        reason = messages.failure_reason or messages.errmsg
+        self.assertEqual((messages.state, messages.failure_type), (state, failure_type), reason)
+        if template:
+            self.assertEqual(messages.template_id, template)
+        if values is not None:
+            self.assertEqual({key: datum["value"] for key, datum in messages.card["data"].items()}, values)
+        if state in ("sent", "delivered"):
+            calls = [call for call in self.wechat.calls if self._is_wechat_call(call, messages)]
+            self.assertEqual(len(calls), 1, f"WeChat was called for it {len(calls)} times")
+            self.assertEqual(calls[0].payload["data"], messages.card["data"])
+        return messages
+
+    def _is_wechat_call(self, call, message):
+        return call.path == SEND_PATH and call.payload["client_msg_id"] == message.client_msg_id
+
+    def assertNoWechat(self, partner=None):
+        """Check that nothing was queued or sent since the test or :meth:`mock_wechat` began.
+
+        :param res.partner partner: whom to ask about; by default everybody.
+        """
+        found = [(message.partner_id.display_name, message.state) for message in self._get_new_wechat(partner)]
+        self.assertFalse(found, "Nobody should get a WeChat message")
+        if partner is None:
+            self.assertFalse(self.wechat.count(SEND_PATH), "WeChat was called to send")
+
+    def assertWechatNotification(self, mail_message, partner, state, failure_type=False):
+        """Check what has become of a WeChat message to one partner: in the outbox, and in Odoo's notification.
+
+        :param mail.message mail_message: the message in the chatter.
+        :param res.partner partner: the recipient.
+        :param str state: the state of the newest message of the outbox.
+        :param str failure_type: of both.
+        :return: the newest message of the outbox.
+        :rtype: wechat.message
+        """
+        self.env.flush_all()
+        self.env.invalidate_all()
+        rows = self.env["wechat.message"].search(
+            [("mail_message_id", "=", mail_message.id), ("partner_id", "=", partner.id)]
+        )
+        notifications = self.env["mail.notification"].search([("mail_message_id", "=", mail_message.id)])
+        context = f"Outbox: {rows.mapped('state')}, notifications: {notifications.mapped('notification_status')}"
+        self.assertEqual((rows[:1].state, rows[:1].failure_type), (state, failure_type), context)
+        notification = notifications.filtered(lambda notification: notification.res_partner_id == partner)
+        self.assertRecordValues(
+            notification,
+            [
+                {
+                    "notification_type": "wechat",
+                    "notification_status": NOTIFICATION_STATUS[state],
+                    "failure_type": failure_type,
+                    "author_id": mail_message.author_id.id,
+                    "is_read": True,
+                }
+            ],
+        )
+        return rows[:1]
+
+
+@tagged("post_install", "-at_install", "wechat")
+class WechatCase(WechatCommon):
+    """What this addon's own tests have besides: users of each kind, and merchants that are not bound.
+
+    ``self.account`` is in safe mode.
+    """
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for code in ("zh_CN", "en_US"):
+            cls.env["res.lang"]._activate_lang(code)
+        cls.env.company.partner_id.tz = "Asia/Shanghai"
+        cls.account = cls.wechat_account
+        cls.merchant = cls._create_merchant("杭州西湖茶庄")
+        cls.other_merchant = cls._create_merchant("绍兴黄酒行")
+        cls.user = cls._create_user("wechat_user", "wechat_merchant_bind.group_user,base.group_partner_manager")
+        cls.manager = cls._create_user(
+            "wechat_manager", "wechat_merchant_bind.group_manager,base.group_partner_manager"
+        )
+        cls.employee = cls._create_user("wechat_employee", "base.group_user,base.group_partner_manager")
+        cls.portal = cls._create_user("wechat_portal", "base.group_portal")
+        cls.public = cls.env.ref("base.public_user")
+        cls.env.flush_all()
+
+    def setUp(self):
+        super().setUp()
+        self.startPatcher(patch.object(webhook, "_failures", webhook.FailureLimiter()))
+
+    # === RECORDS === #
+
+    @classmethod
+    def _create_account(cls, **values):
+        return cls._create_wechat_account(**values)
 
     @classmethod
     def _create_test_account(cls, **values):
@@ -217,28 +393,13 @@ class WechatCase(TransactionCase):
         )
 
     @classmethod
-    def _make_openid(cls):
-        """Return an OpenID that nobody has."""
-        return f"oTest-{next(cls._serial):022}"
-
-    @classmethod
     def _create_template(cls, **values):
         """Create a template with two keywords, for partners unless told otherwise."""
-        serial = next(cls._serial)
-        return cls.env["wechat.template"].create(
-            {
-                "name": f"Template {serial}",
-                "title": "新订单通知",
-                "account_id": cls.account.id,
-                "template_uid": f"template-{serial:035}",
-                "model_id": cls.env["ir.model"]._get_id("res.partner"),
-                "line_ids": [
-                    Command.create({"key": "thing1", "label": "商家", "value": "{{ object.name }}"}),
-                    Command.create({"key": "character_string2", "label": "编号", "value": "SO{{ object.id }}"}),
-                ],
-                **values,
-            }
-        )
+        lines = [
+            Command.create({"key": "thing1", "label": "商家", "value": "{{ object.name }}"}),
+            Command.create({"key": "character_string2", "label": "编号", "value": "SO{{ object.id }}"}),
+        ]
+        return cls._create_wechat_template("res.partner", {}, **{"line_ids": lines, **values})
 
     def _make_code(self, partner=None, user=None):
         """Generate a binding code as a user does and return it sudoed."""
@@ -248,18 +409,7 @@ class WechatCase(TransactionCase):
 
     def _bind(self, partner=None, openid=None, account=None, **values):
         """Bind a merchant without a scan, as an earlier scan has left it."""
-        self.env.flush_all()
-        binding = self.env["wechat.binding"].create(
-            {
-                "partner_id": (partner or self.merchant).id,
-                "account_id": (account or self.account).id,
-                "openid": openid or self._make_openid(),
-                "last_event_at": "2026-01-01 00:00:00",
-                **values,
-            }
-        )
-        self.env.flush_all()
-        return binding
+        return self._bind_wechat(partner or self.merchant, openid, account or self.account, **values)
 
     def _get_live_binding(self, partner=None):
         return self.env["wechat.binding"].search(
@@ -285,29 +435,6 @@ class WechatCase(TransactionCase):
             patch.object(server, "send_email", send_email),
         ):
             yield messages
-
-    @contextmanager
-    def mock_wechat_outbox(self):
-        """Collect the messages that are put into the outbox, in their order. No lane is woken to send them."""
-        messages = []
-        outbox = type(self.env["wechat.message"])
-        queue = outbox._queue
-
-        def collect(model, vals_list):
-            queued = queue(model, vals_list)
-            messages.extend(queued.sudo())
-            return queued
-
-        with (
-            patch.object(outbox, "_queue", collect),
-            patch.object(outbox, "_trigger_lanes", lambda *_args, **_kwargs: None),
-        ):
-            yield messages
-
-    def _read_picture(self, content):
-        """Return the text of the one QR code in a picture."""
-        [code] = zxingcpp.read_barcodes(Image.open(io.BytesIO(content)).convert("L"))
-        return code.text
 
     # === ASSERTIONS === #
 
@@ -346,39 +473,6 @@ class WechatCase(TransactionCase):
         """
         log = self._get_operations(partner)
         self.assertEqual(log.mapped("operation"), expected, f"Log of {partner.name}: {log.mapped('note')}")
-
-    def assertWechatNotification(self, mail_message, partner, state, failure_type=False):
-        """Check what has become of a WeChat message to one partner: in the outbox, and in Odoo's notification.
-
-        :param mail.message mail_message: the message in the chatter.
-        :param res.partner partner: the recipient.
-        :param str state: the state of the newest message of the outbox.
-        :param str failure_type: of both.
-        :return: the newest message of the outbox.
-        :rtype: wechat.message
-        """
-        self.env.flush_all()
-        self.env.invalidate_all()
-        rows = self.env["wechat.message"].search(
-            [("mail_message_id", "=", mail_message.id), ("partner_id", "=", partner.id)]
-        )
-        notifications = self.env["mail.notification"].search([("mail_message_id", "=", mail_message.id)])
-        context = f"Outbox: {rows.mapped('state')}, notifications: {notifications.mapped('notification_status')}"
-        self.assertEqual((rows[:1].state, rows[:1].failure_type), (state, failure_type), context)
-        notification = notifications.filtered(lambda notification: notification.res_partner_id == partner)
-        self.assertRecordValues(
-            notification,
-            [
-                {
-                    "notification_type": "wechat",
-                    "notification_status": NOTIFICATION_STATUS[state],
-                    "failure_type": failure_type,
-                    "author_id": mail_message.author_id.id,
-                    "is_read": True,
-                }
-            ],
-        )
-        return rows[:1]
 
 
 class WechatHttpBase(WechatCase, HttpCase):

@@ -6,6 +6,7 @@ from odoo.tests import Form
 from odoo.tools import mute_logger
 
 from .common import QR_PATH, WechatCase
+from .common_pictures import read_code
 
 
 class MailingCase(WechatCase):
@@ -40,11 +41,11 @@ class MailingCase(WechatCase):
         self.assertIn(f'src="cid:{content_id.strip("<>")}"', html)
         self.assertNotIn("code.png", html)
         self.assertEqual(related[content_id].get_content_disposition(), "inline")
-        self.assertEqual(self._read_picture(related[content_id].get_content()), code.qr_content)
+        self.assertEqual(read_code(related[content_id].get_content()), code.qr_content)
         [attachment] = [part for part in message.iter_attachments() if part.get_content_disposition() == "attachment"]
         self.assertEqual(attachment.get_content_type(), "image/png")
         self.assertIn(code.partner_id.name, attachment.get_filename())
-        self.assertEqual(self._read_picture(attachment.get_content()), code.qr_content)
+        self.assertEqual(read_code(attachment.get_content()), code.qr_content)
         self.assertIn(f'href="{code.share_url}"', html)
         self.assertIn(code.share_url, message.get_body(("plain",)).get_content())
         return html

@@ -8,6 +8,7 @@ from odoo.exceptions import AccessError, UserError
 from odoo.tools import mute_logger
 
 from .common import WechatCase, WechatHttpBase
+from .common_pictures import read_code
 
 # Millimetres: what the paper formats promise.
 SIZES = {"poster": (210, 297), "card": (100, 140)}
@@ -25,7 +26,7 @@ class PrintingCase(WechatCase):
             text = self._get_text(page)
             self.assertIn(code.partner_id.name, text)
             picture = page.render(scale=150 / 72).to_pil().convert("L")
-            self.assertEqual(self._read_picture(self._save(picture)), code.qr_content)
+            self.assertEqual(read_code(self._save(picture)), code.qr_content)
             self._assert_fills_the_page(picture)
         return document
 
