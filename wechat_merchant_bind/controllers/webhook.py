@@ -242,7 +242,7 @@ class WechatWebhook(http.Controller):
         """Return the answer to a failed authentication: the same whether the key or the signature is wrong."""
         if _failures.exceeded(request.httprequest.remote_addr):
             return TooManyRequests()
-        _logger.info("WeChat push without a valid signature from %s", request.httprequest.remote_addr)
+        _logger.info("wechat.webhook: push without a valid signature from=%s", request.httprequest.remote_addr)
         return Forbidden()
 
     def _refuse(self, account_sudo, query, error):
@@ -250,7 +250,9 @@ class WechatWebhook(http.Controller):
 
         Only what no repetition and no change of our settings could mend is acknowledged.
         """
-        _logger.warning("WeChat push to account %s refused: %s", account_sudo.id, error.refusal)
+        _logger.warning(
+            "wechat.webhook: push refused account=%s reason=%s skew=%s", account_sudo.id, error.refusal, error.skew
+        )
         # The signature that was verified: whatever else the URL says could be varied without end.
         signed_by = "signature" if account_sudo.encryption_mode == "plain" else "msg_signature"
         signed = query[error.signed_by or signed_by]
@@ -266,7 +268,7 @@ class WechatWebhook(http.Controller):
         :param psycopg2.Error error: why the inbox can't be written.
         """
         request.env.cr.rollback()
-        _logger.error("The WeChat inbox can't be written: %s", self._describe(error))
+        _logger.error("wechat.webhook: inbox not written error=%s", self._describe(error))
         return ServiceUnavailable()
 
     # === HANDLING === #
@@ -290,9 +292,9 @@ class WechatWebhook(http.Controller):
                 return process_event(registry, event_sudo.id)
             return self._handle_in_thread(registry, event_sudo.id)
         except FutureTimeoutError:
-            _logger.warning("WeChat event %s takes longer than WeChat waits; it goes on without us", event_sudo.id)
+            _logger.warning("wechat.inbox: takes longer than WeChat waits event=%s", event_sudo.id)
         except psycopg2.Error as error:
-            _logger.error("WeChat event %s is left to the cron: %s", event_sudo.id, self._describe(error))
+            _logger.error("wechat.inbox: left to the cron event=%s error=%s", event_sudo.id, self._describe(error))
         return event_sudo._get_pending_reply()
 
     def _wake_receipts(self, events):
@@ -301,7 +303,7 @@ class WechatWebhook(http.Controller):
             events._wake_receipts()
         except psycopg2.Error as error:
             request.env.cr.rollback()
-            _logger.error("WeChat receipts are left to the cron: %s", self._describe(error))
+            _logger.error("wechat.receipts: left to the cron error=%s", self._describe(error))
 
     def _handle_in_thread(self, registry, event_id):
         """Handle an event in a thread of ours. If none becomes free in time, the event is left to the cron.

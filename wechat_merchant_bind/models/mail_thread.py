@@ -91,7 +91,12 @@ class MailThread(models.AbstractModel):
         if isinstance(template, str):
             xml_id, template = template, self.env.ref(template, raise_if_not_found=False)
             if not template:
-                _logger.warning("WeChat template %s does not exist: nobody is notified about %s", xml_id, self)
+                _logger.warning(
+                    "wechat.notices: nobody is notified, no such template xml_id=%s model=%s ids=%s",
+                    xml_id,
+                    self._name,
+                    self.ids,
+                )
                 return self.env["mail.message"]
         # sudo: wechat.template - the caller decides what is sent; the records are read with the user's own rights
         template = template.sudo()

@@ -64,7 +64,7 @@ class ResPartner(models.Model):
             with self.env.cr.savepoint():
                 self._wechat_get_bind_code()
         except UserError as error:
-            _logger.warning("Merchant %s got no WeChat binding code in the portal: %s", self.id, error)
+            _logger.warning("wechat.codes: none in the portal partner=%s error=%s", self.id, error)
             return "unavailable" if isinstance(error.__cause__, WechatError) else "no_account"
         return None
 

@@ -82,7 +82,7 @@ class WechatAccount(models.Model):
         try:
             quota = self._call_api("get_quota", SEND_PATH)
         except (WechatError, UserError) as error:
-            _logger.info("WeChat account %s: the quota is not known: %s", self.id, error)
+            _logger.info("wechat.quota: not known account=%s error=%s", self.id, error)
             return
         # Not by the ORM, which would record it as a change of settings.
         self.env.cr.execute(
@@ -95,6 +95,7 @@ class WechatAccount(models.Model):
             )
         )
         self.invalidate_recordset(["quota_limit", "quota_used", "quota_checked_at"], flush=False)
+        _logger.info("wechat.quota: known account=%s used=%s limit=%s", self.id, quota["used"], quota["daily_limit"])
         if quota["remain"] > 0 and self.send_pause_errcode == DAILY_QUOTA:
             self._end_quota_pause()
         self._warn_of_quota()

@@ -80,7 +80,7 @@ class WechatAccount(models.Model):
             try:
                 account._sync_templates()
             except WechatError as error:
-                _logger.warning("The templates of the WeChat account %s could not be read: %s", account.id, error)
+                _logger.warning("wechat.templates: not read account=%s error=%s", account.id, error)
             if not self.env["ir.cron"]._commit_progress(1):
                 break
 

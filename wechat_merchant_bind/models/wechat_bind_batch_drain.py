@@ -64,6 +64,7 @@ class WechatBindBatch(models.Model):
         has_time = cron._commit_progress(remaining=lines._count_due() + lines._count_emails())
         access, starters, locked, last_id, has_more = {}, {}, [], 0, True
         changed, notify_at = set(), time.monotonic()
+        done, began_at = 0, time.monotonic()
         with CallPool(THREADS) as pool:
             while has_more or pool.pending:
                 processed = 0
@@ -83,6 +84,7 @@ class WechatBindBatch(models.Model):
                 if time.monotonic() >= notify_at:
                     self.browse(changed)._notify_changed()
                     changed, notify_at = set(), time.monotonic() + NOTIFY_SECONDS
+                done += processed + len(ended)
                 has_time = cron._commit_progress(processed + len(ended))
                 if not has_time:
                     # The scheduler calls again. What has not begun stays waiting.
@@ -91,6 +93,9 @@ class WechatBindBatch(models.Model):
         if locked:
             self._write(lines._postpone, locked)
         self.browse(changed)._notify_changed()
+        if done:
+            seconds = time.monotonic() - began_at
+            _logger.info("wechat.codes: batch run ended lines=%s postponed=%s seconds=%.1f", done, len(locked), seconds)
         has_time = cron._commit_progress(remaining=lines._count_due() + lines._count_emails())
         return bool(has_time)
 
@@ -119,7 +124,7 @@ class WechatBindBatch(models.Model):
         except CONCURRENCY_ERRORS:
             # One of them fails whatever its turn: the others must not wait for it.
             if len(calls) == 1:
-                _logger.warning("No WeChat binding code yet for line %s", calls[0].key, exc_info=True)
+                _logger.warning("wechat.codes: code postponed line=%s", calls[0].key, exc_info=True)
                 self._write(lines._postpone, calls)
                 return [], []
             locked, written = [], []

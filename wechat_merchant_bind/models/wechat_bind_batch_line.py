@@ -189,7 +189,7 @@ class WechatBindBatchLine(models.Model):
                 for line in self:
                     line._email(env)
                 return
-            _logger.exception("No email with a WeChat binding code for partner %s", self.partner_id.id)
+            _logger.exception("wechat.codes: no email partner=%s", self.partner_id.id)
             obstacles = {self.partner_id.id: str(error)}
         for line in self:
             reason = obstacles.get(line.partner_id.id, False)
@@ -357,7 +357,7 @@ class WechatBindBatchLine(models.Model):
                 self._store(env, granted[:half])
                 self._store(env, granted[half:])
                 return
-            _logger.exception("No WeChat binding code for partner %s", lines.partner_id.id)
+            _logger.exception("wechat.codes: no code partner=%s", lines.partner_id.id)
             is_for_people = isinstance(error, UserError)
             lines._close("failed", str(error) if is_for_people else f"{type(error).__name__}: {error}")
         else:

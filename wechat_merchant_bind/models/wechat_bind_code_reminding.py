@@ -108,7 +108,7 @@ class WechatBindCode(models.Model):
                 with self.env.cr.savepoint():
                     batch._remind()
             except (SerializationFailure, DeadlockDetected):
-                _logger.info("The WeChat binding codes %s changed while they were mailed: next time", batch.ids)
+                _logger.info("wechat.codes: changed while mailed, next time codes=%s", batch.ids)
             if not self.env["ir.cron"]._commit_progress(len(batch)):
                 return False
         return True
@@ -139,10 +139,10 @@ class WechatBindCode(models.Model):
                         code._reissue()
             except UserError as error:
                 # It is no fault of this code. The next run tries again.
-                _logger.warning("The codes of WeChat account %s are not reissued: %s", account.id, error)
+                _logger.warning("wechat.codes: not reissued account=%s error=%s", account.id, error)
                 unavailable += account
             except (ConcurrencyError, SerializationFailure, DeadlockDetected):
-                _logger.info("The WeChat binding code %s changed while it was reissued: next time", code.id)
+                _logger.info("wechat.codes: changed while reissued, next time code=%s", code.id)
             if not self.env["ir.cron"]._commit_progress(1):
                 return False
         return True

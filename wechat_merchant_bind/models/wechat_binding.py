@@ -352,12 +352,12 @@ class WechatBinding(models.Model):
         except WechatError as error:
             if error.errcode not in UNKNOWN_OPENID:
                 # Nothing is erased on less than WeChat's word. The next run tries again.
-                message = account._get_error_message(error)
-                _logger.warning("A leaver of WeChat account %s is not erased: %s", account.id, message)
+                _logger.warning("wechat.bindings: leaver not erased account=%s error=%s", account.id, error)
                 return isinstance(error, WechatAmbiguous)
             info = {}
         if not info.get("subscribe"):
             self._erase(account, openid)
+            _logger.info("wechat.bindings: leaver erased account=%s", account.id)
             return True
         # The following was missed: from now on nothing says that this person left.
         since = datetime.fromtimestamp(info.get("subscribe_time") or time.time(), timezone.utc)

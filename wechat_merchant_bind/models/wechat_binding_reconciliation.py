@@ -46,7 +46,7 @@ class WechatBinding(models.Model):
             except (WechatError, UserError) as error:
                 # The next run tries again; other accounts need not wait for that.
                 self.env.cr.rollback()
-                _logger.warning("The bindings of WeChat account %s are not compared: %s", account.id, error)
+                _logger.warning("wechat.bindings: not compared account=%s error=%s", account.id, error)
         self.env["ir.cron"]._commit_progress(remaining=0)
 
     # === FOLLOWING === #
@@ -71,16 +71,14 @@ class WechatBinding(models.Model):
             asked_at = fields.Datetime.now()
             users = self._ask_about(account, bindings.mapped("openid"))
             if users is None:
-                _logger.error(
-                    "WeChat knows none of %s OpenIDs of account %s: is its App ID another one's?",
-                    len(bindings),
-                    account.id,
-                )
+                # Is its App ID another one's?
+                _logger.error("wechat.bindings: none is known account=%s bindings=%s", account.id, len(bindings))
                 return True
             # A new transaction sees what pushes have told meanwhile.
             self.env["ir.cron"]._commit_progress()
             bindings.invalidate_recordset()
             self._apply_reconciliation(bindings, users, asked_at)
+            _logger.info("wechat.bindings: compared account=%s bindings=%s", account.id, len(bindings))
             if not self.env["ir.cron"]._commit_progress(len(bindings), remaining=1):
                 return False
         return True
@@ -239,4 +237,4 @@ class WechatBinding(models.Model):
             self.env.cr.commit()  # pylint: disable=invalid-commit  # the inbox comes first, as in a push
             if event_id:
                 process_event(self.env.registry, event_id)
-                _logger.info("A follow of WeChat account %s whose push was lost was found", account.id)
+                _logger.info("wechat.bindings: lost follow found account=%s event=%s", account.id, event_id)

@@ -28,7 +28,7 @@ class WechatBinding(models.Model):
             # The handling of the scan is repeated as a whole.
             raise
         except Exception:
-            _logger.exception("The welcome of WeChat binding %s could not be queued", self.id)
+            _logger.exception("wechat.notices: welcome not queued binding=%s", self.id)
 
     def _prepare_welcome(self, template):
         """Return the values of the message.

@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 import threading
 import time
 from datetime import timedelta
@@ -118,7 +119,10 @@ class WechatEvent(models.Model):
                         if lock_names:
                             self._claim_partners(*person)
                         reply = self._process_once(command)
+                        # A commit forgets them.
+                        values = self._get_logged_values()
                         cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
+                        _logger.info("wechat.inbox: handled account=%s event=%s kind=%s state=%s attempts=%s", *values)
                         return reply
                     except (SerializationFailure, DeadlockDetected, UniqueViolation):
                         # Somebody else has just changed the merchant: look again.
@@ -135,7 +139,7 @@ class WechatEvent(models.Model):
             cr.rollback()
             # The text of a database error may hold a full OpenID.
             _logger.error(
-                "WeChat event %s could not be handled: %s",
+                "wechat.inbox: could not be handled event=%s error=%s",
                 self.id,
                 type(error).__name__,
                 exc_info=not isinstance(error, psycopg2.Error),
@@ -194,6 +198,11 @@ class WechatEvent(models.Model):
         )
         self.env.cr.flush()
         return reply
+
+    def _get_logged_values(self):
+        # Whatever a push calls itself must not look like a line of its own.
+        kind = re.sub(r"\W", "?", self.event or self.msg_type or "")[:40]
+        return self.account_id.id, self.id, kind, self.state, self.attempts
 
     def _process_failure(self, error):
         """Keep the error, and when to try again: after 2, 4, 8 … minutes."""

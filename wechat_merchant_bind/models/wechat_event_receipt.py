@@ -1,3 +1,4 @@
+import logging
 import re
 import time
 from datetime import timedelta
@@ -8,6 +9,8 @@ from odoo import api, fields, models
 from odoo.tools import SQL
 
 from ..tools.pg_lock import NAMESPACE
+
+_logger = logging.getLogger(__name__)
 
 RECEIPT_EVENT = "templatesendjobfinish"
 MSGID = re.compile(r"[0-9]{1,20}")
@@ -104,6 +107,8 @@ class WechatEvent(models.Model):
                 time.sleep(LINGER_STEP)
         else:
             self._wake_receipts()
+        if done:
+            _logger.info("wechat.receipts: applied receipts=%s", done)
         self.env["wechat.message"]._mark_unsent()
         self.env["ir.cron"]._commit_progress(done, remaining=0)
 

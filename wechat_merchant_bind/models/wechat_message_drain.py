@@ -58,6 +58,7 @@ class Lane:
     access: dict = field(default_factory=dict)  # by account id, client and token
     wrong_values: Counter = field(default_factory=Counter)  # by template id
     done: int = 0
+    reported: int = 0  # of what is done, to the scheduler, before
     progress_at: float = 0.0
     sweep_at: float = 0.0
     receipts_at: float = 0.0
@@ -85,9 +86,18 @@ class WechatMessage(models.Model):
             # sudo: ir.config_parameter - a number, for the scheduler
             float(self.env["ir.config_parameter"].sudo().get_param(LINGER_PARAMETER, LINGER_SECONDS)),
         )
+        began_at = time.monotonic()
         with CallPool(THREADS) as pool:
             has_more = self._drain(lane, pool)
         self.env["ir.cron"]._commit_progress(lane.done, remaining=0)
+        if done := lane.reported + lane.done:
+            _logger.info(
+                "wechat.outbox: lane ended lane=%s calls=%s seconds=%.1f has_more=%s",
+                self.env.context.get("cron_id"),
+                done,
+                time.monotonic() - began_at,
+                has_more,
+            )
         if has_more:
             # By itself, and not as work that remains: the scheduler would begin again before others had their turn.
             self.env["ir.cron"].browse(self.env.context.get("cron_id")).sudo()._trigger()
@@ -128,6 +138,7 @@ class WechatMessage(models.Model):
         """Tell the scheduler about once a second how far the run is: one that is killed later has done something."""
         if lane.done and time.monotonic() >= lane.progress_at:
             self.env["ir.cron"]._commit_progress(lane.done)
+            lane.reported += lane.done
             lane.done, lane.progress_at = 0, time.monotonic() + PROGRESS_SECONDS
 
     @api.model
@@ -226,7 +237,7 @@ class WechatMessage(models.Model):
         except (*CONCURRENCY_ERRORS, IntegrityError):
             # Somebody else has just written one of these rows, or sends to one of these merchants: look again.
             self.env.cr.rollback()
-            _logger.info("A claim of the WeChat outbox begins again", exc_info=True)
+            _logger.info("wechat.outbox: claim begins again", exc_info=True)
             return True
         for row in rows:
             if row["verdict"] == "send":
@@ -272,4 +283,4 @@ class WechatMessage(models.Model):
         try:
             self._write(step, *args)
         except Exception:
-            _logger.exception("The WeChat outbox goes on without %s", step.__name__)
+            _logger.exception("wechat.outbox: goes on without step=%s", step.__name__)

@@ -76,7 +76,7 @@ class WechatMessage(models.Model):
                 # The scheduled action is repeated with all of them.
                 raise
             except Exception:  # pylint: disable=broad-except  # a third party's, who must not stop all the others
-                _logger.exception("WeChat messages %s could not be sent by %s", messages.ids, fallback)
+                _logger.exception("wechat.notices: fallback failed messages=%s by=%s", messages.ids, fallback)
 
     def _notify_otherwise(self, record, fallback, recipients_data):
         """Notify the recipients of one message by e-mail or SMS.

@@ -65,7 +65,7 @@ class WechatMessage(models.Model):
         except (*CONCURRENCY_ERRORS, IntegrityError):
             if len(sends) == 1:
                 # The lease ends, and whoever comes then repeats the call under its number.
-                _logger.exception("The result of WeChat message %s was not written", sends[0][0].key)
+                _logger.exception("wechat.outbox: result not written message=%s", sends[0][0].key)
                 return set()
             return set().union(*(self._write_results([send]) for send in sends))
 
@@ -231,14 +231,20 @@ class WechatMessage(models.Model):
     def _pause(self, account_id, seconds, error):
         account = self.env["wechat.account"].browse(account_id)._with_manager_lang()
         account._pause_sending(seconds, self._get_failure_message(account, error), getattr(error, "errcode", None))
-        _logger.warning("WeChat account %s sends nothing for %s seconds: %s", account_id, seconds, error)
+        _logger.warning("wechat.outbox: paused account=%s seconds=%s error=%s", account_id, seconds, error)
 
     @api.model
     def _stop(self, model, record_id, error):
         record = self.env[model].browse(record_id)
         account = (record if model == "wechat.account" else record.account_id)._with_manager_lang()
         reason = self._get_failure_message(account, error)
-        _logger.error("%s %s sends nothing until a manager resumes it: %s", model, record_id, error)
+        _logger.error(
+            "wechat.outbox: stopped until a manager resumes it account=%s model=%s id=%s error=%s",
+            account.id,
+            model,
+            record_id,
+            error,
+        )
         if model == "wechat.account":
             account._stop_sending(reason)
         else:
@@ -285,4 +291,4 @@ class WechatMessage(models.Model):
             if gone:
                 self._mark(call.lane, gone, "unfollowed")
         elif call.error:
-            _logger.warning("WeChat does not say who has left account %s: %s", call.lane, call.error)
+            _logger.warning("wechat.bindings: leavers not confirmed account=%s error=%s", call.lane, call.error)

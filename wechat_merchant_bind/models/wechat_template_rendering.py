@@ -269,7 +269,9 @@ class WechatTemplate(models.Model):
                 template = self.with_env(record.env)
                 value = safe_eval(expression, {**template._render_eval_context(), "object": record})
         except Exception as error:
-            _logger.info("WeChat template %s: the expression %s failed", self.id, expression, exc_info=True)
+            _logger.info(
+                "wechat.templates: expression failed template=%s expression=%s", self.id, expression, exc_info=True
+            )
             raise ExpressionError(
                 self.env._("The expression %(expression)s failed: %(error)s", expression=expression, error=error)
             ) from error

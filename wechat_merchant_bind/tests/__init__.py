@@ -23,6 +23,7 @@ from . import test_i18n
 from . import test_js
 from . import test_leavers
 from . import test_life_cycle
+from . import test_logging
 from . import test_mailing
 from . import test_merchant_list
 from . import test_merge

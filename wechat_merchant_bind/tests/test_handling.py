@@ -135,14 +135,14 @@ class TestLogs(HandlingCase):
             self.assertLogs("odoo", "INFO") as logs,
         ):
             self._push_scan(self.code, self.openid)
-        self.assertUnnamed(logs, "could not be handled: ValueError", "the third party fails", "Traceback")
+        self.assertUnnamed(logs, "could not be handled", "error=ValueError", "the third party fails", "Traceback")
         self.assertEqual(self._get_events().state, "failed")
 
     def test_a_database_that_fails_before_the_handling(self):
         error = psycopg2.OperationalError(f"the server is gone, it was asked for {self.openid}")
         with patch.object(webhook, "process_event", side_effect=error), self.assertLogs("odoo", "INFO") as logs:
             self.assertReply(self._push_scan(self.code, self.openid), "已收到", to=self.openid)
-        self.assertUnnamed(logs, "left to the cron: OperationalError")
+        self.assertUnnamed(logs, "left to the cron", "error=OperationalError")
         self.assertEqual(self._get_events().state, "received")
         self._run_cron_later()
         self.assertBound(self.merchant, self.openid)
@@ -151,7 +151,7 @@ class TestLogs(HandlingCase):
         error = psycopg2.OperationalError(f"disk full at {self.openid}")
         with patch.object(self.events, "_insert", side_effect=error), self.assertLogs("odoo", "INFO") as logs:
             self.assertEqual(self._push_scan(self.code, self.openid).status, 503)
-        self.assertUnnamed(logs, "can't be written: OperationalError")
+        self.assertUnnamed(logs, "inbox not written error=OperationalError")
 
     def test_a_binding_and_a_refusal(self):
         with self.assertLogs("odoo", "INFO") as logs:

@@ -53,7 +53,7 @@ class Call:
             self.error = error
         except Exception as error:
             # Whatever it is must reach the caller, who waits for this call.
-            _logger.exception("Call of %s failed", self.method)
+            _logger.exception("wechat.api: call failed account=%s method=%s", self.lane, self.method)
             self.error = error
 
     def get_keys(self):
