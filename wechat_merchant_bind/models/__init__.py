@@ -33,6 +33,8 @@ from . import wechat_account_sending
 from . import wechat_account_quota
 from . import wechat_account_digest
 from . import wechat_account_health
+from . import wechat_account_health_checks
+from . import wechat_account_alerts
 from . import wechat_bind_batch
 from . import wechat_bind_batch_drain
 from . import wechat_bind_batch_line

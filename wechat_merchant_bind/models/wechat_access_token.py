@@ -4,7 +4,14 @@ from psycopg2.errors import LockNotAvailable, SerializationFailure
 
 from odoo import fields, models
 
-from ..tools.wechat_errors import WechatAccountError
+from ..tools.wechat_errors import (
+    ErrorClass,
+    WechatAccountError,
+    WechatAmbiguous,
+    WechatError,
+    WechatNotSent,
+    from_response,
+)
 
 # A token is renewed this many seconds before its end. WeChat renews it in its last 5 minutes, during which the old
 # and the new one are both valid, so every reader still holds a good one.
@@ -15,6 +22,7 @@ LOCK_TIMEOUT = "8s"
 # WeChat answered with the very token it had refused: asking again would only burn quota.
 HOLD_SECONDS = 60
 LOCK_ATTEMPTS = 5
+TOKEN_PATH = "/cgi-bin/stable_token"
 
 
 class WechatAccessToken(models.Model):
@@ -35,6 +43,11 @@ class WechatAccessToken(models.Model):
     held_until = fields.Datetime(readonly=True)
     # Of the app id, secret and address that fetched the token: once one of them changes, the token is nobody's.
     fingerprint = fields.Char(readonly=True, exportable=False)
+    # Why WeChat gives none, until it does again.
+    failed_since = fields.Datetime(readonly=True)
+    error_class = fields.Char(readonly=True)
+    errcode = fields.Integer(readonly=True)
+    errmsg = fields.Char(readonly=True)
 
     _account_unique = models.UniqueIndex("(account_id)", "An account has one access token.")
 
@@ -82,32 +95,62 @@ class WechatAccessToken(models.Model):
         """
         if row and row["is_held"]:
             raise self._held_error()
-        token, expires_in = client.stable_token(account_sudo.app_id, account_sudo.app_secret)
+        try:
+            token, expires_in = client.stable_token(account_sudo.app_id, account_sudo.app_secret)
+        except WechatError as error:
+            if row:
+                self._store_failure(cr, row, error)
+            raise
         if not row:
             return token
         if token == refused:
-            cr.execute(
-                """
-                UPDATE wechat_access_token
-                   SET held_until = clock_timestamp() AT TIME ZONE 'UTC' + %s * interval '1 second'
-                 WHERE id = %s
-                """,
-                [HOLD_SECONDS, row["id"]],
-            )
-            cr.commit()  # pylint: disable=invalid-commit  # own cursor: the hold must outlive the error raised below
-            raise self._held_error()
+            error = self._held_error()
+            self._store_failure(cr, row, error, HOLD_SECONDS)
+            raise error
         cr.execute(
             """
             UPDATE wechat_access_token
                SET token = %s,
                    expires_at = clock_timestamp() AT TIME ZONE 'UTC' + %s * interval '1 second',
                    held_until = NULL,
-                   fingerprint = %s
+                   fingerprint = %s,
+                   failed_since = NULL, error_class = NULL, errcode = NULL, errmsg = NULL
              WHERE id = %s
             """,
             [token, expires_in, self._get_fingerprint(account_sudo), row["id"]],
         )
         return token
+
+    def _store_failure(self, cr, row, error, hold_seconds=None):
+        """Keep why there is no token, and since when, whatever becomes of the caller.
+
+        :param dict row: the locked row.
+        :param WechatError error: why.
+        :param int hold_seconds: how long WeChat is not to be asked again.
+        """
+        cr.execute(
+            """
+            UPDATE wechat_access_token
+               SET failed_since = COALESCE(failed_since, date_trunc('second', clock_timestamp() AT TIME ZONE 'UTC')),
+                   error_class = %s,
+                   errcode = %s,
+                   errmsg = %s,
+                   held_until = COALESCE(clock_timestamp() AT TIME ZONE 'UTC' + %s * interval '1 second', held_until)
+             WHERE id = %s
+            """,
+            [error.info.error_class.value, error.errcode, error.errmsg, hold_seconds, row["id"]],
+        )
+        cr.commit()  # pylint: disable=invalid-commit  # own cursor: this must outlive the error that the caller raises
+
+    def _get_error(self):
+        """Return why WeChat gives no token, as it was raised.
+
+        :rtype: WechatError
+        """
+        if self.errcode:
+            return from_response(TOKEN_PATH, self.errcode, self.errmsg)
+        classes = {ErrorClass.RETRY.value: WechatNotSent, ErrorClass.AMBIGUOUS.value: WechatAmbiguous}
+        return classes.get(self.error_class, WechatAccountError)(TOKEN_PATH, errmsg=self.errmsg or "")
 
     def _get_fingerprint(self, account_sudo):
         parts = (account_sudo.app_id, account_sudo.app_secret, account_sudo.api_base_url)
@@ -144,7 +187,7 @@ class WechatAccessToken(models.Model):
 
     def _held_error(self):
         return WechatAccountError(
-            path="/cgi-bin/stable_token",
+            path=TOKEN_PATH,
             errmsg=self.env._(
                 "WeChat refused its own access token twice. Calls are held for %s seconds.", HOLD_SECONDS
             ),

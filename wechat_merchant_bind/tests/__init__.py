@@ -19,6 +19,7 @@ from . import test_event_retry
 from . import test_fallback
 from . import test_fuzz_webhook
 from . import test_handling
+from . import test_health
 from . import test_i18n
 from . import test_js
 from . import test_leavers

@@ -256,6 +256,7 @@ class RightsCase(WechatPushCase):
             "wechat.access.token": env["wechat.access.token"].search([("account_id", "=", account.id)]),
             # One without a history, which could be deleted.
             "wechat.account": self._create_account(company_id=company.id, sequence=99),
+            "wechat.account.health": account.health_ids[:1],
             "wechat.account.check": check,
             "wechat.account.check.line": env["wechat.account.check.line"].create(
                 {"check_id": check.id, "subject": "x", "result": "ok"}

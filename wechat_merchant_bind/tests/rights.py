@@ -33,6 +33,7 @@ class Model(NamedTuple):
 # superuser. Dialogs are written by those who may do what the dialog does.
 MODELS = {
     "wechat.account": Model(read=USERS, create=MANAGERS, write=MANAGERS, unlink=MANAGERS),
+    "wechat.account.health": Model(read=MANAGERS),
     "wechat.access.token": Model(),
     "wechat.bind.code": Model(read=USERS),
     "wechat.bind.request": Model(read=USERS),
@@ -132,6 +133,8 @@ METHODS = {
     "wechat.account.copy_data": Method(USERS, on="account"),
     "wechat.account.action_confirm_outbox": Method(MANAGERS, on="account"),
     "wechat.account.action_resume_sending": Method(MANAGERS, on="account"),
+    # Opens what they may do anyway.
+    "wechat.account.health.action_mend": Method(MANAGERS, on="wechat.account.health"),
     "wechat.bind.batch.action_cancel": Method(USERS, on="batch"),
     "wechat.bind.batch.action_download_list": Method(USERS, on="batch"),
     "wechat.bind.batch.action_download_pictures": Method(USERS, on="batch"),

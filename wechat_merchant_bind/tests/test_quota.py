@@ -114,16 +114,23 @@ class TestQuota(OutboxCase):
         tiles = {tile["key"]: tile["value"] for tile in accounts.get_overview()["tiles"]}
         self.assertEqual([tiles[key] for key in ("outbox", "failed", "unknown")], [1, 1, 1])
 
+    def _get_alerts(self):
+        self.env.flush_all()
+        self.env.invalidate_all()
+        return self.env["wechat.account"].with_user(self.manager).get_overview()["alerts"]
+
     def test_what_is_wrong_is_on_the_start_page(self):
         self._make_code(self.other_merchant)
-        accounts = self.env["wechat.account"].with_user(self.manager)
-        self.assertEqual(accounts.get_overview()["alerts"], [])
+        # No scheduled action runs beside a test.
+        self.env.cr.execute("UPDATE ir_cron SET nextcall = now() AT TIME ZONE 'UTC' + interval '1 hour'")
+        self.env.invalidate_all()
+        self.assertEqual(self._get_alerts(), [])
         self.template.stop_reason = "x"
         self.account.send_stop_reason = "40001"
-        alerts = accounts.get_overview()["alerts"]
+        alerts = self._get_alerts()
         self.assertEqual([alert["action"]["res_model"] for alert in alerts], ["wechat.account", "wechat.template"])
         self.account.send_stop_reason = self.template.stop_reason = False
         stuck = self._queue(state="sending")
         self._set(stuck, lease_until="now() AT TIME ZONE 'UTC' - interval '1 hour'")
-        [alert] = accounts.get_overview()["alerts"]
-        self.assertIn("scheduled actions", alert["text"])
+        [alert] = self._get_alerts()
+        self.assertIn("Scheduled actions", alert["text"])

@@ -112,3 +112,22 @@ class TestTours(WechatPushCase):
         message = self.env["wechat.message"].search([("template_id", "=", template.id), ("state", "=", "outgoing")])
         self.assertEqual((message.partner_id, message.kind), (self.merchant, "mass"))
         self.assertEqual(message.card["lines"], [{"label": "商家", "value": "杭州西湖茶庄"}])
+
+    def test_health(self):
+        self.manager.lang = "zh_CN"
+        event = self.env["wechat.event"].create(
+            {
+                "account_id": self.account.id,
+                "dedupe_key": "tour",
+                "payload": "{}",
+                "event": "scan",
+                "state": "failed",
+                "error": "ValueError: x",
+            }
+        )
+        self.env.flush_all()
+        self.env.cr.execute(
+            "UPDATE wechat_event SET create_date = create_date - interval '1 hour' WHERE id = %s", [event.id]
+        )
+        action = "/odoo/action-wechat_merchant_bind.wechat_account_action"
+        self.start_tour(action, "wechat_merchant_bind.health", login=self.manager.login)
