@@ -41,6 +41,7 @@ from . import wechat_bind_batch_line
 from . import wechat_bind_code
 from . import wechat_bind_code_reminding
 from . import wechat_bind_request
+from . import wechat_bind_request_activity
 from . import wechat_binding
 from . import wechat_binding_reach
 from . import wechat_binding_import

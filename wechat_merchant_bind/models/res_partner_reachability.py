@@ -1,4 +1,4 @@
-from odoo import fields, models
+from odoo import api, fields, models
 
 # Whoever refused our messages that long ago is tried again: WeChat does not tell that somebody has switched them on.
 BLOCKED_DAYS = 7
@@ -8,6 +8,28 @@ class ResPartner(models.Model):
     """Whether WeChat reaches a partner, and who is addressed in its place."""
 
     _inherit = "res.partner"  # pylint: disable=consider-merging-classes-inherited  # one file a topic
+
+    # === FIELDS === #
+
+    # sudo: wechat.binding - whoever sees the merchant sees its state, of which this is a part
+    wechat_refusal = fields.Selection(
+        [("blocked", "Refuses Messages")],
+        "Refuses WeChat Messages",
+        compute="_compute_wechat_refusal",
+        compute_sudo=True,
+        groups="wechat_merchant_bind.group_user",
+        help="Bound and following, but the person has switched our messages off.",
+    )
+
+    # === COMPUTE METHODS === #
+
+    @api.depends("wechat_state")
+    def _compute_wechat_refusal(self):
+        blocked = self._origin._wechat_get_live_bindings().filtered(
+            lambda binding: binding.is_blocked and binding.is_subscribed
+        )
+        for partner in self:
+            partner.wechat_refusal = "blocked" if partner._origin in blocked.partner_id else False
 
     # === BUSINESS METHODS === #
 

@@ -173,6 +173,8 @@ class WechatBindRequest(models.Model):
         self.env["wechat.operation"]._log("request", request, {request.id: note})
         code.user_id._wechat_notify(request)
         partner._wechat_notify_changed()
+        if request.method == "approval":
+            request._ask_for_approval()
         return request
 
     # === BUSINESS METHODS - DIGITS === #
@@ -204,6 +206,7 @@ class WechatBindRequest(models.Model):
         if not expected:
             # The phone was removed since: nothing that could be typed is right.
             self.method = "approval"
+            self._ask_for_approval()
             return self._get_reply("approval")
         if not wechat_commands.is_same(digits, expected):
             return self._count_wrong_digits()

@@ -84,7 +84,8 @@ class WechatBinding(models.Model):
         """Undo a binding for whoever got the e-mail about it."""
         self.ensure_one()
         lang = self.env["wechat.account"]._get_lang(self.code_id.user_id.lang)
-        binding = self.with_context(lang=lang)
+        # The log tells from where: whoever has the mail may have done it.
+        binding = self.with_context(lang=lang, wechat_by_visitor=True)
         binding._unbind(binding.env._("Undone by the link in the e-mail to the merchant."))
 
     def _tell_bound(self):
@@ -101,7 +102,7 @@ class WechatBinding(models.Model):
         except psycopg2.Error:
             raise
         except Exception:  # the template is the admin's, and its expressions may raise anything
-            _logger.exception("The e-mail about WeChat binding %s could not be made", self.id)
+            _logger.exception("wechat.bindings: no email binding=%s", self.id)
 
     def _queue_bound_mail(self, template, email):
         """Put the e-mail into Odoo's queue, which sends it outside of this transaction."""

@@ -118,8 +118,13 @@ class WechatOperation(models.Model):
             "user_id": self.env.uid,
             "user_name": self.env.user.name,
             # Behind a proxy this is the visitor's own address only with proxy_mode.
-            "ip_address": request.httprequest.remote_addr if request and not self.env.user._is_superuser() else False,
+            "ip_address": request.httprequest.remote_addr if request and self._is_visited() else False,
         }
+
+    @api.model
+    def _is_visited(self):
+        """Tell whether it is a person who causes what is recorded, and not WeChat or a schedule."""
+        return not self.env.user._is_superuser() or bool(self.env.context.get("wechat_by_visitor"))
 
     @api.model
     def _prepare_values(self, operation, record, note, openid):

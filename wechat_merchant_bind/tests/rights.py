@@ -275,6 +275,7 @@ FIELDS = {
     "res.partner.wechat_openid_masked": USERS,
     "res.partner.is_wechat_bound": EMPLOYEES,
     "res.partner.wechat_state": EMPLOYEES,
+    "res.partner.wechat_refusal": USERS,
     "res.partner.wechat_bound_at": EMPLOYEES,
     "res.partner.is_wechat_merchant": USERS,
     "res.partner.wechat_account_status": USERS,

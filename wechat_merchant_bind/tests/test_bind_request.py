@@ -69,6 +69,31 @@ class TestAsk(RequestCase):
         self.assertChatter(self.merchant, request.openid_masked, "approval", author=self.env.ref("base.partner_root"))
         self.assertNotIn(self.openid, "".join(self.merchant.message_ids.mapped("body")))
 
+    def test_who_generated_the_code_has_an_activity(self):
+        """The message on the screen reaches nobody who is away."""
+        request, _answer = self._ask()
+        activity = self.merchant.activity_ids
+        self.assertRecordValues(activity, [{"user_id": self.user.id, "summary": "Confirm the WeChat binding"}])
+        self.assertIn(request.openid_masked, activity.note)
+        self._ask(create_time=1_790_000_100)
+        self.assertEqual(self.merchant.activity_ids, activity)
+        request.with_user(self.manager).action_reject()
+        self.assertFalse(activity.exists())
+
+    def test_a_manager_has_it_where_nobody_generated_the_code(self):
+        self.code.user_id = self.portal
+        self._ask()
+        self.assertIn(self.merchant.activity_ids.user_id, self.account._get_managers())
+        self.code._revoke("x")
+        self.env["wechat.bind.request"]._close_ended()
+        self.env.invalidate_all()
+        self.assertFalse(self.merchant.activity_ids, "The code has ended: there is nothing left to approve")
+
+    def test_digits_ask_nobody(self):
+        self.account.bind_confirmation = "phone"
+        self._ask()
+        self.assertFalse(self.merchant.activity_ids)
+
     def test_the_same_again_asks_once(self):
         _request, first = self._ask(create_time=1_790_000_000)
         request, second = self._ask(create_time=1_790_000_100)

@@ -19,6 +19,7 @@ COLUMNS = [
     "create_date",
     "wechat_last_login_at",
     "wechat_state",
+    "wechat_refusal",
 ]
 
 
@@ -48,6 +49,22 @@ class TestColumns(MerchantListCase):
         self.assertFalse(other.wechat_login)
         own.active = False
         self.assertEqual(merchant.wechat_login, "accountant", "One who left doesn't log in any more")
+
+    def test_who_refuses_messages(self):
+        """A badge beside the state: bound and following, and yet nothing arrives."""
+        binding = self._bind()
+        merchant = self.partners.browse(self.merchant.id)
+        self.assertFalse(merchant.wechat_refusal)
+        for mark, refusal in (
+            (lambda: binding._mark_unreachable("blocked"), "blocked"),
+            (binding._mark_reachable, False),
+            (lambda: binding._mark_unreachable("blocked"), "blocked"),
+            (lambda: binding._mark_unreachable("unfollowed"), False),
+        ):
+            mark()
+            self.env.invalidate_all()
+            self.assertEqual(merchant.wechat_refusal, refusal)
+        self.assertFalse(self.partners.browse(self.other_merchant.id).wechat_refusal)
 
     def test_archived_logins_of_a_disabled_merchant(self):
         user = self._create_portal_user(self.merchant, "owner")

@@ -128,7 +128,8 @@ class TestToast(UndoCase):
         self.account.bind_confirmation = "approval"
         self._push_scan(self._make_code(), self.openid)
         request = self.env["wechat.bind.request"].search([("openid", "=", self.openid)])
-        self.assertEqual([message for _u, _k, message in self.sent], [{"model": request._name, "id": request.id}])
+        toasts = [message for _user, kind, message in self.sent if kind == "wechat_merchant_bind/toast"]
+        self.assertEqual(toasts, [{"model": request._name, "id": request.id}])
 
     def test_nobody_who_has_lost_the_right(self):
         code = self._make_code()
@@ -215,6 +216,7 @@ class TestUndoPage(UndoCase):
         self.assertOperations(self.merchant, ["generate", "bind", "unbind"])
         self.assertChatter(self.merchant, "link in the e-mail", author=self.env.ref("base.partner_root"))
         self.assertTrue(self.binding.reason)
+        self.assertTrue(self._get_operations()[-1].ip_address, "From where it was undone")
         self.assertPage(self._open(), "unbound", "绑定已撤销")
 
     def test_pressing_twice(self):
