@@ -24,6 +24,8 @@ QRSCENE_PREFIX = "qrscene_"
 # The messages, as opposed to events, that WeChat lets us hand over to its customer service.
 MESSAGE_TYPES = ("text", "image", "voice", "video", "shortvideo", "location", "link")
 
+ORIGINAL_ID = re.compile(r"gh_[A-Za-z0-9_-]{1,64}")
+
 HANDLE_ATTEMPTS = 3
 RETRY_BATCH = 100
 RETRY_RECEIVED_AFTER = timedelta(seconds=60)
@@ -304,8 +306,8 @@ class WechatEvent(models.Model):
 
     def _learn_original_id(self):
         """Take the account's gh_ ID from its first authentic push."""
-        if not self.account_id.original_id and (original_id := self._get_original_id()):
-            self.account_id.original_id = original_id
+        if not self.account_id.original_id and ORIGINAL_ID.fullmatch(self._get_original_id()):
+            self.account_id.original_id = self._get_original_id()
 
     def _get_original_id(self):
         return json.loads(self.payload).get("ToUserName") or ""

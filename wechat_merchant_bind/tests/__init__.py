@@ -21,6 +21,7 @@ from . import test_fuzz_webhook
 from . import test_handling
 from . import test_health
 from . import test_i18n
+from . import test_injection
 from . import test_js
 from . import test_leavers
 from . import test_life_cycle
