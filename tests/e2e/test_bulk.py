@@ -6,32 +6,23 @@ import math
 import os
 import re
 import statistics
-import threading
-import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import openpyxl
-import psycopg2
 import pypdf
 import pytest
-import requests
 import zxingcpp
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from support.browser import COLD_MS, chromium, is_marked, log_in, mark, read_code
+from support.bulk import LATENCY_MS, QR_PATH, THREADS, Watcher, compare, make_merchants, press, watching
 from support.database import Database
 from support.odoo import OdooServer, wait_for
 from support.sandbox import Sandbox
 from support.system import LOGS, System, connect, running_sandbox
 
-QR_PATH = "/cgi-bin/qrcode/create"
-TOKEN_PATH = "/cgi-bin/stable_token"
-THREADS = 16
-LATENCY_MS = 80
 SLOWER_AT_MOST = 1.5
 # A hundred codes take half a second, in which the press of the button and the scheduler's waking count for much: the
 # short form only tells that the calls are made side by side, which is 16 times as fast as one after the other.
@@ -62,85 +53,11 @@ def bulk(sandbox: Sandbox) -> Iterator[System]:
         database.drop()
 
 
-def make_merchants(system: System, name: str, number: int) -> list[int]:
-    """Create merchants; return their ids."""
-    values = [{"name": f"{name} {serial:03}", "is_company": True, "lang": "zh_CN"} for serial in range(number)]
-    return system.admin.call("res.partner", "create", values)
-
-
-def press(system: System, partners: list[int]) -> int:
-    """Press 批量生成绑定码; return the batch."""
-    return system.admin.call("res.partner", "action_wechat_bind_code", partners)["res_id"]
-
-
-class Watcher:
-    """Looks at the lines of batches beside Odoo, at almost no cost."""
-
-    def __init__(self, system: System):
-        self.connection = psycopg2.connect(dbname=system.database.name)
-        self.connection.autocommit = True
-
-    def states(self, batch: int) -> Counter:
-        """Return how many lines are in which state."""
-        with self.connection.cursor() as cr:
-            cr.execute("SELECT state, count(*) FROM wechat_bind_batch_line WHERE batch_id = %s GROUP BY 1", [batch])
-            return Counter(dict(cr.fetchall()))
-
-    def wait(self, batch: int, seconds: float = 120) -> Counter:
-        """Return the states once no line is waiting any more."""
-        deadline = time.monotonic() + seconds
-        while (states := self.states(batch))["pending"]:
-            assert time.monotonic() < deadline, f"the batch does not end: {states}"
-            time.sleep(0.01)
-        return states
-
-
 @pytest.fixture
 def watcher(bulk: System) -> Iterator[Watcher]:
     """A connection of its own to the database."""
-    watcher = Watcher(bulk)
-    yield watcher
-    watcher.connection.close()
-
-
-@contextmanager
-def latency(sandbox: Sandbox) -> Iterator[None]:
-    """Let each code take WeChat as long as on the way to Shenzhen."""
-    sandbox.post("faults", path=QR_PATH, latency_ms=LATENCY_MS, times=0)
-    try:
-        yield
-    finally:
-        sandbox.post("faults/release", path=QR_PATH)
-
-
-def bare_pool(sandbox: Sandbox, token: str, number: int) -> float:
-    """Ask for codes with nothing but threads and sessions of requests; return the seconds that it took."""
-    local = threading.local()
-
-    def call(serial: int) -> None:
-        if not hasattr(local, "session"):
-            local.session = requests.Session()
-        payload = {
-            "expire_seconds": 2_592_000,
-            "action_name": "QR_STR_SCENE",
-            "action_info": {"scene": {"scene_str": f"bare_{serial}"}},
-        }
-        answer = local.session.post(
-            f"{sandbox.url}{QR_PATH}", params={"access_token": token}, data=json.dumps(payload), timeout=60
-        ).json()
-        assert answer["ticket"]
-
-    began = time.perf_counter()
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(call, range(number)))
-    return time.perf_counter() - began
-
-
-def fetch_token(sandbox: Sandbox) -> str:
-    """Return the account's access token, which WeChat gives to everybody who has the secret."""
-    account = sandbox.account()
-    payload = {"grant_type": "client_credential", "appid": account["app_id"], "secret": account["secret"]}
-    return requests.post(f"{sandbox.url}{TOKEN_PATH}", json=payload, timeout=60).json()["access_token"]
+    with watching(bulk) as watcher:
+        yield watcher
 
 
 @pytest.mark.timed
@@ -148,22 +65,9 @@ def test_speed(bulk, watcher, full_form, record_property):
     """From the press of the button to the commit of the last of 500 codes it takes less than 1.5 times what the calls
     alone take a bare thread pool."""
     number = 500 if full_form else 100
-    token = fetch_token(bulk.sandbox)
-    # Whoever comes first fills the caches.
-    watcher.wait(press(bulk, make_merchants(bulk, "热身", 5)))
-    bare, odoo = [], []
-    with latency(bulk.sandbox):
-        for serial in range(ROUNDS):
-            partners = make_merchants(bulk, f"量贩 {serial}", number)
-            bare.append(bare_pool(bulk.sandbox, token, number))
-            before = bulk.sandbox.calls(QR_PATH)
-            began = time.perf_counter()
-            states = watcher.wait(press(bulk, partners))
-            odoo.append(time.perf_counter() - began)
-            assert states == {"done": number}
-            assert bulk.sandbox.calls(QR_PATH) - before == number
-    ratio = statistics.median(odoo) / statistics.median(bare)
-    figures = f"bare {bare}, Odoo {odoo}, ratio {ratio:.2f}"
+    comparison = compare(bulk, watcher, number, ROUNDS)
+    ratio = statistics.median(comparison.odoo) / statistics.median(comparison.bare)
+    figures = f"{comparison}, ratio {ratio:.2f}"
     record_property("bulk", figures)
     print(figures)
     assert ratio < (SLOWER_AT_MOST if full_form else SLOWER_AT_MOST_SHORT), figures

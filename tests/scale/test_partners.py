@@ -6,20 +6,17 @@ whether a partner was written and how PostgreSQL would find the page.
 """
 
 import ast
-import json
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from support.crowd import Crowd
 from support.database import Database
+from support.lists import STOCK, UNBOUND, UNBOUND_PAGES, measure_lists
 from support.system import LOGS, REPOSITORY
 
 IS_LONG = os.environ.get("WECHAT_TEST_ALL") == "1"
@@ -32,8 +29,6 @@ INSTALL_SECONDS = 60
 # the codes, whose cost grows with their number, and too little for what reads all partners one by one.
 UNBOUND_RATIO, OTHER_RATIO = 1.5, 20
 ROUNDS = 15
-UNBOUND = (99, 50, 1)
-UNBOUND_PAGES = ("contacts wechat_unbound", "merchants wechat_unbound")
 INDEX = "res_partner_wechat_unbound_idx"
 
 
@@ -110,14 +105,6 @@ def installation() -> Iterator[Installation]:
     yield from install_among_a_million() if IS_LONG else install_among_few()
 
 
-def measure(database: Database, rounds: int) -> dict[str, dict]:
-    """Return what measure.py finds out."""
-    script = Path(__file__).with_name("measure.py")
-    command = [sys.executable, script, database.name, str(rounds)]
-    with (LOGS / "scale-measure.log").open("wb") as log:
-        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=log).stdout)
-
-
 def test_installing_among_a_million(installation, full_form):
     """Installing writes no partner, and so takes less than a minute longer among a million than among none.
 
@@ -134,7 +121,7 @@ def get_yardstick(name: str) -> str:
     """Return which of Odoo's own calls one of the addon's is to be compared with."""
     if name == "form":
         return "stock form"
-    return "stock groups" if name.endswith("groups") or name.startswith(("graph", "overview")) else "stock"
+    return "stock groups" if name.endswith("groups") or name.startswith(("graph", "overview")) else STOCK
 
 
 @pytest.mark.parametrize("unbound", UNBOUND)
@@ -149,7 +136,7 @@ def test_the_first_page_of_the_unbound(installation, full_form, unbound):
     and held against the like of Odoo's, so that none of them reads what it should not.
     """
     installation.crowd.bind_all_but(unbound)
-    calls = measure(installation.crowd.database, ROUNDS if full_form else 0)
+    calls = measure_lists(installation.crowd.database, ROUNDS if full_form else 0)
     for name in UNBOUND_PAGES:
         page, count = calls[name]["plans"]
         assert f"Index Scan using {INDEX}" in page and "Sort" not in page, page

@@ -14,6 +14,7 @@ from support.system import LOGS, System, connect, running_sandbox
 SEND_PATH = "/cgi-bin/message/template/send"
 CALLS_SHOWN = 20_000
 COMPOSED_AT_ONCE = 1000
+SEND, APPLY_RECEIPTS = "model._cron_send()", "model._cron_apply_receipts()"
 WAKE = """
     INSERT INTO ir_cron_trigger (cron_id, call_at, create_uid, write_uid, create_date, write_date)
     SELECT cron.id, moment, 1, 1, moment, moment
@@ -112,9 +113,12 @@ class RunningOutbox:
         )
         return row["seconds"] or 0
 
-    def wake(self) -> None:
-        """Wake the lanes, and what applies receipts, as a process that has just queued something does."""
-        self.database.execute(WAKE, ["model._cron_send()", "model._cron_apply_receipts()"])
+    def wake(self, *codes: str) -> None:
+        """Wake the lanes, and what applies receipts, as a process that has just queued something does.
+
+        :param codes: of the scheduled actions, if not all of them are to be woken
+        """
+        self.database.execute(WAKE, list(codes or (SEND, APPLY_RECEIPTS)))
         Database("postgres").execute("SELECT pg_notify('cron_trigger', %s)", self.database.name)
 
     def wake_until(self, condition, what: str, seconds: float = 60) -> None:

@@ -2,6 +2,8 @@
 
 import requests
 
+TOKEN_PATH = "/cgi-bin/stable_token"
+
 
 class Sandbox:
     """The sandbox's own paths. Every method raises requests.HTTPError if the sandbox refuses."""
@@ -25,6 +27,12 @@ class Sandbox:
     def account(self) -> dict:
         """Return the settings of the first account."""
         return self.get("state")["accounts"][0]
+
+    def fetch_token(self) -> str:
+        """Return the first account's access token, which WeChat gives to everybody who has the secret."""
+        account = self.account()
+        payload = {"grant_type": "client_credential", "appid": account["app_id"], "secret": account["secret"]}
+        return self._read(requests.post(f"{self.url}{TOKEN_PATH}", json=payload, timeout=60))["access_token"]
 
     def calls(self, path: str) -> int:
         """Return how often an API path was called since the last reset."""

@@ -123,6 +123,24 @@ class WechatAccount(models.Model):
         end = tz.localize(datetime.combine(day, time(hours, minutes)))
         return end.astimezone(UTC).replace(tzinfo=None)
 
+    def _get_budget(self, now):
+        """Return what the outbox has to know of an account to choose its messages.
+
+        :param datetime now: in UTC.
+        :return: ``account_id``, ``is_quiet``, ``daily_limit``, and ``day_start`` and ``day_end`` (in UTC) of the day that
+            this limit is for.
+        :rtype: dict
+        """
+        self.ensure_one()
+        day_start = self._get_day_start(now)
+        return {
+            "account_id": self.id,
+            "is_quiet": bool(self._get_quiet_until(now)),
+            "daily_limit": self.daily_limit,
+            "day_start": day_start,
+            "day_end": day_start + timedelta(days=1),
+        }
+
     def _get_day_start(self, now):
         """Return when the day began, in UTC, whose messages the daily limit counts.
 

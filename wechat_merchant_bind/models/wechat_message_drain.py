@@ -10,7 +10,6 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from psycopg2 import IntegrityError
 
@@ -23,13 +22,13 @@ from .wechat_call_mixin import CONCURRENCY_ERRORS
 
 _logger = logging.getLogger(__name__)
 
-# Calls in flight at once, of one lane.
-THREADS = 32
-# Messages that are claimed and not settled. As many again wait for a thread, or threads would wait for the next claim.
-WINDOW = 2 * THREADS
-# What has ended is written as soon as it is so many, or after so long.
-WRITE_AT_LEAST = 16
-WRITE_SECONDS = 0.02
+# Calls in flight at once, of one lane. A system parameter, see THREADS_PARAMETER, says otherwise.
+THREADS = 16
+THREADS_PARAMETER = "wechat_merchant_bind.threads_per_lane"
+# Of a lane's threads, how many messages are claimed and not settled: threads go on while results are written.
+WINDOW = 3
+# What has ended is written as soon as there is one result a thread, or after so long.
+WRITE_SECONDS = 0.2
 # The longest time that a claim waits for calls to end before it looks for urgent messages.
 PATIENCE_SECONDS = 0.25
 # A run gives way to other scheduled actions after so long, and long before Odoo would kill it.
@@ -42,6 +41,10 @@ LINGER_PARAMETER = "wechat_merchant_bind.linger_seconds"
 LINGER_STEP = 1
 PROGRESS_SECONDS = 1
 SWEEP_SECONDS = 15
+# What accounts may send is read again, and what has become of messages told, so often: every transaction of its own
+# costs more than what it does for a few messages.
+BUDGET_SECONDS = 1
+TELL_SECONDS = 1
 # How often a lane applies a batch of the receipts that its messages bring back.
 RECEIPTS_SECONDS = 0.5
 
@@ -53,10 +56,15 @@ class Lane:
     buckets: list[int]
     share: int  # of how many lanes it is one
     deadline: float
-    linger: float = LINGER_SECONDS
+    linger: float
+    threads: int
     paces: dict = field(default_factory=dict)  # by account id
     access: dict = field(default_factory=dict)  # by account id, client and token
     wrong_values: Counter = field(default_factory=Counter)  # by template id
+    untold: set = field(default_factory=set)  # ids of messages whose notifications are yet to tell what became of them
+    budgets: list = field(default_factory=list)
+    budgets_at: float = 0.0
+    tell_at: float = 0.0
     done: int = 0
     reported: int = 0  # of what is done, to the scheduler, before
     progress_at: float = 0.0
@@ -83,12 +91,13 @@ class WechatMessage(models.Model):
             self._get_buckets(),
             max(1, len(self._get_lanes())),
             time.monotonic() + self._get_run_seconds(),
-            # sudo: ir.config_parameter - a number, for the scheduler
-            float(self.env["ir.config_parameter"].sudo().get_param(LINGER_PARAMETER, LINGER_SECONDS)),
+            self._get_number(LINGER_PARAMETER, LINGER_SECONDS),
+            max(1, int(self._get_number(THREADS_PARAMETER, THREADS))),
         )
         began_at = time.monotonic()
-        with CallPool(THREADS) as pool:
+        with CallPool(lane.threads) as pool:
             has_more = self._drain(lane, pool)
+        self._tell(lane)
         self.env["ir.cron"]._commit_progress(lane.done, remaining=0)
         if done := lane.reported + lane.done:
             _logger.info(
@@ -118,12 +127,30 @@ class WechatMessage(models.Model):
                 self._apply_receipts_sometimes(lane)
             has_found = has_time and self._refill(lane, pool)
             if pool.pending:
-                self._settle(lane, pool, self._take(pool, lane.access, WRITE_AT_LEAST, WRITE_SECONDS, PATIENCE_SECONDS))
+                calls = self._take(pool, lane.access, lane.threads, WRITE_SECONDS, PATIENCE_SECONDS)
+                self._settle(lane, pool, calls)
             elif not has_time:
                 return True
             elif not has_found and not self._linger(lane):
                 return False
+            self._tell_sometimes(lane)
             self._report(lane)
+
+    @api.model
+    def _get_number(self, parameter, default):
+        """Return the number that a system parameter holds.
+
+        :param str parameter: its key.
+        :param float default: if it holds none.
+        :rtype: float
+        """
+        # sudo: ir.config_parameter - a number, for the scheduler
+        value = self.env["ir.config_parameter"].sudo().get_param(parameter)
+        try:
+            return float(value) if value else default
+        except ValueError:
+            _logger.warning("wechat.outbox: parameter holds no number key=%s used=%s", parameter, default)
+            return default
 
     @api.model
     def _get_run_seconds(self):
@@ -146,6 +173,20 @@ class WechatMessage(models.Model):
         if time.monotonic() >= lane.sweep_at:
             lane.sweep_at = time.monotonic() + SWEEP_SECONDS
             self._sweep(lane.buckets)
+
+    @api.model
+    def _tell_sometimes(self, lane):
+        if time.monotonic() >= lane.tell_at:
+            lane.tell_at = time.monotonic() + TELL_SECONDS
+            self._tell(lane)
+
+    @api.model
+    def _tell(self, lane):
+        """Let Odoo's notifications tell what has become of messages. What a run that is killed leaves untold, a sweep
+        tells."""
+        if lane.untold:
+            self._attempt(self.browse(sorted(lane.untold))._sync_notifications)
+            lane.untold.clear()
 
     @api.model
     def _apply_receipts_sometimes(self, lane):
@@ -196,54 +237,61 @@ class WechatMessage(models.Model):
         :param bool is_limited: whether by the rate.
         :rtype: list[dict]
         """
-        now = fields.Datetime.now()
         if not lane.paces:
             # pylint: disable-next=no-search-all  # a database has a handful of accounts
             accounts = self.env["wechat.account"].search([])
             for account in accounts:
                 # A pause that has ended is forgotten only once WeChat answers.
                 lane.paces[account.id] = Pace(account.send_rate / lane.share, bool(account.send_paused_until))
-        budgets = []
-        for account in self.env["wechat.account"].browse(lane.paces):
-            day_start = account._get_day_start(now)
-            budgets.append(
-                {
-                    "account_id": account.id,
-                    "calls": lane.paces[account.id].get_allowance() if is_limited else 1,
-                    "is_quiet": bool(account._get_quiet_until(now)),
-                    "daily_limit": account.daily_limit,
-                    "day_start": day_start,
-                    "day_end": day_start + timedelta(days=1),
-                }
-            )
-        return budgets
+        if time.monotonic() >= lane.budgets_at:
+            lane.budgets_at = time.monotonic() + BUDGET_SECONDS
+            now = fields.Datetime.now()
+            lane.budgets = [account._get_budget(now) for account in self.env["wechat.account"].browse(lane.paces)]
+        return [
+            {**budget, "calls": lane.paces[budget["account_id"]].get_allowance() if is_limited else 1}
+            for budget in lane.budgets
+        ]
 
     @api.model
     def _refill(self, lane, pool):
-        """Claim messages and let the threads call for them.
+        """Claim messages and let the threads call for them, until each thread has some.
 
         :return: whether something was found.
         :rtype: bool
         """
-        limit = min(THREADS, WINDOW - pool.pending)
-        if limit < WRITE_AT_LEAST and pool.pending:
-            return False
+        has_found = False
+        while pool.pending <= (WINDOW - 1) * lane.threads:
+            rows = self._claim_for_threads(lane)
+            if rows is None:
+                return True
+            has_found = has_found or bool(rows)
+            calls = [row for row in rows if row["verdict"] == "send"]
+            for row in calls:
+                lane.paces[row["account_id"]].begin(1)
+                self._submit(pool, lane.access, self._prepare_call(row))
+            if len(calls) < lane.threads:
+                break
+        return has_found
+
+    @api.model
+    def _claim_for_threads(self, lane):
+        """Claim a message for each thread, in a transaction of its own.
+
+        :return: see :meth:`_claim`; None if it is to begin again, since somebody else has just written one of these rows,
+            or sends to one of these merchants.
+        :rtype: list[dict] | None
+        """
         try:
             budgets = self._get_budgets(lane)
             self.env.cr.commit()  # pylint: disable=invalid-commit  # what follows begins with its claim
-            rows = self._claim(lane.buckets, budgets, limit)
+            rows = self._claim(lane.buckets, budgets, lane.threads)
             self._after_claim(rows)
             self.env.cr.commit()  # pylint: disable=invalid-commit  # before the calls
         except (*CONCURRENCY_ERRORS, IntegrityError):
-            # Somebody else has just written one of these rows, or sends to one of these merchants: look again.
             self.env.cr.rollback()
             _logger.info("wechat.outbox: claim begins again", exc_info=True)
-            return True
-        for row in rows:
-            if row["verdict"] == "send":
-                lane.paces[row["account_id"]].begin(1)
-                self._submit(pool, lane.access, self._prepare_call(row))
-        return bool(rows)
+            return None
+        return rows
 
     @api.model
     def _after_claim(self, rows):

@@ -143,6 +143,9 @@ class WechatMessage(models.Model):
 
         Of several messages of one notification the newest counts, since the others were sent again; but what has been
         delivered was delivered. To be called in a transaction of its own, after the messages' was committed.
+
+        That a message to many was sent and delivered, as expected, is seen when its document is opened: to tell a web
+        client of ten thousand of them costs more than to send them.
         """
         if not self:
             return
@@ -153,13 +156,16 @@ class WechatMessage(models.Model):
             SQL(
                 """
                 WITH told AS (
-                    UPDATE wechat_message SET notified_state = state WHERE id IN %(ids)s
+                    UPDATE wechat_message
+                       SET notified_state = state
+                     WHERE id IN %(ids)s AND notified_state IS DISTINCT FROM state
                 ), decisive AS (
                     SELECT DISTINCT ON (notification_id)
                            notification_id,
                            (%(statuses)s::jsonb) ->> state AS status,
                            CASE WHEN state IN ('failed', 'unknown', 'canceled') THEN failure_type END AS failure_type,
-                           CASE WHEN state IN ('failed', 'unknown', 'canceled') THEN failure_reason END AS reason
+                           CASE WHEN state IN ('failed', 'unknown', 'canceled') THEN failure_reason END AS reason,
+                           kind = 'mass' AND resent_from_id IS NULL AND state IN ('sent', 'delivered') AS is_expected
                       FROM wechat_message
                      WHERE notification_id IN (SELECT notification_id FROM wechat_message WHERE id IN %(ids)s)
                      ORDER BY notification_id, (state = 'delivered') DESC, id DESC
@@ -169,11 +175,14 @@ class WechatMessage(models.Model):
                        failure_type = decisive.failure_type,
                        failure_reason = decisive.reason
                   FROM decisive
+                  JOIN mail_notification AS former ON former.id = decisive.notification_id
                  WHERE notification.id = decisive.notification_id
                    AND notification.notification_type = 'wechat'
                    AND (notification.notification_status, notification.failure_type, notification.failure_reason)
                        IS DISTINCT FROM (decisive.status, decisive.failure_type, decisive.reason)
-             RETURNING notification.id, notification.mail_message_id
+             RETURNING notification.id,
+                       notification.mail_message_id,
+                       NOT is_expected OR former.notification_status IN ('exception', 'canceled') AS is_news
                 """,
                 ids=tuple(self.ids),
                 statuses=json.dumps(NOTIFICATION_STATUS),
@@ -182,10 +191,10 @@ class WechatMessage(models.Model):
         )
         rows = self.env.cr.fetchall()
         self.invalidate_recordset(["notified_state"])
-        notifications = self.env["mail.notification"].browse([notification_id for notification_id, _message in rows])
+        notifications = self.env["mail.notification"].browse([row[0] for row in rows])
         notifications.invalidate_recordset(["notification_status", "failure_type", "failure_reason"])
-        messages = self.env["mail.message"].browse(list({message_id for _notification, message_id in rows}))
-        messages._notify_message_notification_update()
+        news = {message_id for _notification_id, message_id, is_news in rows if is_news}
+        self.env["mail.message"].browse(sorted(news))._notify_message_notification_update()
 
     @api.model
     def _sync_due_notifications(self):

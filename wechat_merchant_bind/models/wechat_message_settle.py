@@ -38,7 +38,7 @@ class WechatMessage(models.Model):
         if sends:
             written = self._write_results(sends)
             lane.done += len(written)
-            self._attempt(self._tell, written)
+            lane.untold |= written
             # Of a message that was called for before, the receipt may have come long ago.
             if late := [
                 (call.lane, call.answer["msgid"]) for call, _outcome in sends if call.answer and call.row["is_repeat"]
@@ -174,11 +174,6 @@ class WechatMessage(models.Model):
                 seconds=seconds,
             )
         )
-
-    @api.model
-    def _tell(self, message_ids):
-        """Let Odoo's notifications tell what has become of messages."""
-        self.browse(sorted(message_ids))._sync_notifications()
 
     @api.model
     def _react(self, lane, pool, sends):

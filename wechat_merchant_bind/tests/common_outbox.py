@@ -21,6 +21,7 @@ class OutboxCase(WechatCase):
         super().setUp()
         # One call after the other, so that a test knows which gets which of WeChat's answers.
         self.startPatcher(patch(f"{DRAIN}.THREADS", 1))
+        self.startPatcher(patch(f"{DRAIN}.WINDOW", 1))
         self.env["ir.config_parameter"].set_param("wechat_merchant_bind.linger_seconds", "0")
         self.openid = self._make_openid()
         self.binding = self._bind(openid=self.openid)
