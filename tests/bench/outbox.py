@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from support.bare_pool import CRON_NICENESS, time_posts
 from support.lanes import SEND, SEND_PATH, RunningOutbox
 from support.odoo import wait_for
 
 from bench.measure import require_rows
-from bench.servers import Site, running_site
+from bench.servers import Bench, Site, running_site
 
 LANES = 2
 THREADS = 32
@@ -24,8 +25,8 @@ FOLLOWERS_AT_ONCE = 20_000
 # What the composer makes of a notice to many, but for the card, which is the same for all.
 NOTICES = """
     WITH message AS (
-        SELECT nextval('mail_message_id_seq') AS mail_message_id, nextval('mail_notification_id_seq') AS notification_id,
-               id AS message_id, partner_id
+        SELECT nextval('mail_message_id_seq') AS mail_message_id,
+               nextval('mail_notification_id_seq') AS notification_id, id AS message_id, partner_id
           FROM wechat_message
          WHERE notification_id IS NULL AND state = 'outgoing'
     ), author AS (
@@ -36,8 +37,8 @@ NOTICES = """
             create_uid, write_uid, create_date, write_date
         )
         SELECT mail_message_id, 'res.partner', message.partner_id, 'wechat', author.id, 'admin@example.com',
-               '<p><b>到货通知</b></p>', now() AT TIME ZONE 'UTC', TRUE, subtype.res_id, '<' || mail_message_id || '@bench>',
-               1, 1, now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC'
+               '<p><b>到货通知</b></p>', now() AT TIME ZONE 'UTC', TRUE, subtype.res_id,
+               '<' || mail_message_id || '@bench>', 1, 1, now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC'
           FROM message, author, ir_model_data AS subtype
          WHERE subtype.module = 'mail' AND subtype.name = 'mt_note'
     ), notified AS (
@@ -101,9 +102,7 @@ class BenchOutbox(RunningOutbox):
         self.site = site
         admin = self.system.admin
         self.set_rate(UNLIMITED)
-        admin.call(
-            "ir.config_parameter", "set_param", "wechat_merchant_bind.threads_per_lane", str(THREADS // LANES)
-        )
+        admin.call("ir.config_parameter", "set_param", "wechat_merchant_bind.threads_per_lane", str(THREADS // LANES))
         require_rows("lanes", LANES, len(admin.find("ir.cron", [("code", "=", SEND)], ["id"])))
 
     def add_merchants(self, count: int) -> list[int]:
@@ -143,7 +142,8 @@ class BenchOutbox(RunningOutbox):
         wait_for(lambda: self.count_calls() >= called + number, f"{number} messages are sent", 60 + number / 20)
         wait_for(lambda: not self.count_waiting(), "the results are written")
         [times] = self.database.execute(
-            "SELECT min(first_call_at) AS first, max(sent_at) AS last FROM wechat_message WHERE first_call_at >= %s", woken
+            "SELECT min(first_call_at) AS first, max(sent_at) AS last FROM wechat_message WHERE first_call_at >= %s",
+            woken,
         )
         require_rows("calls", number, self.count_calls() - called)
         require_rows("messages sent", number, self._count_sent() - sent)
@@ -180,9 +180,9 @@ def tomorrow() -> str:
 
 
 @contextmanager
-def filled_outbox(purpose: str) -> Iterator[BenchOutbox]:
+def running_outbox() -> Iterator[BenchOutbox]:
     """The outbox of a site of its own; WeChat takes as long as on the way to Shenzhen, and gives no receipts."""
-    with running_site(purpose) as site:
+    with running_site("sending") as site:
         outbox = BenchOutbox(site)
         outbox.set_receipts("off")
         site.system.sandbox.post("faults", path=SEND_PATH, latency_ms=LATENCY_MS, times=0)
@@ -190,3 +190,9 @@ def filled_outbox(purpose: str) -> Iterator[BenchOutbox]:
         outbox.fill(outbox.add_merchants(WARM_UP))
         outbox.drain()
         yield outbox
+
+
+@cache
+def get_outbox(bench: Bench) -> BenchOutbox:
+    """Return the outbox that the measures of a run share: each empties it."""
+    return bench.keep(running_outbox())

@@ -7,7 +7,7 @@ from pathlib import Path
 from support.odoo import wait_for
 
 from bench.measure import Outcome, alternate, measure, median_ratio, medians, require_rows
-from bench.outbox import LANES, LATENCY_MS, THREADS, filled_outbox
+from bench.outbox import LANES, LATENCY_MS, THREADS, get_outbox
 from bench.servers import Bench
 
 MANY, MANY_QUICK, FEW = 100_000, 3000, 1000
@@ -22,14 +22,14 @@ MANY, MANY_QUICK, FEW = 100_000, 3000, 1000
 def send_vs_raw_pool(bench: Bench) -> Outcome:
     """From the moment at which the lanes are woken until the last result is committed."""
     number = bench.size(2500, 800)
-    with filled_outbox("send") as outbox:
-        merchants = outbox.add_merchants(number)
+    outbox = get_outbox(bench)
+    merchants = outbox.add_merchants(number)
 
-        def drain() -> float:
-            outbox.compose(merchants)
-            return outbox.drain().rate
+    def drain() -> float:
+        outbox.compose(merchants)
+        return outbox.drain().rate
 
-        rates = alternate(bench.rounds, drained=drain, bare=lambda: outbox.time_bare_pool(number))
+    rates = alternate(bench.rounds, drained=drain, bare=lambda: outbox.time_bare_pool(number))
     return Outcome(median_ratio(rates, "drained", "bare"), medians(rates), note=f"{number} messages a round")
 
 
@@ -37,15 +37,18 @@ def send_vs_raw_pool(bench: Bench) -> Outcome:
 def calls_per_message(bench: Bench) -> Outcome:
     """All are delivered in the end, by a receipt each."""
     number = bench.size(5000, 500)
-    with filled_outbox("calls") as outbox:
-        outbox.set_receipts("after")
-        delivered = ("state", "=", "delivered")
-        before, called = outbox.site.count("wechat.message", delivered), outbox.count_calls()
+    outbox = get_outbox(bench)
+    delivered = ("state", "=", "delivered")
+    before, called = outbox.site.count("wechat.message", delivered), outbox.count_calls()
+    outbox.set_receipts("after")
+    try:
         outbox.compose(outbox.add_merchants(number))
         outbox.drain()
-        wait_for(outbox.is_settled, "all receipts are applied", 120)
-        require_rows("messages delivered", number, outbox.site.count("wechat.message", delivered) - before)
-        calls = outbox.count_calls() - called
+        wait_for(lambda: outbox.states()["delivered"] >= before + number, "all receipts are applied", 120)
+    finally:
+        outbox.set_receipts("off")
+    require_rows("messages delivered", number, outbox.site.count("wechat.message", delivered) - before)
+    calls = outbox.count_calls() - called
     return Outcome(calls / number, {"calls": calls, "messages": number})
 
 
@@ -67,18 +70,18 @@ def drain_many(bench: Bench) -> dict[str, Outcome]:
     """Drain a thousand messages several times, then all others at once; return what was found, by key."""
     many = bench.size(MANY, MANY_QUICK)
     note = "" if many == MANY else f"{many} messages instead of {MANY}"
-    with filled_outbox("many") as outbox:
-        merchants = outbox.add_merchants(many)
-        few = []
-        for _round in range(bench.rounds):
-            outbox.fill(merchants[:FEW])
-            few.append(outbox.drain().sending_rate)
-        outbox.fill(merchants)
-        [server] = outbox.system.servers
-        before = read_peaks(server.process.pid)
-        drained = outbox.drain()
-        after = read_peaks(server.process.pid)
-        assert set(before) == set(after), "a worker was replaced meanwhile"
+    outbox = get_outbox(bench)
+    merchants = outbox.add_merchants(many)
+    few = []
+    for _round in range(bench.rounds):
+        outbox.fill(merchants[:FEW])
+        few.append(outbox.drain().sending_rate)
+    outbox.fill(merchants)
+    [server] = outbox.system.servers
+    before = read_peaks(server.process.pid)
+    drained = outbox.drain()
+    after = read_peaks(server.process.pid)
+    assert set(before) == set(after), "a worker was replaced meanwhile"
     rates = {f"{many}/s": drained.sending_rate, f"{FEW}/s": statistics.median(few)}
     growth = max(after[process] - before[process] for process in after) / 2**20
     return {

@@ -4,10 +4,11 @@ import itertools
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from support.database import Database
 from support.odoo import OdooServer
@@ -20,6 +21,7 @@ CRON_WORKERS = 2
 AUTOMATION_COLOR = 7
 ROUNDS, QUICK_ROUNDS = 5, 3
 _serial = itertools.count(1)
+T = TypeVar("T")
 
 
 def scratch_name(purpose: str) -> str:
@@ -118,10 +120,14 @@ class Bench:
         """Return the size of a sample."""
         return quick if self.quick else full
 
+    def keep(self, manager: AbstractContextManager[T]) -> T:
+        """Enter a context that is left at the end of the run."""
+        return self._stack.enter_context(manager)
+
     @cached_property
     def site(self) -> Site:
         """The site that measures share which leave nothing behind that others mind."""
-        return self._stack.enter_context(running_site("shared"))
+        return self.keep(running_site("shared"))
 
 
 def describe_machine() -> dict[str, str]:

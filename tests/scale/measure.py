@@ -1,4 +1,4 @@
-"""Measures what the web client asks for, inside Odoo; a script that the tests run: measure.py DATABASE ROUNDS [CALL...].
+"""Measures what the web client asks for, inside Odoo; a script that tests run: measure.py DATABASE ROUNDS [CALL...].
 
 It writes JSON: for each call the milliseconds of every round, and how PostgreSQL would answer its queries on partners.
 
@@ -180,7 +180,7 @@ def get_calls(env: api.Environment) -> dict[str, Call]:
 
 
 def main() -> None:
-    """Make all calls, or those that are named, in turn, after rounds that only warm up; without rounds only tell the plans."""
+    """Make all calls, or those named, in turn, after rounds that only warm up; without rounds only tell the plans."""
     database, rounds, names = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
     config.parse_config(["-d", database, "--log-level", "warn"])
     registry = Registry(database)

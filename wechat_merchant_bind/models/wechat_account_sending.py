@@ -127,8 +127,8 @@ class WechatAccount(models.Model):
         """Return what the outbox has to know of an account to choose its messages.
 
         :param datetime now: in UTC.
-        :return: ``account_id``, ``is_quiet``, ``daily_limit``, and ``day_start`` and ``day_end`` (in UTC) of the day that
-            this limit is for.
+        :return: ``account_id``, ``is_quiet``, ``daily_limit``, and in UTC ``day_start`` and ``day_end`` of the day for
+            which this limit is.
         :rtype: dict
         """
         self.ensure_one()

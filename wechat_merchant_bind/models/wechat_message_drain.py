@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 # Calls in flight at once, of one lane. A system parameter, see THREADS_PARAMETER, says otherwise.
 THREADS = 16
 THREADS_PARAMETER = "wechat_merchant_bind.threads_per_lane"
-# Of a lane's threads, how many messages are claimed and not settled: threads go on while results are written.
+# Messages a thread that are claimed and not settled, at most: threads have work while results are written.
 WINDOW = 3
 # What has ended is written as soon as there is one result a thread, or after so long.
 WRITE_SECONDS = 0.2
@@ -277,8 +277,8 @@ class WechatMessage(models.Model):
     def _claim_for_threads(self, lane):
         """Claim a message for each thread, in a transaction of its own.
 
-        :return: see :meth:`_claim`; None if it is to begin again, since somebody else has just written one of these rows,
-            or sends to one of these merchants.
+        :return: see :meth:`_claim`; None if it is to begin again, because somebody else has just written one of these
+            rows, or sends to one of these merchants.
         :rtype: list[dict] | None
         """
         try:

@@ -212,9 +212,10 @@ class WechatMessage(models.Model):
         for account_id, (seconds, error) in pauses.items():
             self._attempt(self._pause, account_id, seconds, error)
             lane.paces[account_id].is_trying = True
+            pool.hold(("account", account_id))
         for (model, record_id), error in stops.items():
             self._attempt(self._stop, model, record_id, error)
-        # What was claimed before is given back by the threads; what is claimed from now on is wanted.
+        # What was claimed before is given back by the threads, not called for; what is claimed from now on is wanted.
         pool.resume({key for call, _outcome in sends for key in call.get_stopped()})
         for (account_id, mark), openids in marks.items():
             if mark == "blocked":

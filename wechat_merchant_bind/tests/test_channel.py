@@ -290,13 +290,26 @@ class TestTelling(ChannelCase):
             self.assertFalse(self.env["wechat.message"]._sync_due_notifications())
         self.assertWechatNotification(self.message, self.merchant, "sent")
 
-    def test_the_author_is_told_live(self):
-        self.row.state = "delivered"
+    def _get_told(self, **values):
+        """Write what has become of the message; return what the author's web client is told of it."""
+        self.row.write(values)
         self.env["bus.bus"].search([]).unlink()
         self.row._sync_notifications()
         self.env.cr.precommit.run()
         told = self.env["bus.bus"].search([("channel", "like", f'"res.partner",{self.user.partner_id.id}]')])
-        self.assertIn('"notification_status":"sent"', "".join(told.mapped("message")))
+        return "".join(told.mapped("message"))
+
+    def test_the_author_is_told_live(self):
+        self.assertIn('"notification_status":"sent"', self._get_told(state="delivered"))
+
+    def test_of_many_the_author_is_told_only_what_is_unexpected(self):
+        self.row.kind = "mass"
+        self.assertFalse(self._get_told(state="sent"))
+        self.assertWechatNotification(self.message, self.merchant, "sent")
+        told = self._get_told(state="failed", failure_type="wechat_blocked")
+        self.assertIn('"notification_status":"exception"', told)
+        # It disappears from the menu of failures.
+        self.assertIn('"notification_status":"sent"', self._get_told(state="delivered", failure_type=False))
 
     def test_errors(self):
         mine = self.env["res.partner"].with_user(self.user)

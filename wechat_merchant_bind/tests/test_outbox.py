@@ -1,9 +1,12 @@
+from unittest.mock import patch
+
 from odoo import fields
 from odoo.tools import SQL
 
 from ..models.wechat_message_lane import PLANNER
+from ..tools.call_pool import CallPool
 from .common import SEND_PATH
-from .common_outbox import LANES, OutboxCase
+from .common_outbox import DRAIN, LANES, OutboxCase
 
 
 class TestOutbox(OutboxCase):
@@ -64,6 +67,34 @@ class TestOutbox(OutboxCase):
         *repeated, last = [call.payload["touser"] for call in self.wechat.calls if call.path == SEND_PATH][1:]
         self.assertEqual(set(repeated), {self.openid, killed_binding.openid})
         self.assertEqual(last, other_binding.openid)
+
+    def test_threads_have_work_while_results_are_written(self):
+        """A lane claims ahead of its threads, whose number a system parameter sets, and no further."""
+        self.env.ref(LANES[1]).active = False
+        partners = self.env["res.partner"].union(*(self._create_merchant(f"商家 {number}") for number in range(15)))
+        for partner in partners:
+            self._bind(partner)
+        messages = self._queue(*partners)
+        self.startPatcher(patch(f"{DRAIN}.WINDOW", 3))
+        pools, take = set(), CallPool.take
+
+        def record_take(pool, *args):
+            pools.add((pool._executor._max_workers, pool.pending))
+            return take(pool, *args)
+
+        self.startPatcher(patch.object(CallPool, "take", record_take))
+        self.env["ir.config_parameter"].set_param("wechat_merchant_bind.threads_per_lane", "2")
+        self._drain()
+        self.assertEqual(set(messages.mapped("state")), {"sent"})
+        self.assertEqual({threads for threads, _pending in pools}, {2})
+        self.assertEqual(max(pending for _threads, pending in pools), 6)
+
+    def test_a_parameter_that_is_no_number(self):
+        self.env["ir.config_parameter"].set_param("wechat_merchant_bind.threads_per_lane", "many")
+        message = self._queue()
+        with self.assertLogs(DRAIN, "WARNING"):
+            self._drain()
+        self.assertEqual(message.state, "sent")
 
 
 class TestClaimPlan(OutboxCase):
