@@ -56,6 +56,7 @@
         "views/undo_templates.xml",
         "views/wechat_menus.xml",
     ],
+    "images": ["static/description/banner.png"],
     "uninstall_hook": "uninstall_hook",
     "assets": {
         "web.assets_backend": [

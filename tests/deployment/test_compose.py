@@ -112,8 +112,8 @@ def test_install_certificate(folder, model, tmp_path):
         file.chmod(0o755)
     for name in ("new", "other"):
         subprocess.run(
-            [*["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj"], f"/CN={name}"]
-            + ["-keyout", tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.pem"],
+            f"openssl req -x509 -newkey ed25519 -nodes -subj /CN={name} -keyout {name}.key -out {name}.pem".split(),
+            cwd=tmp_path,
             check=True,
             capture_output=True,
         )
@@ -156,7 +156,7 @@ def get_folder(model: dict) -> str:
 
 
 def is_sent(path: str) -> bool:
-    """Tell whether .dockerignore lets a file of the repository get to the builder: the last pattern that fits decides."""
+    """Tell whether .dockerignore lets a file get to the builder: the last pattern that fits decides."""
     sent = True
     for pattern in (REPOSITORY / ".dockerignore").read_text().splitlines():
         if pattern and not pattern.startswith("#"):

@@ -1,0 +1,56 @@
+"""What the Apps store and the package index show is in step with the fragments that ./setup/readme makes it from."""
+
+import importlib.util
+import re
+from html.parser import HTMLParser
+
+from PIL import Image
+from support.system import REPOSITORY
+
+ADDON = REPOSITORY / "wechat_merchant_bind"
+DESCRIPTION = ADDON / "static" / "description"
+OUTDATED = "run ./setup/readme"
+
+spec = importlib.util.spec_from_file_location("readme", REPOSITORY / "setup" / "lib" / "readme.py")
+readme = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(readme)
+
+
+def test_readme():
+    """README.rst was made from the present fragments and manifest, and nobody has edited it since."""
+    text = (ADDON / "README.rst").read_text()
+    assert f"source digest: {readme.source_digest(ADDON)}\n" in text, OUTDATED
+    body = text.split("!!\n\n", 1)[1]
+    assert f"text digest: {readme.text_digest(body)}\n" in text, OUTDATED
+    for heading in [readme.SECTIONS[name] for name in readme.read_fragments(ADDON) if name in readme.SECTIONS]:
+        assert f"\n{heading}\n{'=' * len(heading)}\n" in body
+
+
+def test_page():
+    """The page is the README, with pictures that are beside it: Odoo looks for them there."""
+    page = (DESCRIPTION / "index.html").read_text()
+    assert page == readme.make_page(ADDON), OUTDATED
+    assert "system-message" not in page
+    pictures = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: tag == "img" and pictures.append(dict(attributes)["src"])
+    parser.feed(page)
+    assert {f"{name}.png" for name in readme.PICTURES} == set(pictures)
+    assert all((DESCRIPTION / picture).is_file() for picture in pictures)
+
+
+def test_pictures():
+    """The store's banner has its size, and no picture is heavy."""
+    [banner] = readme.read_manifest(ADDON)["images"]
+    assert Image.open(ADDON / banner).size == (1120, 560)
+    assert max(file.stat().st_size for file in DESCRIPTION.glob("*.png")) < 150_000
+
+
+def test_links():
+    """Every file that the documentation links to is in the repository."""
+    documents = [REPOSITORY / "README.md", REPOSITORY / "README.zh-CN.md", *(REPOSITORY / "docs").glob("*.md")]
+    for document in documents:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
+            assert target.startswith("http") or (document.parent / target).exists(), f"{document.name}: {target}"
+    production = [document for document in documents if document.name.startswith("production")]
+    assert {document.name for document in production} == {"production.md", "production.zh-CN.md"}
