@@ -49,7 +49,7 @@ def servers(database: Database) -> Iterator[list[OdooServer]]:
 @pytest.fixture(scope="session")
 def prefork(system: System) -> Iterator[OdooServer]:
     """A third Odoo on the same database, with two workers as in production, and as if behind a proxy."""
-    server = OdooServer(system.database.name, LOGS / "odoo-prefork.log", workers=2, proxy_mode=True)
+    server = OdooServer(system.database.name, LOGS / "odoo-prefork.log", workers=2, arguments=("--proxy-mode",))
     try:
         server.wait()
         yield server

@@ -18,6 +18,7 @@ MODULES = [
     "webhook",
     "sending",
     "desk",
+    "deployment",
 ]
 PASSED, FAILED, WRONG_CALL = 0, 1, 2
 

@@ -4,12 +4,14 @@ import importlib.util
 import re
 from html.parser import HTMLParser
 
+import pytest
 from PIL import Image
 from support.system import REPOSITORY
 
 ADDON = REPOSITORY / "wechat_merchant_bind"
 DESCRIPTION = ADDON / "static" / "description"
 OUTDATED = "run ./setup/readme"
+GUIDES = [REPOSITORY / "docs" / name for name in ("production.md", "production.zh-CN.md")]
 
 spec = importlib.util.spec_from_file_location("readme", REPOSITORY / "setup" / "lib" / "readme.py")
 readme = importlib.util.module_from_spec(spec)
@@ -30,7 +32,7 @@ def test_page():
     """The page is the README, with pictures that are beside it: Odoo looks for them there."""
     page = (DESCRIPTION / "index.html").read_text()
     assert page == readme.make_page(ADDON), OUTDATED
-    assert "system-message" not in page
+    assert 'class="system-message' not in page
     pictures = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attributes: tag == "img" and pictures.append(dict(attributes)["src"])
@@ -48,9 +50,25 @@ def test_pictures():
 
 def test_links():
     """Every file that the documentation links to is in the repository."""
-    documents = [REPOSITORY / "README.md", REPOSITORY / "README.zh-CN.md", *(REPOSITORY / "docs").glob("*.md")]
-    for document in documents:
+    for document in (REPOSITORY / "README.md", REPOSITORY / "README.zh-CN.md", *GUIDES):
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
             assert target.startswith("http") or (document.parent / target).exists(), f"{document.name}: {target}"
-    production = [document for document in documents if document.name.startswith("production")]
-    assert {document.name for document in production} == {"production.md", "production.zh-CN.md"}
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
+def test_guide(guide, config):
+    """The production guide names no setting, system parameter, measure or log line that does not exist."""
+    text = guide.read_text()
+    sources = "".join(file.read_text() for file in ADDON.glob("[!t]*/**/*.py"))
+    first_cells = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+    settings = [cell for cell in first_cells if re.fullmatch(r"[a-z_]+", cell)]
+    lines = [cell for cell in first_cells if " " in cell]
+    assert len(settings) > 5 and set(settings) <= set(config)
+    assert len(lines) > 5
+    for line in lines:
+        assert f'"{line}"' in sources, f"nothing logs {line}"
+    for parameter in set(re.findall(r"wechat_merchant_bind\.\w+", text)):
+        assert f'"{parameter}"' in sources
+    measures = "".join(file.read_text() for file in (REPOSITORY / "tests" / "bench").glob("*.py"))
+    for measure in re.findall(r"--only (\w+)", text):
+        assert f'"{measure}"' in measures

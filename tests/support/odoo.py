@@ -47,7 +47,7 @@ class OdooServer:
         log: Path,
         workers: int = 0,
         cron_threads: int = 0,
-        proxy_mode: bool = False,
+        arguments: tuple[str, ...] = (),
         **environment: str,
     ):
         self.port = free_port()
@@ -59,7 +59,7 @@ class OdooServer:
         command = odoo_command("-d", database, "--no-database-list", "--logfile", str(log))
         command += ["--http-port", str(self.port), "--gevent-port", str(self.gevent_port)]
         command += ["--workers", str(workers), "--max-cron-threads", str(cron_threads)]
-        command += ["--proxy-mode"] if proxy_mode else []
+        command += arguments
         # A session of its own: Ctrl-C belongs to pytest, which stops the server in order.
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, start_new_session=True, env={**os.environ, **environment}
