@@ -270,7 +270,7 @@ def test_address(system, nginx, prefork, channel):
     session.headers.update({"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Host": "evil.example"})
     assert unsigned(click(channel)).send(channel, session).status == 403
     [address] = wait_for(
-        lambda: re.findall(r"without a valid signature from (\S+)", prefork.read_log(start)), "Odoo logs the refusal"
+        lambda: re.findall(r"without a valid signature from=(\S+)", prefork.read_log(start)), "Odoo logs the refusal"
     )
     assert address == FORGER
     cookie = session.get(f"{nginx.url}/web/login").headers["Set-Cookie"].lower()
