@@ -17,8 +17,8 @@ from support.system import LOGS, System, connect, running_sandbox
 
 WORKERS = 2
 CRON_WORKERS = 2
-# What the automation writes on a merchant who has become bound, so that its runs can be counted.
-AUTOMATION_COLOR = 7
+# What the automation does, so that its runs can be counted.
+AUTOMATION = "env['wechat.bench.run'].sudo().create([{'partner_id': record.id} for record in records])"
 ROUNDS, QUICK_ROUNDS = 5, 3
 _serial = itertools.count(1)
 T = TypeVar("T")
@@ -79,12 +79,12 @@ def running_site(
 
 
 def add_automation(system: System) -> None:
-    """Let a rule write on each merchant who becomes bound, as a third party's would."""
+    """Let a rule write something about each merchant who becomes bound, as a third party's would."""
     [model] = system.admin.find("ir.model", [("model", "=", "res.partner")], ["id"])
     [trigger] = system.admin.find(
         "ir.model.fields", [("model", "=", "res.partner"), ("name", "=", "is_wechat_bound")], ["id"]
     )
-    code = f"records.write({{'color': {AUTOMATION_COLOR}}})"
+    action = {"name": "Code", "model_id": model["id"], "state": "code", "code": AUTOMATION}
     system.admin.create(
         "base.automation",
         {
@@ -93,7 +93,7 @@ def add_automation(system: System) -> None:
             "trigger": "on_create_or_write",
             "trigger_field_ids": [(6, 0, [trigger["id"]])],
             "filter_domain": "[('is_wechat_bound', '=', True)]",
-            "action_server_ids": [(0, 0, {"name": "Code", "model_id": model["id"], "state": "code", "code": code})],
+            "action_server_ids": [(0, 0, action)],
         },
     )
 

@@ -16,7 +16,7 @@ from support.odoo import wait_for
 from bench.client import Answer, exchange, raw_request
 from bench.data import Invitation, add_codes, add_crowd, add_sent_messages
 from bench.measure import Outcome, alternate, measure, median_ratio, medians, require_rows
-from bench.servers import AUTOMATION_COLOR, Bench, Site, running_site
+from bench.servers import Bench, Site, running_site
 
 CONCURRENCY = 8
 WARM_UP = 40
@@ -86,7 +86,7 @@ def check_bindings(site: Site, invitations: list[Invitation]) -> None:
     require_rows("right bindings", count, sum(by_partner.get(one.partner_id) == one.openid for one in invitations))
     for what, model, *domain in (
         ("bound merchants", "res.partner", ("id", "in", partners), ("is_wechat_bound", "=", True)),
-        ("runs of the automation", "res.partner", ("id", "in", partners), ("color", "=", AUTOMATION_COLOR)),
+        ("runs of the automation", "wechat.bench.run", ("partner_id", "in", partners)),
         ("used codes", "wechat.bind.code", ("partner_id", "in", partners), ("state", "=", "used")),
         ("chatter entries", "mail.message", ("model", "=", "res.partner"), ("res_id", "in", partners)),
         ("rows of the log", "wechat.operation", ("partner_id", "in", partners), ("operation", "=", "bind")),

@@ -97,3 +97,33 @@ def test_push_of_the_platform_three_times_at_once(system):
     assert all(result["ok"] for result in results)
     assert len({result["reply"] for result in results} - {None}) == 1
     assert len(system.events(("openid", "=", openid))) == 1
+
+
+def test_a_change_of_an_account_reaches_every_process(system):
+    """Each process remembers the accounts that push to it, until one of them is changed in whichever process."""
+    account = system.admin.create(
+        "wechat.account",
+        {
+            "name": "北戴河海鲜",
+            "app_id": "wx0000000000000bdh",
+            "original_id": "gh_beidaihe0001",
+            "app_secret": "0" * 32,
+        },
+    )
+
+    def channels() -> list[pushes.Channel]:
+        fields = ["webhook_url", "app_id", "original_id", "webhook_token", "encoding_aes_key"]
+        row = system.admin.read("wechat.account", [account], fields)[0]
+        return [pushes.Channel(*(row[name] for name in fields)).at(server.url) for server in system.servers]
+
+    def push(channel: pushes.Channel) -> int:
+        xml = pushes.event_xml(channel, pushes.new_openid(), "VIEW", "https://example.com")
+        return pushes.seal(channel, xml).send(channel).status
+
+    before = channels()
+    assert [push(channel) for channel in before] == [200, 200]
+    system.admin.at(system.servers[1].url).call("wechat.account", "action_generate_secrets", [account])
+    assert [push(channel) for channel in before] == [403, 403]
+    assert [push(channel) for channel in channels()] == [200, 200]
+    system.admin.call("wechat.account", "write", [account], {"active": False})
+    assert [push(channel) for channel in channels()] == [403, 403]

@@ -104,13 +104,13 @@ class WechatWebhook(http.Controller):
         :param str webhook_key: the secret part of the address.
         :return: the echostr, verbatim; as text, so that it can't become a page.
         """
-        account_sudo = self._find_account(webhook_key)
+        webhook = self._find_webhook(webhook_key)
         query = request.httprequest.args
-        if not self._verify(account_sudo, query):
+        if not self._verify(webhook, query):
             raise self._forbid()
-        if account_sudo.encryption_mode == "plain":
+        if webhook.encryption_mode == "plain":
             try:
-                account_sudo.env["wechat.event"]._receive_check(account_sudo, query["signature"])
+                self._get_env()["wechat.event"]._receive_check(webhook, query["signature"])
             except psycopg2.Error as error:
                 raise self._make_unavailable(error) from None
         return request.make_response(query.get("echostr", ""), [("Content-Type", "text/plain; charset=utf-8")])
@@ -133,47 +133,52 @@ class WechatWebhook(http.Controller):
         :return: a passive reply, or ``success``.
         """
         query = request.httprequest.args
+        events = self._get_env()["wechat.event"]
+        webhook = None
         try:
-            account_sudo = self._find_account(webhook_key)
-            events = account_sudo.env["wechat.event"]
-            push = self._open_push(account_sudo, query, body)
-            event_id, reply = events._receive(account_sudo, push.message, push.signature)
+            webhook = self._find_webhook(webhook_key)
+            push = self._open_push(webhook, query, body)
+            event_id, reply = events._receive(webhook, push.message, push.signature)
             request.env.cr.commit()  # pylint: disable=invalid-commit  # the inbox comes first, whatever happens next
         except PushForbiddenError:
             raise self._forbid() from None
         except SignatureReusedError:
-            return self._refuse(account_sudo, query, PushRefusedError("signature_reused"))
+            return self._refuse(webhook, query, PushRefusedError("signature_reused"))
         except PushRefusedError as error:
-            return self._refuse(account_sudo, query, error)
+            return self._refuse(webhook, query, error)
         except psycopg2.Error as error:
             raise self._make_unavailable(error) from None
         if event_id and push.message.get("Event", "").lower() == RECEIPT_EVENT:
             # As many as messages are sent: they are applied many at a time.
             self._wake_receipts(events)
-        elif event_id:
+        elif event_id and events._must_handle(webhook, push.message):
             reply = self._handle(events.browse(event_id), push)
-        return self._make_reply(account_sudo, push, query, reply)
+        return self._make_reply(webhook, push, query, reply)
 
     # === AUTHENTICATION === #
 
-    def _find_account(self, webhook_key):
-        """Return the sudoed account behind the key, empty if there is none.
-
-        The environment is the superuser's, without the request's language: what a push causes must not depend on who
+    def _get_env(self):
+        """Return the superuser's environment, without the request's language: what a push causes must not depend on who
         sent it.
         """
-        env = request.env(user=SUPERUSER_ID, context={}, su=True)
-        return env["wechat.account"]._find_by_webhook_key(webhook_key)
+        return request.env(user=SUPERUSER_ID, context={}, su=True)
 
-    def _verify(self, account_sudo, query):
+    def _find_webhook(self, webhook_key):
+        """Return what is known of the account behind the key.
+
+        :rtype: Webhook
+        """
+        return self._get_env()["wechat.account"]._find_webhook(webhook_key)
+
+    def _verify(self, webhook, query):
         """Tell whether the plain signature is right. An unknown account is checked too, so that it takes as long."""
-        parts = (account_sudo.webhook_token or _unknown_token, query.get("timestamp"), query.get("nonce"))
-        return wechat_crypto.verify(query.get("signature"), *parts) and bool(account_sudo)
+        parts = (webhook.webhook_token or _unknown_token, query.get("timestamp"), query.get("nonce"))
+        return wechat_crypto.verify(query.get("signature"), *parts) and bool(webhook)
 
-    def _open_push(self, account_sudo, query, body):
+    def _open_push(self, webhook, query, body):
         """Authenticate and read a push.
 
-        :param wechat.account account_sudo: the account behind the key, possibly empty.
+        :param Webhook webhook: what is known of the account behind the key.
         :param dict query: the URL's query.
         :param bytes body: the request's body.
         :rtype: Push
@@ -185,37 +190,37 @@ class WechatWebhook(http.Controller):
             message = wechat_xml.parse(body)
         except wechat_xml.WechatXmlError:
             message = None
-        if account_sudo.encryption_mode == "plain":
-            push = self._open_plain_push(account_sudo, query, message)
+        if webhook.encryption_mode == "plain":
+            push = self._open_plain_push(webhook, query, message)
         else:
-            push = self._open_encrypted_push(account_sudo, query, message)
-        if account_sudo.original_id and push.message.get("ToUserName") != account_sudo.original_id:
+            push = self._open_encrypted_push(webhook, query, message)
+        if webhook.original_id and push.message.get("ToUserName") != webhook.original_id:
             raise PushRefusedError("other_account")
         return push
 
-    def _open_plain_push(self, account_sudo, query, message):
-        if not self._verify(account_sudo, query):
+    def _open_plain_push(self, webhook, query, message):
+        if not self._verify(webhook, query):
             raise PushForbiddenError
-        self._check_skew(account_sudo, query)
+        self._check_skew(webhook, query)
         if message is None:
             raise PushRefusedError("malformed")
         if "Encrypt" in message and "MsgType" not in message:
             raise PushRefusedError("encrypted")
         return Push(message, None, query["signature"])
 
-    def _open_encrypted_push(self, account_sudo, query, envelope):
+    def _open_encrypted_push(self, webhook, query, envelope):
         """Open a push in safe or compatible mode, where every field outside of ``Encrypt`` is unsigned and ignored."""
         encrypt = (envelope or {}).get("Encrypt")
         if not encrypt or query.get("encrypt_type") != "aes":
-            if not self._verify(account_sudo, query):
+            if not self._verify(webhook, query):
                 raise PushForbiddenError
-            self._check_skew(account_sudo, query, signed_by="signature")
+            self._check_skew(webhook, query, signed_by="signature")
             raise PushRefusedError("not_encrypted", signed_by="signature")
         crypto = wechat_crypto.WechatCrypto(
-            account_sudo.webhook_token or _unknown_token,
-            account_sudo.app_id or "",
-            account_sudo.encoding_aes_key,
-            account_sudo.previous_encoding_aes_key,
+            webhook.webhook_token or _unknown_token,
+            webhook.app_id or "",
+            webhook.encoding_aes_key,
+            webhook.previous_encoding_aes_key,
         )
         try:
             decrypted = crypto.decrypt(encrypt, query.get("msg_signature"), query.get("timestamp"), query.get("nonce"))
@@ -223,19 +228,19 @@ class WechatWebhook(http.Controller):
             raise PushForbiddenError from None
         except wechat_crypto.WechatCryptoError:
             raise PushRefusedError("undecipherable") from None
-        self._check_skew(account_sudo, query)
+        self._check_skew(webhook, query)
         try:
             return Push(wechat_xml.parse(decrypted.plaintext), decrypted.key, None)
         except wechat_xml.WechatXmlError:
             raise PushRefusedError("malformed") from None
 
-    def _check_skew(self, account_sudo, query, signed_by=None):
+    def _check_skew(self, webhook, query, signed_by=None):
         """Refuse what was signed too long ago, or by a clock that differs too much from ours."""
         timestamp = query.get("timestamp", "")
         if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 10):
             raise PushRefusedError("malformed", signed_by=signed_by)
         skew = int(time.time()) - int(timestamp)
-        if abs(skew) > account_sudo.clock_tolerance * 60:
+        if abs(skew) > webhook.clock_tolerance * 60:
             raise PushRefusedError("clock_skew", max(-(2**31), min(skew, 2**31 - 1)), signed_by)
 
     def _forbid(self):
@@ -245,19 +250,19 @@ class WechatWebhook(http.Controller):
         _logger.info("wechat.webhook: push without a valid signature from=%s", request.httprequest.remote_addr)
         return Forbidden()
 
-    def _refuse(self, account_sudo, query, error):
+    def _refuse(self, webhook, query, error):
         """Keep an authentic push's refusal, for the account's check, and answer it.
 
         Only what no repetition and no change of our settings could mend is acknowledged.
         """
         _logger.warning(
-            "wechat.webhook: push refused account=%s reason=%s skew=%s", account_sudo.id, error.refusal, error.skew
+            "wechat.webhook: push refused account=%s reason=%s skew=%s", webhook.id, error.refusal, error.skew
         )
         # The signature that was verified: whatever else the URL says could be varied without end.
-        signed_by = "signature" if account_sudo.encryption_mode == "plain" else "msg_signature"
+        signed_by = "signature" if webhook.encryption_mode == "plain" else "msg_signature"
         signed = query[error.signed_by or signed_by]
         try:
-            account_sudo.env["wechat.event"]._receive_refused(account_sudo, error.refusal, error.skew, signed)
+            self._get_env()["wechat.event"]._receive_refused(webhook, error.refusal, error.skew, signed)
         except psycopg2.Error as database_error:
             raise self._make_unavailable(database_error) from None
         return SUCCESS if error.refusal == "malformed" else Forbidden().get_response()
@@ -317,12 +322,12 @@ class WechatWebhook(http.Controller):
         future.add_done_callback(lambda _future: _free_threads.release())
         return future.result(max(0, deadline - time.monotonic()))
 
-    def _make_reply(self, account_sudo, push, query, reply):
+    def _make_reply(self, webhook, push, query, reply):
         """Return the response that carries a passive reply, encrypted as the push was."""
         if not reply:
             return request.make_response(SUCCESS, [("Content-Type", "text/plain; charset=utf-8")])
         body = reply.encode()
         if push.key:
-            crypto = wechat_crypto.WechatCrypto(account_sudo.webhook_token, account_sudo.app_id, push.key)
+            crypto = wechat_crypto.WechatCrypto(webhook.webhook_token, webhook.app_id, push.key)
             body = wechat_xml.encrypted_reply(crypto.encrypt(body, str(int(time.time())), query["nonce"]))
         return request.make_response(body, [("Content-Type", "text/xml; charset=utf-8")])

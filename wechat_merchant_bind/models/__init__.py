@@ -24,6 +24,7 @@ from . import res_partner_reachability
 from . import res_users
 from . import wechat_access_token
 from . import wechat_account
+from . import wechat_account_webhook
 from . import wechat_account_api
 from . import wechat_account_overview
 from . import wechat_account_templates
@@ -54,6 +55,7 @@ from . import wechat_event
 from . import wechat_event_commands
 from . import wechat_event_handling
 from . import wechat_event_receipt
+from . import wechat_event_retry
 from . import wechat_message
 from . import wechat_message_drain
 from . import wechat_message_fallback

@@ -416,15 +416,6 @@ class WechatAccount(models.Model):
         return account
 
     @api.model
-    def _find_by_webhook_key(self, webhook_key):
-        """Return the sudoed active account behind a webhook address, which may be none."""
-        if "\x00" in webhook_key:
-            # PostgreSQL can't even be asked.
-            return self.sudo().browse()
-        # sudo: wechat.account - the key is the secret that grants the access
-        return self.sudo().search([("webhook_key", "=", webhook_key)], limit=1)
-
-    @api.model
     def _get_lang(self, *langs):
         """Return the first active language among those given, else Chinese where it is active, else English.
 

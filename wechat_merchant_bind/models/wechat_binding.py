@@ -12,6 +12,25 @@ _logger = logging.getLogger(__name__)
 
 # Leavers who are looked up at a time; each costs a call to WeChat.
 ERASE_BATCH = 50
+# What a scan reads of its code, the merchant, and whoever generated the code; see wechat.event for the reason.
+CODE_FIELDS = ("partner_id", "account_id", "company_id", "scene_str", "state", "expires_at", "user_id")
+PARTNER_FIELDS = (
+    "name",
+    "complete_name",
+    "company_name",
+    "parent_id",
+    "commercial_partner_id",
+    "type",
+    "email",
+    "lang",
+    "active",
+    "company_id",
+    "wechat_openid",
+    "is_wechat_bound",
+    "wechat_state",
+    "wechat_bound_at",
+)
+USER_FIELDS = ("partner_id", "company_id", "active", "share")
 
 
 class WechatBinding(models.Model):
@@ -30,7 +49,7 @@ class WechatBinding(models.Model):
     account_id = fields.Many2one(
         "wechat.account", required=True, readonly=True, ondelete="restrict", index=True, check_company=True
     )
-    company_id = fields.Many2one(related="account_id.company_id", store=True, index="btree_not_null")
+    company_id = fields.Many2one(related="account_id.company_id", store=True, precompute=True, index="btree_not_null")
     openid = fields.Char(
         "OpenID", readonly=True, copy=False, index="btree_not_null", groups="wechat_merchant_bind.group_manager"
     )
@@ -102,12 +121,16 @@ class WechatBinding(models.Model):
         :return: what to tell the person.
         :rtype: str
         """
-        code = self.env["wechat.bind.code"].search(
-            [("scene_str", "=", scene), ("account_id", "=", account.id)], limit=1
+        code = self.env["wechat.bind.code"].search_fetch(
+            [("scene_str", "=", scene), ("account_id", "=", account.id)], CODE_FIELDS, limit=1
         )
         if not code:
             return self._get_reply(False, "unknown")
         partner = code.partner_id
+        users = code.user_id | self.env.user
+        users.fetch(USER_FIELDS)
+        (partner | users.partner_id).fetch(PARTNER_FIELDS)
+        self.env.company.fetch(["name", "alias_domain_id"])
         own, others = self._find_conflicts(code, openid)
         own._set_subscribed(True, scanned_at)
         if own.partner_id == partner:

@@ -231,7 +231,7 @@ class WechatBinding(models.Model):
                 "Source": "user/info",
             }
             try:
-                event_id, _reply = self.env["wechat.event"]._receive(account, message)
+                event_id, _reply = self.env["wechat.event"]._receive(account._get_webhook(), message)
             except SignatureReusedError:
                 continue
             self.env.cr.commit()  # pylint: disable=invalid-commit  # the inbox comes first, as in a push

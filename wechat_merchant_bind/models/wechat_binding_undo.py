@@ -93,8 +93,10 @@ class WechatBinding(models.Model):
         self.ensure_one()
         self.code_id.user_id._wechat_notify(self)
         email = self.partner_id.email or self.partner_id.commercial_partner_id.email
+        if not email:
+            return
         template = self.env.ref("wechat_merchant_bind.mail_template_wechat_bound", raise_if_not_found=False)
-        if not email or not template:
+        if not template:
             return
         try:
             with self.env.cr.savepoint():

@@ -3,7 +3,7 @@ import json
 import re
 from datetime import datetime, timezone
 
-from psycopg2.errors import UniqueViolation
+from psycopg2.errors import SerializationFailure, UniqueViolation
 
 from odoo import SUPERUSER_ID, api, fields, models
 
@@ -132,33 +132,27 @@ class WechatEvent(models.Model):
         return text.replace(self.openid, self.env["wechat.operation"]._mask_openid(self.openid))
 
     @api.model
-    def _receive(self, account_sudo, message, signature=None):
+    def _receive(self, webhook, message, signature=None):
         """Store an authentic push. The caller commits.
 
-        A plain INSERT: a redelivery is told by the unique index, for no look-up before could see what another worker
-        has not committed yet, and the ORM would log each as an error.
+        An INSERT that lets the unique index tell a redelivery: no look-up before could see what another worker has not
+        committed yet.
 
-        :param wechat.account account_sudo: the account that the push came for.
+        :param Webhook webhook: of the account that the push came for.
         :param dict message: the push's fields.
         :param str signature: in plain mode, the signature that must not come with another body.
-        :return: the id of the new event and None, or None and the stored reply to the push's first delivery.
+        :return: the id of the new event, or None; and the reply: None for a new event that is yet to be handled, the
+            stored one for a redelivery.
         :rtype: tuple[int | None, str | None]
         :raise SignatureReusedError: if the signature came before with another body.
         :raise psycopg2.Error: if the inbox can't be written.
         """
-        values = self._prepare_event_values(account_sudo, message)
+        values = self._prepare_event_values(webhook, message)
         values["signature"] = signature
-        try:
-            return self._insert(values), None
-        except UniqueViolation:
-            self.env.cr.rollback()
-        self.env.cr.execute("SELECT reply FROM wechat_event WHERE dedupe_key = %s", [values["dedupe_key"]])
-        row = self.env.cr.fetchone()
-        if row is None:
-            raise SignatureReusedError
-        if signature:
+        event_id, reply = self._insert_or_find(values)
+        if not event_id and signature:
             self._spend_signature(values)
-        return None, row[0]
+        return event_id, reply
 
     @api.model
     def _spend_signature(self, values):
@@ -187,7 +181,7 @@ class WechatEvent(models.Model):
         )
 
     @api.model
-    def _receive_check(self, account_sudo, signature):
+    def _receive_check(self, webhook, signature):
         """Remember the signature of a check of the address in plain mode, where a push could come with it afterwards.
 
         :param str signature: the verified signature; a repetition adds no row.
@@ -195,15 +189,15 @@ class WechatEvent(models.Model):
         """
         self._insert_once(
             {
-                "account_id": account_sudo.id,
-                "company_id": account_sudo.company_id.id or None,
-                "dedupe_key": f"check:{account_sudo.id}:{signature}",
+                "account_id": webhook.id,
+                "company_id": webhook.company_id,
+                "dedupe_key": f"check:{webhook.id}:{signature}",
                 "signature": signature,
             }
         )
 
     @api.model
-    def _receive_refused(self, account_sudo, refusal, skew, signed):
+    def _receive_refused(self, webhook, refusal, skew, signed):
         """Store the refusal of a push that was signed with our token, once, so that the account's check can name it.
 
         :param str refusal: a value of the field ``refusal``.
@@ -211,13 +205,13 @@ class WechatEvent(models.Model):
         :param str signed: the verified signature; a repetition adds no row.
         :raise psycopg2.Error: if the inbox can't be written.
         """
-        digest = hashlib.sha256(f"{account_sudo.id}:{refusal}:{signed}".encode("utf-8", "replace")).hexdigest()
+        digest = hashlib.sha256(f"{webhook.id}:{refusal}:{signed}".encode("utf-8", "replace")).hexdigest()
         # In plain mode it must not vouch for another body either; one that was reused is remembered already.
-        is_new = account_sudo.encryption_mode == "plain" and refusal != "signature_reused"
+        is_new = webhook.encryption_mode == "plain" and refusal != "signature_reused"
         self._insert_once(
             {
-                "account_id": account_sudo.id,
-                "company_id": account_sudo.company_id.id or None,
+                "account_id": webhook.id,
+                "company_id": webhook.company_id,
                 "dedupe_key": f"refused:{digest}",
                 "signature": signed if is_new else None,
                 "refusal": refusal,
@@ -234,35 +228,72 @@ class WechatEvent(models.Model):
             self.env.cr.rollback()
 
     @api.model
+    def _insert_or_find(self, values):
+        """Store a push, or find the one whose redelivery it is.
+
+        :return: the new row's id and None, or None and the stored reply.
+        :rtype: tuple[int | None, str | None]
+        :raise SignatureReusedError: if the signature came before with another body.
+        """
+        try:
+            self._execute_insert(
+                values,
+                """
+                WITH event AS (INSERT {insert} ON CONFLICT (dedupe_key) DO NOTHING RETURNING id)
+                SELECT id, NULL FROM event
+                 UNION ALL
+                SELECT NULL, reply FROM wechat_event WHERE dedupe_key = %s
+                """,
+                values["dedupe_key"],
+            )
+            return self.env.cr.fetchone()
+        except (SerializationFailure, UniqueViolation):
+            # The first delivery was committed since this transaction took its snapshot, or it is another's signature.
+            self.env.cr.rollback()
+        self.env.cr.execute("SELECT reply FROM wechat_event WHERE dedupe_key = %s", [values["dedupe_key"]])
+        row = self.env.cr.fetchone()
+        if row is None:
+            raise SignatureReusedError
+        return None, row[0]
+
+    @api.model
     def _insert(self, values):
-        values = {"state": "received", "attempts": 0, "create_uid": SUPERUSER_ID, "write_uid": SUPERUSER_ID, **values}
-        columns = ", ".join(f'"{name}"' for name in values)
-        places = ", ".join(["%s"] * len(values))
-        self.env.cr.execute(
-            f"""
-            SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';
-            INSERT INTO wechat_event ({columns}, create_date, write_date)
-                 VALUES ({places}, clock_timestamp() AT TIME ZONE 'UTC', clock_timestamp() AT TIME ZONE 'UTC')
-              RETURNING id
-            """,
-            list(values.values()),
-            log_exceptions=False,
-        )
+        self._execute_insert(values, "INSERT {insert} RETURNING id")
         return self.env.cr.fetchone()[0]
 
     @api.model
-    def _prepare_event_values(self, account_sudo, message):
+    def _execute_insert(self, values, query, *parameters):
+        """Run a query that stores a row, and wait for whoever locks the inbox no longer than a push can wait.
+
+        :param dict values: the row.
+        :param str query: with ``{insert}`` in the place of what the row is.
+        :param parameters: of the rest of the query.
+        """
+        values = {"state": "received", "attempts": 0, "create_uid": SUPERUSER_ID, "write_uid": SUPERUSER_ID, **values}
+        columns = ", ".join(f'"{name}"' for name in values)
+        places = ", ".join(["%s"] * len(values))
+        moment = "clock_timestamp() AT TIME ZONE 'UTC'"
+        insert = f"INTO wechat_event ({columns}, create_date, write_date) VALUES ({places}, {moment}, {moment})"
+        self.env.cr.execute(
+            f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; {query.format(insert=insert)}",
+            [*values.values(), *parameters],
+            log_exceptions=False,
+        )
+
+    @api.model
+    def _prepare_event_values(self, webhook, message):
         """Return the columns of a new event.
 
+        :param Webhook webhook: of the account that the push came for.
         :param dict message: the push's fields.
         :rtype: dict
         """
-        parts = [account_sudo.id, *(message.get(name) for name in DEDUPE_FIELDS)]
+        parts = [webhook.id, *(message.get(name) for name in DEDUPE_FIELDS)]
         openid = message.get("FromUserName", "")
         create_time = message.get("CreateTime", "")
         return {
-            "account_id": account_sudo.id,
-            "company_id": account_sudo.company_id.id or None,
+            "account_id": webhook.id,
+            "company_id": webhook.company_id,
             "msg_type": message.get("MsgType"),
             "event": message.get("Event", "").lower() or None,
             "openid": openid if OPENID.fullmatch(openid) else None,

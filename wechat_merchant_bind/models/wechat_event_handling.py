@@ -9,9 +9,8 @@ import psycopg2
 from psycopg2.errors import DeadlockDetected, SerializationFailure, UniqueViolation
 
 from odoo import SUPERUSER_ID, api, fields, models
-from odoo.exceptions import AccessError
 
-from ..tools import wechat_xml
+from ..tools import wechat_commands, wechat_xml
 from ..tools.pg_lock import LockTimeoutError, claim, session_locks
 from .wechat_bind_code import SCENE_PREFIX
 from .wechat_event import FOLLOW_EVENTS, LOCK_TIMEOUT
@@ -25,10 +24,23 @@ QRSCENE_PREFIX = "qrscene_"
 MESSAGE_TYPES = ("text", "image", "voice", "video", "shortvideo", "location", "link")
 
 ORIGINAL_ID = re.compile(r"gh_[A-Za-z0-9_-]{1,64}")
+# What is read of an event before and after its locks, and of its account. Odoo would read all columns at the first use
+# of any, which takes longer than all that is done with them.
+LOCK_FIELDS = ("account_id", "msg_type", "event", "openid", "event_key", "payload")
+HANDLE_FIELDS = (*LOCK_FIELDS, "create_time", "create_date", "state", "reply", "attempts", "next_attempt_at")
+ACCOUNT_FIELDS = (
+    "name",
+    "company_id",
+    "original_id",
+    "clock_tolerance",
+    "transfer_customer_service",
+    "bind_confirmation",
+    "bind_reply",
+    "follow_reply",
+    "welcome_template_id",
+)
 
 HANDLE_ATTEMPTS = 3
-RETRY_BATCH = 100
-RETRY_RECEIVED_AFTER = timedelta(seconds=60)
 RETRY_LOCKED_AFTER = timedelta(minutes=2)
 RETRY_WITHIN = timedelta(hours=24)
 
@@ -63,35 +75,27 @@ class WechatEvent(models.Model):
 
     _inherit = "wechat.event"  # pylint: disable=consider-merging-classes-inherited  # a file by topic
 
-    # === ACTION METHODS === #
+    # === BUSINESS METHODS - INBOX === #
 
-    def action_retry(self):
-        """Handle failed or forgotten events again, whatever their age.
+    @api.model
+    def _prepare_event_values(self, webhook, message):
+        values = super()._prepare_event_values(webhook, message)
+        if not self._must_handle(webhook, message):
+            values["state"] = "ignored"
+        return values
 
-        :return: the notification that tells how many could be handled.
-        :rtype: dict
-        :raise AccessError: if the user is not a WeChat manager.
+    @api.model
+    def _must_handle(self, webhook, message):
+        """Tell whether there is something to do about a push, once it is stored.
+
+        :param Webhook webhook: of the account that the push came for.
+        :param dict message: the push's fields.
+        :rtype: bool
         """
-        if not self.env.user.has_group("wechat_merchant_bind.group_manager"):
-            raise AccessError(self.env._("Only WeChat managers may retry events."))
-        self.check_access("read")
-        events = self.filtered(lambda event: event.state in ("received", "failed") and not event.refusal)
-        for event in events:
-            process_event(self.env.registry, event.id)
-        # This request's snapshot is older than what was just done: count in a new one.
-        with self.env.registry.cursor() as cr:
-            done = self.with_env(self.env(cr=cr)).search_count(
-                [("id", "in", events.ids), ("state", "in", ("done", "ignored"))]
-            )
-        return {
-            "type": "ir.actions.client",
-            "tag": "display_notification",
-            "params": {
-                "type": "success" if done == len(events) else "warning",
-                "message": self.env._("%(done)s of %(all)s events were handled.", done=done, all=len(events)),
-                "next": {"type": "ir.actions.client", "tag": "soft_reload"},
-            },
-        }
+        if not webhook.original_id or message.get("Event", "").lower() in (*FOLLOW_EVENTS, RECEIPT_EVENT):
+            return True
+        is_message = message.get("MsgType") in MESSAGE_TYPES
+        return is_message and (webhook.transfer_customer_service or bool(wechat_commands.parse(message)))
 
     # === BUSINESS METHODS - HANDLING === #
 
@@ -105,11 +109,12 @@ class WechatEvent(models.Model):
         """
         self.ensure_one()
         cr = self.env.cr
+        # Read before the locks: the first statement after them is to be the claim.
+        self.fetch(LOCK_FIELDS)
         if self.event == RECEIPT_EVENT:
             self.next_attempt_at = False
             self._apply_receipts()
             return None
-        # Read before the locks: the first statement after them is to be the claim.
         command, scene = self._find_command()
         scene = scene or self._get_scene()
         lock_names = self._get_lock_names(command, scene)
@@ -186,8 +191,10 @@ class WechatEvent(models.Model):
         )
 
     def _process_once(self, command):
+        self.fetch(HANDLE_FIELDS)
         if self.state not in ("received", "failed"):
             return self.reply
+        self.account_id.fetch(ACCOUNT_FIELDS)
         state, reply = self._handle(command)
         self.write(
             {
@@ -314,53 +321,3 @@ class WechatEvent(models.Model):
 
     def _get_text_reply(self, content):
         return wechat_xml.text_reply(self.openid, self._get_original_id(), content, int(time.time())).decode()
-
-    # === BUSINESS METHODS - RETRY AND VACUUM === #
-
-    @api.model
-    def _cron_retry(self):
-        """Handle what was received and forgotten, or failed, once more."""
-        now = fields.Datetime.now()
-        due = [
-            ("refusal", "=", False),
-            ("event", "!=", RECEIPT_EVENT),
-            "|",
-            "&",
-            "&",
-            ("state", "=", "received"),
-            ("create_date", "<", now - RETRY_RECEIVED_AFTER),
-            "|",
-            ("next_attempt_at", "=", False),
-            ("next_attempt_at", "<=", now),
-            "&",
-            ("state", "=", "failed"),
-            ("next_attempt_at", "<=", now),
-        ]
-        events = self.with_context(lang=self.env["wechat.account"]._get_lang())
-        remaining = events.search_count(due)
-        for event in events.search(due, order="id", limit=RETRY_BATCH):
-            if obstacle := event._get_retry_obstacle(now):
-                event.write({"state": "failed", "next_attempt_at": False, "error": obstacle})
-            else:
-                process_event(self.env.registry, event.id)
-            remaining -= 1
-            if not self.env["ir.cron"]._commit_progress(1, remaining=remaining):
-                break
-
-    def _get_retry_obstacle(self, now):
-        """Return why the event must not be handled any more by the cron, or None."""
-        if self.create_date < now - RETRY_WITHIN:
-            return self.env._("Not retried: the event is older than 24 hours.")
-        later = self.search(
-            [
-                ("account_id", "=", self.account_id.id),
-                ("openid", "=", self.openid or ""),
-                ("id", ">", self.id),
-                "|",
-                ("event", "in", FOLLOW_EVENTS),
-                ("msg_type", "=", "text"),
-            ]
-        )
-        if any(event.event in FOLLOW_EVENTS or event._find_command()[0] for event in later):
-            return self.env._("Not retried: the same person has scanned, followed, unfollowed or unbound since.")
-        return None

@@ -62,8 +62,8 @@ class WechatEvent(models.Model):
     # === BUSINESS METHODS - INBOX === #
 
     @api.model
-    def _prepare_event_values(self, account_sudo, message):
-        values = super()._prepare_event_values(account_sudo, message)
+    def _prepare_event_values(self, webhook, message):
+        values = super()._prepare_event_values(webhook, message)
         if values["event"] == RECEIPT_EVENT:
             msgid = message.get("MsgID") or ""
             values["msgid"] = msgid if MSGID.fullmatch(msgid) else None

@@ -34,6 +34,7 @@ from . import test_outbox
 from . import test_outbox_rules
 from . import test_overview
 from . import test_partner_life
+from . import test_plans
 from . import test_portal
 from . import test_printing
 from . import test_privacy

@@ -149,7 +149,7 @@ class TestLogs(HandlingCase):
 
     def test_an_unwritable_inbox(self):
         error = psycopg2.OperationalError(f"disk full at {self.openid}")
-        with patch.object(self.events, "_insert", side_effect=error), self.assertLogs("odoo", "INFO") as logs:
+        with patch.object(self.events, "_execute_insert", side_effect=error), self.assertLogs("odoo", "INFO") as logs:
             self.assertEqual(self._push_scan(self.code, self.openid).status, 503)
         self.assertUnnamed(logs, "inbox not written error=OperationalError")
 

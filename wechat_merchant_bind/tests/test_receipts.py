@@ -271,7 +271,7 @@ class TestReceiptCost(ReceiptCase):
                 "FromUserName": self.openid, "MsgType": "event", "Event": "TEMPLATESENDJOBFINISH",
                 "CreateTime": str(SCAN_TIME), "MsgID": str(FIRST_MSGID + number), "Status": status,
             }  # fmt: skip
-            self.env["wechat.event"]._receive(self.account.sudo(), message)
+            self.env["wechat.event"]._receive(self.account.sudo()._get_webhook(), message)
 
     def test_a_batch_takes_few_queries(self):
         self.env["wechat.message"].create(

@@ -69,7 +69,7 @@ class TestPlainSignatures(WechatPushCase):
     @mute_logger(WEBHOOK_LOGGER)
     def test_an_address_check_that_can_not_be_remembered(self):
         events = type(self.env["wechat.event"])
-        with patch.object(events, "_insert", side_effect=psycopg2.OperationalError("no space left on device")):
+        with patch.object(events, "_execute_insert", side_effect=psycopg2.OperationalError("no space left on device")):
             self.assertEqual(self._check().status_code, 503)
 
     def test_in_safe_mode_nothing_needs_to_be_remembered(self):

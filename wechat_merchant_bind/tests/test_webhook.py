@@ -46,6 +46,7 @@ class TestServerCheck(WechatPushCase):
         key = self._get_url(self.account)
         self.env.cr.execute("UPDATE wechat_account SET webhook_token = NULL WHERE id = %s", [self.account.id])
         self.account.invalidate_recordset()
+        self.env.registry.clear_cache()
         query = {"timestamp": "1714036504", "nonce": "1514711492", "echostr": "x"}
         response = self.url_open(key, params={**query, "signature": sign("1714036504", "1514711492")})
         self.assertEqual(response.status_code, 403)
@@ -453,7 +454,7 @@ class TestLimits(WechatPushCase):
     def test_unwritable_inbox(self):
         code, openid = self._make_code(), self._make_openid()
         events = type(self.env["wechat.event"])
-        with patch.object(events, "_insert", side_effect=psycopg2.OperationalError("no space left on device")):
+        with patch.object(events, "_execute_insert", side_effect=psycopg2.OperationalError("no space left on device")):
             self.assertEqual(self._push_scan(code, openid, create_time=1_790_000_000).status, 503)
             self.assertNotBound(self.merchant)
         answer = self._push_scan(code, openid, create_time=1_790_000_000)
@@ -464,5 +465,5 @@ class TestLimits(WechatPushCase):
     def test_unwritable_inbox_of_refusals(self):
         events = type(self.env["wechat.event"])
         push = Push(self.account, self._event_fields("VIEW", self._make_openid(), EventKey="x"), timestamp=1)
-        with patch.object(events, "_insert", side_effect=psycopg2.OperationalError("no space left on device")):
+        with patch.object(events, "_execute_insert", side_effect=psycopg2.OperationalError("no space left on device")):
             self.assertIn(self._send(push).status, (403, 503))

@@ -30,9 +30,9 @@ def session_locks(cr, names, timeout):
     held = []
     try:
         try:
-            cr.execute("SELECT set_config('lock_timeout', %s, true)", [timeout])
             for name in names:
-                cr.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", [NAMESPACE, name], log_exceptions=False)
+                query = "SET LOCAL lock_timeout = %s; SELECT pg_advisory_lock(%s, hashtext(%s))"
+                cr.execute(query, [timeout, NAMESPACE, name], log_exceptions=False)
                 held.append(name)
         except LockNotAvailable as error:
             raise LockTimeoutError from error
@@ -40,8 +40,8 @@ def session_locks(cr, names, timeout):
         yield
     finally:
         cr.rollback()
-        for name in held:
-            cr.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", [NAMESPACE, name])
+        query = "SELECT pg_advisory_unlock(%s, hashtext(name)) FROM unnest(%s::text[]) AS name"
+        cr.execute(query, [NAMESPACE, held])
 
 
 def claim(cr, query, params, timeout):

@@ -6,4 +6,5 @@
     "license": "LGPL-3",
     "author": "wechat_merchant_bind contributors",
     "depends": ["wechat_merchant_bind"],
+    "data": ["security/ir.model.access.csv"],
 }
