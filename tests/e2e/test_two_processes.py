@@ -1,27 +1,14 @@
 """Two Odoo processes on one database: one token, one binding, one reply, whoever gets the request."""
 
-import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support import pushes
+from support.odoo import at_once
 
 TOKEN_PATH = "/cgi-bin/stable_token"
 THREADS = 20
 SCANNERS = 50
-
-
-def at_once(jobs: list) -> list:
-    """Run callables in threads that start together; return their results in order."""
-    barrier = threading.Barrier(len(jobs))
-
-    def run(job):
-        barrier.wait()
-        return job()
-
-    with ThreadPoolExecutor(len(jobs)) as pool:
-        return list(pool.map(run, jobs))
 
 
 @pytest.mark.parametrize("how", ["expired", "replaced"])

@@ -4,8 +4,11 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,6 +39,25 @@ def wait_for(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
         assert time.monotonic() < deadline, f"never happened: {what}"
         time.sleep(0.1)
     return found
+
+
+def timed(job: Callable[[], T]) -> tuple[T, float]:
+    """Run a callable; return its result and how many seconds it took."""
+    started = time.monotonic()
+    return job(), time.monotonic() - started
+
+
+def at_once(jobs: Iterable[Callable[[], T]]) -> list[T]:
+    """Run callables in threads that start together; return their results in order."""
+    jobs = list(jobs)
+    barrier = threading.Barrier(len(jobs))
+
+    def run(job: Callable[[], T]) -> T:
+        barrier.wait()
+        return job()
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        return list(pool.map(run, jobs))
 
 
 class OdooServer:
@@ -87,6 +109,15 @@ class OdooServer:
             self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the process's time, as on a machine that is suspended or swaps, and let it go on at the end."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """End the process, and the workers that it has, without a chance to tidy up. A second time does nothing."""

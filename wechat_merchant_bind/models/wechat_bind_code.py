@@ -6,7 +6,7 @@ from psycopg2.errors import UniqueViolation
 
 from odoo import api, fields, models
 from odoo.exceptions import ConcurrencyError, UserError
-from odoo.tools import format_datetime
+from odoo.tools import SQL, format_datetime
 
 from ..tools.file_names import safe_name
 from ..tools.qr_picture import PIXELS_PER_MODULE, draw_png
@@ -144,6 +144,7 @@ class WechatBindCode(models.Model):
         :rtype: wechat.bind.code
         :raise ConcurrencyError: if a merchant got an open code meanwhile; nothing is stored then.
         """
+        self._claim_merchants([vals["partner_id"] for vals in vals_list])
         try:
             with self.env.cr.savepoint():
                 # sudo: wechat.bind.code - users never write codes; the callers have checked the right to generate
@@ -161,6 +162,27 @@ class WechatBindCode(models.Model):
             notes.update(dict.fromkeys(same.ids, note))
         self.env["wechat.operation"]._log("generate", codes_sudo, notes)
         return codes_sudo.sudo(False)
+
+    @api.model
+    def _claim_merchants(self, partner_ids):
+        """Write the rows of merchants who get codes, and change nothing in them.
+
+        Whoever disables or merges one of them at the same moment can't see its new code, and would leave it open. So
+        either of the two begins again: the other one's write conflicts with this one.
+
+        :param list[int] partner_ids: the merchants.
+        """
+        self.env.cr.execute(
+            SQL(
+                """
+                UPDATE res_partner
+                   SET active = active
+                 WHERE id IN (SELECT id FROM res_partner WHERE id IN %s ORDER BY id FOR NO KEY UPDATE)
+                """,
+                tuple(partner_ids),
+            ),
+            log_exceptions=False,
+        )
 
     @api.model
     def _draw_scene(self):

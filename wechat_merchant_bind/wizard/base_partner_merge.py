@@ -1,5 +1,6 @@
 from odoo import api, models
 from odoo.exceptions import UserError
+from odoo.tools import SQL
 
 
 class MergePartnerAutomatic(models.TransientModel):
@@ -21,6 +22,12 @@ class MergePartnerAutomatic(models.TransientModel):
     @api.model
     def _wechat_merge(self, src_partners, dst_partner):
         partners = src_partners | dst_partner
+        # Who has been bound, disabled or given a code since this transaction began lets Odoo repeat the merge, instead
+        # of failing later by a unique index.
+        self.env.cr.execute(
+            SQL("SELECT id FROM res_partner WHERE id IN %s ORDER BY id FOR NO KEY UPDATE", tuple(partners.ids)),
+            log_exceptions=False,
+        )
         # sudo: wechat.binding, wechat.bind.code - whoever may merge partners moves all that is theirs
         bindings = partners.sudo()._wechat_get_live_bindings()
         if len(bindings) > 1:
