@@ -1,4 +1,4 @@
-"""Automations of a third party on res.partner that raise or sleep: the push is answered in time and nothing is lost."""
+"""Automations of a third party that raise or sleep: a push is answered in time, others go on, and nothing is lost."""
 
 import pytest
 from support import pushes
@@ -47,10 +47,7 @@ def test_cron_retries_what_failed(system):
         openid,
     )
     assert attempt["next_attempt_at"], "the failed event has a next attempt"
-    [cron] = system.admin.find(
-        "ir.model.data", [("module", "=", "wechat_merchant_bind"), ("name", "=", "ir_cron_retry_events")], ["res_id"]
-    )
-    system.admin.call("ir.cron", "method_direct_trigger", [cron["res_id"]])
+    system.run_cron("model._cron_retry()")
     assert system.state(partner) == "bound"
 
 
@@ -84,3 +81,39 @@ def test_sleeper_does_not_hold_up_others(system):
             assert answer.seconds < pushes.WECHAT_WAITS
             assert "绑定成功" in answer.text
         wait_for(lambda: system.state(slow) == "bound", "the sleeper wakes and binds", 3 * SLEEP)
+
+
+def test_automation_on_unfollowing(system, outbox):
+    """WeChat says that a merchant has left, and an automation fails at that: the other merchants get their messages."""
+    gone, *others = [outbox.new_merchant() for _number in range(4)]
+    [binding] = system.bindings(gone)
+    system.sandbox.post("followers", user=binding["openid"], subscribed=False)
+    lost, *sent = outbox.queue(gone, *others)
+    with system.automation_on("res.partner", "wechat_state", [("wechat_state", "=", "unfollowed")], RAISE):
+        outbox.drain()
+        assert (outbox.read(lost)["state"], outbox.read(lost)["failure_type"]) == ("failed", "wechat_unfollowed")
+        assert {outbox.read(message_id)["state"] for message_id in sent} == {"sent"}
+        assert system.state(gone) == "bound", "what the automation refuses is not half done"
+    outbox.queue(gone)
+    outbox.drain()
+    assert system.state(gone) == "unfollowed", "the next message tells it again"
+
+
+def test_automation_on_receipts(system, outbox):
+    """An automation fails at what a receipt says of a merchant: all receipts are applied, and told in the chatter."""
+    partner_ids = [outbox.new_merchant() for _number in range(3)]
+    message_ids = outbox.queue(*partner_ids)
+    outbox.drain()
+    messages = [outbox.read(message_id) for message_id in message_ids]
+    statuses = ["success", "failed:user block", "success"]
+    with system.automation_on("wechat.binding", "is_blocked", [("is_blocked", "=", True)], RAISE):
+        for message, status in zip(messages, statuses, strict=True):
+            xml = pushes.receipt_xml(system.channel, message["openid"], message["msgid"], status)
+            assert pushes.seal(system.channel, xml).send(system.channel).body == b"success"
+        wait_for(
+            lambda: [outbox.notification(message_id)[0] for message_id in message_ids] == ["sent", "exception", "sent"],
+            "the notifications tell it",
+        )
+    assert [outbox.read(message_id)["state"] for message_id in message_ids] == ["delivered", "failed", "delivered"]
+    receipts = system.events(("openid", "in", [message["openid"] for message in messages]), ("event", "like", "finish"))
+    assert [receipt["state"] for receipt in receipts] == ["done"] * 3

@@ -3,30 +3,12 @@
 WeChat's stand-in answers over HTTP, as Odoo's own processes call it.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
 from support.outbox import SEND, USER_INFO, Outbox
 
 WAITING = ("outgoing", None, "ready")
-
-
-@pytest.fixture(scope="module")
-def opened(system) -> Iterator[Outbox]:
-    """An outbox that is drained by hand. Receipts have tests of their own."""
-    system.sandbox.post("accounts", app_id=system.sandbox.account()["app_id"], receipts="off")
-    outbox = Outbox.open(system)
-    yield outbox
-    outbox.close()
-    system.sandbox.post("accounts", app_id=system.sandbox.account()["app_id"], receipts="after")
-
-
-@pytest.fixture
-def outbox(opened) -> Iterator[Outbox]:
-    """The outbox, without anything that an earlier test has stopped."""
-    yield opened
-    opened.reset()
 
 
 class Row(NamedTuple):
@@ -75,9 +57,7 @@ FIRST_CALL = {
     **{str(errcode): code(errcode, "sent", None, PENDING, calls=2, is_open=True) for errcode in STALE},
     # WeChat has it, whatever becomes of it: its receipt will tell.
     **{str(errcode): code(errcode, "sent", None, PENDING, is_open=True) for errcode in (40252, 45065, 45066)},
-    **{
-        str(errcode): code(errcode, "failed", "wechat_unfollowed", FAILED, is_open=True) for errcode in (43004, 50005)
-    },
+    **{str(errcode): code(errcode, "failed", "wechat_unfollowed", FAILED, is_open=True) for errcode in (43004, 50005)},
     **{
         str(errcode): code(errcode, "failed", "wechat_blocked", FAILED, is_open=True)
         for errcode in (43019, 43101, 48002)

@@ -109,9 +109,12 @@ def receipt_xml(
     )
 
 
-def seal(channel: Channel, xml: str) -> Push:
-    """Encrypt and sign a push in safe mode."""
-    timestamp, nonce = str(int(time.time())), str(secrets.randbelow(10**9))
+def seal(channel: Channel, xml: str, skew: int = 0) -> Push:
+    """Encrypt and sign a push in safe mode.
+
+    :param skew: seconds by which the clock that signs is behind ours
+    """
+    timestamp, nonce = str(int(time.time()) - skew), str(secrets.randbelow(10**9))
     body = channel.crypto().encrypt_message(xml, nonce, timestamp)
     signer = WeChatSigner()
     signer.add_data(channel.token, timestamp, nonce)
@@ -125,6 +128,6 @@ def seal(channel: Channel, xml: str) -> Push:
     return Push(query, body.encode())
 
 
-def scan(channel: Channel, openid: str, scene: str, created: int | None = None) -> Push:
+def scan(channel: Channel, openid: str, scene: str, created: int | None = None, skew: int = 0) -> Push:
     """Return the push of a follower's scan."""
-    return seal(channel, event_xml(channel, openid, "SCAN", scene, created))
+    return seal(channel, event_xml(channel, openid, "SCAN", scene, created), skew)

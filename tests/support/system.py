@@ -93,13 +93,39 @@ class System:
             "wechat.operation", [("partner_id", "=", partner_id), ("operation", "=", operation)], ["note"]
         )
 
+    def check_connection(self) -> dict[str, dict]:
+        """Press 测试连接; return the lines by what they check."""
+        action = self.admin.call("wechat.account", "action_test_connection", [self.account_id])
+        lines = self.admin.find(
+            "wechat.account.check.line", [("check_id", "=", action["res_id"])], ["subject", "result", "message"]
+        )
+        return {line["subject"]: line for line in lines}
+
+    def check_of(self, word: str) -> dict:
+        """Press 测试连接; return the one line whose subject holds a word."""
+        return line_about(self.check_connection(), word)
+
+    def forget_token(self) -> None:
+        """Let the next call fetch a token, as after an hour without calls."""
+        self.database.execute("UPDATE wechat_access_token SET token = NULL, expires_at = NULL, held_until = NULL")
+
+    def run_cron(self, code: str) -> None:
+        """Run a scheduled action by its code."""
+        [cron] = self.admin.find("ir.cron", [("code", "=", code)], ["id"])
+        self.admin.call("ir.cron", "method_direct_trigger", [cron["id"]])
+
     @contextmanager
     def automation(self, partner_id: int, code: str) -> Iterator[None]:
         """Run server code whenever a merchant becomes bound, as somebody's base_automation would."""
-        [model] = self.admin.find("ir.model", [("model", "=", "res.partner")], ["id"])
-        [trigger] = self.admin.find(
-            "ir.model.fields", [("model", "=", "res.partner"), ("name", "=", "is_wechat_bound")], ["id"]
-        )
+        domain = [("id", "=", partner_id), ("is_wechat_bound", "=", True)]
+        with self.automation_on("res.partner", "is_wechat_bound", domain, code):
+            yield
+
+    @contextmanager
+    def automation_on(self, model_name: str, field: str, domain: list, code: str) -> Iterator[None]:
+        """Run server code whenever a field of records is written that are in the domain then."""
+        [model] = self.admin.find("ir.model", [("model", "=", model_name)], ["id"])
+        [trigger] = self.admin.find("ir.model.fields", [("model", "=", model_name), ("name", "=", field)], ["id"])
         rule = self.admin.create(
             "base.automation",
             {
@@ -107,7 +133,7 @@ class System:
                 "model_id": model["id"],
                 "trigger": "on_create_or_write",
                 "trigger_field_ids": [(6, 0, [trigger["id"]])],
-                "filter_domain": str([("id", "=", partner_id), ("is_wechat_bound", "=", True)]),
+                "filter_domain": str(domain),
                 "action_server_ids": [(0, 0, {"name": "Code", "model_id": model["id"], "state": "code", "code": code})],
             },
         )
@@ -115,6 +141,12 @@ class System:
             yield
         finally:
             self.admin.call("base.automation", "unlink", [rule])
+
+
+def line_about(lines: dict[str, dict], word: str) -> dict:
+    """Return the one line of a check whose subject holds a word."""
+    [line] = [line for subject, line in lines.items() if word in subject]
+    return line
 
 
 def connect(database: Database, servers: list[OdooServer], sandbox: Sandbox) -> System:
