@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.lanes import SEND_PATH, Clock, RunningOutbox, kill_in_a_send, running_outbox
-from support.odoo import OdooServer
+from support.odoo import OdooServer, wait_for
 from support.system import LOGS
 
 LEASE_SECONDS = 61
@@ -143,3 +143,29 @@ def test_dead_for_longer_than_wechat_remembers(outbox, victims):
         ("delivered", None),
         ("unknown", "wechat_unknown"),
     }
+
+
+def test_late_writer(outbox, victims):
+    """A server whose time stood still until another had its messages changes nothing by what it learns at last."""
+    number = 16
+    outbox.set_rate(200)
+    outbox.system.sandbox.post("accounts", app_id=outbox.system.channel.app_id, receipts="off")
+    outbox.queue(outbox.add_merchants(number))
+    # WeChat takes them all; half of the answers will say that it does not know.
+    held = {"hold": True, "after": True, "times": number // 2}
+    plan(outbox, held, {"errcode": -1, **held})
+    victim = victims.start()
+    outbox.wake_until(lambda: outbox.count_calls() == number, "all are called for")
+    with victim.paused():
+        plan(outbox)
+        Clock(outbox).skip(LEASE_SECONDS, leases=True)
+        outbox.send_all()
+        assert outbox.states() == {"sent": number}
+        before = outbox.read()
+    # It begins with the answers that have waited for it.
+    wait_for(outbox.are_lanes_idle, "the late server is through")
+    assert outbox.read() == before
+    calls = outbox.calls()
+    assert len(calls) == 2 * number
+    taken = Counter(call["body"]["touser"] for call in calls if "msgid" in call and "repeats" not in call)
+    assert taken == Counter(row["openid"] for row in before), "each merchant got one message"

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 from support.database import Database
 from support.odoo import OdooServer, wait_for
@@ -15,6 +16,7 @@ SEND_PATH = "/cgi-bin/message/template/send"
 CALLS_SHOWN = 20_000
 COMPOSED_AT_ONCE = 1000
 SEND, APPLY_RECEIPTS = "model._cron_send()", "model._cron_apply_receipts()"
+LANES = 2
 WAKE = """
     INSERT INTO ir_cron_trigger (cron_id, call_at, create_uid, write_uid, create_date, write_date)
     SELECT cron.id, moment, 1, 1, moment, moment
@@ -50,12 +52,15 @@ MERCHANTS = """
 
 
 class RunningOutbox:
-    """The outbox of a system, with a template of its own."""
+    """The outbox of a system. What it queues is of a template of its own."""
 
     def __init__(self, system: System):
         self.system = system
         self.database = system.database
-        self.template_id = self._make_template()
+
+    @cached_property
+    def template_id(self) -> int:
+        return self._make_template()
 
     def set_rate(self, rate: float) -> None:
         """Let the account send so many messages a second."""
@@ -133,6 +138,21 @@ class RunningOutbox:
                     raise
             else:
                 return
+
+    def send_all(self) -> None:
+        """Send what is due of all lanes in a request, whoever runs the lanes."""
+        admin = self.system.admin
+        [model] = admin.find("ir.model", [("model", "=", "wechat.message")], ["id"])
+        values = {"name": "Send", "model_id": model["id"], "state": "code", "code": "model._cron_send()"}
+        admin.call("ir.actions.server", "run", [admin.create("ir.actions.server", values)])
+
+    def are_lanes_idle(self) -> bool:
+        """Return whether no process runs a lane: one that does keeps its scheduled action locked."""
+        rows = self.database.execute(
+            "SELECT id FROM ir_cron WHERE ir_actions_server_id IN"
+            " (SELECT id FROM ir_act_server WHERE code = 'model._cron_send()') FOR NO KEY UPDATE SKIP LOCKED"
+        )
+        return len(rows) == LANES
 
     def count_calls(self) -> int:
         """Return how many messages WeChat was given."""
