@@ -1,6 +1,6 @@
 import hashlib
 
-from psycopg2.errors import LockNotAvailable, SerializationFailure
+from psycopg2.errors import QueryCanceled, SerializationFailure
 
 from odoo import fields, models
 
@@ -18,7 +18,7 @@ from ..tools.wechat_errors import (
 RENEW_BEFORE = 120
 # How long a reader waits for another process that is fetching. stable_token allows parallel callers, so after that it
 # fetches by itself instead of failing.
-LOCK_TIMEOUT = "8s"
+WAIT_TIMEOUT = "8s"
 # WeChat answered with the very token it had refused: asking again would only burn quota.
 HOLD_SECONDS = 60
 LOCK_ATTEMPTS = 5
@@ -73,11 +73,12 @@ class WechatAccessToken(models.Model):
                 # A new transaction: the snapshot must see what the former holder of the lock has stored.
                 cr.rollback()
                 try:
-                    cr.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_TIMEOUT])
+                    # Not lock_timeout, which begins anew when the next in the queue for a row becomes the first.
+                    cr.execute("SELECT set_config('statement_timeout', %s, true)", [WAIT_TIMEOUT])
                     row = self._select(cr, account_sudo, lock=True)
                 except SerializationFailure:
                     continue
-                except LockNotAvailable:
+                except QueryCanceled:
                     cr.rollback()
                     break
                 if self._is_usable(row, refused):

@@ -1,7 +1,7 @@
 from datetime import timedelta
 from unittest.mock import patch
 
-from psycopg2.errors import LockNotAvailable, SerializationFailure
+from psycopg2.errors import QueryCanceled, SerializationFailure
 
 from odoo import fields
 from odoo.exceptions import UserError
@@ -128,7 +128,7 @@ class TestAccessToken(WechatCase):
 
         def locked(self, cr, account, lock=False):
             if lock:
-                raise LockNotAvailable
+                raise QueryCanceled
             return select(self, cr, account)
 
         with patch.object(tokens, "_select", locked):
