@@ -17,9 +17,14 @@ UPDATE wechat_bind_code
    SET state = 'revoked',
        share_token = NULL
  WHERE state = 'active';
--- What waits in the outbox is the original's to send.
+-- What waits in the outbox is the original's to send. No lane runs that would tell it in the chatter.
+UPDATE mail_notification
+   SET notification_status = 'canceled',
+       failure_type = 'wechat_unsent'
+ WHERE id IN (SELECT notification_id FROM wechat_message WHERE state IN ('outgoing', 'sending'));
 UPDATE wechat_message
    SET state = 'canceled',
+       notified_state = 'canceled',
        failure_type = 'wechat_unsent',
        lease_until = NULL,
        is_parked = FALSE
