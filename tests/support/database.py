@@ -13,8 +13,28 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extras import RealDictCursor
 
-# Dialogs: their rows are temporary, whatever the version.
-TRANSIENT = ("wechat_account_check%", "wechat_bind_code_show", "wechat_unbind")
+# Dialogs, and what counts for an hour: their rows are temporary, whatever the version.
+TRANSIENT = (
+    *("wechat_account_check%", "wechat_bind_code_show", "wechat_composer", "wechat_openid_show"),
+    *("wechat_portal_attempt", "wechat_template_add", "wechat_template_preview", "wechat_template_test"),
+    "wechat_unbind",
+)
+# What the addon adds to tables of Odoo, for the versions that have a column.
+ADDED = {
+    "res_partner": (
+        ("res_partner", "wechat_state"),
+        "SELECT id, wechat_openid, is_wechat_bound, wechat_state FROM res_partner WHERE wechat_state IS NOT NULL",
+    ),
+    "mail_notification": (
+        ("wechat_message", "notification_id"),
+        "SELECT id, res_partner_id, mail_message_id, notification_status, failure_type, failure_reason"
+        "  FROM mail_notification WHERE notification_type = 'wechat'",
+    ),
+    "ir_act_server": (
+        ("ir_act_server", "wechat_template_id"),
+        "SELECT id, state, wechat_template_id FROM ir_act_server WHERE state = 'wechat'",
+    ),
+}
 
 
 def odoo_command(*arguments: str) -> list[str]:
@@ -101,7 +121,7 @@ class Database:
             connection.close()
 
     def read_addon_tables(self) -> dict[str, list[dict]]:
-        """Return all rows of the addon's own tables, and what it adds to the merchants, by table."""
+        """Return all rows of the addon's own tables, and what it adds to those of Odoo, by table."""
         names = [
             row["tablename"]
             for row in self.execute(
@@ -113,12 +133,8 @@ class Database:
         tables = {
             name: self.execute(sql.SQL("SELECT * FROM {} ORDER BY id").format(sql.Identifier(name))) for name in names
         }
-        tables["res_partner"] = self.execute(
-            """
-            SELECT id, wechat_openid, is_wechat_bound, wechat_state
-              FROM res_partner
-             WHERE wechat_state IS NOT NULL
-             ORDER BY id
-            """
-        )
+        for name, (column, query) in ADDED.items():
+            known = "SELECT FROM information_schema.columns WHERE table_name = %s AND column_name = %s"
+            if self.execute(known, *column):
+                tables[name] = self.execute(f"{query} ORDER BY id")
         return tables

@@ -152,25 +152,27 @@ def line_about(lines: dict[str, dict], word: str) -> dict:
 def connect(database: Database, servers: list[OdooServer], sandbox: Sandbox) -> System:
     """Create an account for the sandbox's first one, in safe mode, and enter its webhook into the sandbox."""
     admin = WebClient(servers[0].url, database.name, "admin", "admin")
+    admin.call("res.users", "write", [admin.user_id], {"lang": "zh_CN", "tz": "Asia/Shanghai"})
+    known = sandbox.account()
+    # Nothing calls it before it is attached.
+    values = {"name": known["name"], "app_id": known["app_id"], "original_id": known["original_id"]}
+    return attach(database, servers, sandbox, admin, admin.create("wechat.account", values))
+
+
+def attach(
+    database: Database, servers: list[OdooServer], sandbox: Sandbox, admin: WebClient, account_id: int
+) -> System:
+    """Let an account, which has the app ID of the sandbox's first one, call the sandbox and be called by it."""
     for key, value in (
         ("web.base.url", servers[0].url),
         ("web.base.url.freeze", "True"),
         ("wechat_merchant_bind.allow_insecure_api", "True"),
     ):
         admin.call("ir.config_parameter", "set_param", key, value)
-    admin.call("res.users", "write", [admin.user_id], {"lang": "zh_CN", "tz": "Asia/Shanghai"})
     known = sandbox.account()
-    account_id = admin.create(
-        "wechat.account",
-        {
-            "name": known["name"],
-            "app_id": known["app_id"],
-            "app_secret": known["secret"],
-            "original_id": known["original_id"],
-            "api_base_url": sandbox.url,
-        },
-    )
-    account = admin.read("wechat.account", [account_id], ["webhook_token", "encoding_aes_key", "webhook_url"])[0]
+    values = {"app_secret": known["secret"], "api_base_url": sandbox.url}
+    admin.call("wechat.account", "write", [account_id], values)
+    [account] = admin.read("wechat.account", [account_id], ["webhook_token", "encoding_aes_key", "webhook_url"])
     sandbox.post(
         "accounts",
         app_id=known["app_id"],

@@ -4,14 +4,17 @@
     ./setup/run python tests/upgrade/make_dump.py        adds the one of the addon's present version
 
 What it holds: Odoo in English and Chinese with the addon and what it depends on, no demo data. An account connected to
-a sandbox; codes that are open, used, revoked and expired; bindings that are live, unfollowed and ended; events that
-were handled, ignored, failed and refused; a bulk generation with lines of every outcome; the operations log of all
-that. The secrets in it belong to a sandbox that is gone. Rows of attachments are left out, because their files are.
+a sandbox; codes that are open, used, revoked and expired; bindings that are live, unfollowed, ended and imported; scans
+that wait for an approval; events that were handled, ignored, failed and refused, and receipts; a bulk generation with
+lines of every outcome; templates, and messages that were delivered, have failed, were canceled and wait; the operations
+log of all that. The secrets in it belong to a sandbox that is gone. Rows of attachments are left out, because their
+files are.
 """
 
 import ast
 import os
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -19,10 +22,12 @@ sys.path.insert(0, str(HERE.parent))
 
 from support import pushes  # noqa: E402
 from support.database import Database  # noqa: E402
+from support.lanes import SEND_PATH, RunningOutbox  # noqa: E402
 from support.odoo import OdooServer, wait_for  # noqa: E402
 from support.system import LOGS, REPOSITORY, System, connect, running_sandbox  # noqa: E402
 
 QR_PATH = "/cgi-bin/qrcode/create"
+TOMORROW = str(datetime.now(UTC).replace(tzinfo=None, microsecond=0) + timedelta(days=1))
 
 
 def addon_version() -> str:
@@ -55,8 +60,45 @@ def live_through_everything(system: System) -> None:
         "UPDATE wechat_bind_code SET state = 'expired', expires_at = now() AT TIME ZONE 'UTC' WHERE partner_id = %s",
         expired,
     )
+    ask_for_approval(system)
+    import_an_openid(system)
     fail_an_event(system)
     fill_a_batch(system, [bound, disabled])
+    send_messages(system, bound)
+
+
+def ask_for_approval(system: System) -> None:
+    """Leave a scan that a colleague has to approve."""
+    partner = system.merchant("苏州评弹馆")
+    content = system.code(partner)["qr_content"]
+    system.admin.call("wechat.account", "write", [system.account_id], {"bind_confirmation": "approval"})
+    system.sandbox.scan("钱老板", content)
+    system.admin.call("wechat.account", "write", [system.account_id], {"bind_confirmation": "none"})
+
+
+def import_an_openid(system: System) -> None:
+    """Bind a merchant by its OpenID, and leave the report of that."""
+    partner = system.merchant("扬州早茶楼")
+    openid = system.sandbox.post("follow", user="扬州-周老板")["openid"]
+    result = system.admin.call("wechat.binding", "load", ["partner_id/.id", "openid"], [[str(partner), openid]])
+    assert result["ids"], result["messages"]
+
+
+def send_messages(system: System, partner: int) -> None:
+    """Leave messages in every state that lasts, and a server action that sends more."""
+    outbox = RunningOutbox(system)
+    outbox.queue([partner])
+    wait_for(lambda: outbox.states()["delivered"] == 1, "the message is told by its receipt")
+    system.sandbox.post("faults", path=SEND_PATH, errcode=47003, errmsg="argument invalid! data.thing1.value invalid")
+    outbox.queue([partner])
+    wait_for(lambda: outbox.states()["failed"] == 1, "WeChat refuses the message")
+    for _message in range(2):
+        outbox.queue([partner], scheduled_at=TOMORROW)
+    [_waiting, canceled] = system.admin.find("wechat.message", [("state", "=", "outgoing")], ["id"], order="id")
+    system.admin.call("wechat.message", "action_cancel", [canceled["id"]])
+    [model] = system.admin.find("ir.model", [("model", "=", "res.partner")], ["id"])
+    values = {"name": "到货通知", "state": "wechat", "model_id": model["id"], "wechat_template_id": outbox.template_id}
+    system.admin.create("ir.actions.server", values)
 
 
 def fail_an_event(system: System) -> None:
