@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg2
+import pytest
 from support.odoo import at_once, timed
 from support.system import System
 
@@ -26,6 +27,7 @@ def dead_worker(system: System) -> Iterator[None]:
         connection.close()
 
 
+@pytest.mark.timed
 def test_token_locked_by_a_dead_worker(system, outbox):
     """Each fetches a token for itself, which WeChat allows; once the lock is gone, one is stored for all."""
     message_ids = outbox.queue(*(outbox.new_merchant() for _number in range(3)))

@@ -130,6 +130,7 @@ def test_batch(system, way):
     assert_batch_waits(system, batch_id, meaning, remedy)
 
 
+@pytest.mark.timed
 def test_slow(system, outbox):
     """Nobody waits longer than our time limit, whatever they do, and it is no answer."""
     partner_id, *partner_ids = [system.merchant(f"等不到的商家 {number}") for number in range(3)]
