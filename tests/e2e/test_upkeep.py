@@ -9,6 +9,11 @@ from support.odoo import wait_for
 
 MANAGER_EMAIL = "manager@example.com"
 MESSAGES = 3
+# What has failed did so a minute ago, after the e-mail of the day before.
+MORNING = """
+    UPDATE wechat_account SET failure_digest_at = now() AT TIME ZONE 'UTC' - interval '2 minutes';
+    UPDATE wechat_message SET write_date = now() AT TIME ZONE 'UTC' - interval '1 minute' WHERE state = 'failed';
+"""
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +70,11 @@ def test_failure_digest(system, outbox, mailbox):
     admin = system.admin
     admin.call("res.users", "write", [admin.user_id], {"email": MANAGER_EMAIL})
     admin.call("wechat.account", "write", [system.account_id], {"failure_digest": True})
-    system.database.execute("UPDATE wechat_account SET failure_digest_at = now() AT TIME ZONE 'UTC'")
     failed = outbox.states()["failed"]
     system.sandbox.post("faults", path=SEND_PATH, errcode=47003, errmsg="argument invalid! data.thing1.value invalid")
     outbox.queue(outbox.add_merchants(1))
     wait_for(lambda: outbox.states()["failed"] == failed + 1, "WeChat refuses the message")
+    system.database.execute(MORNING)
     try:
         for _day in range(2):
             system.run_cron("model._cron_send_failure_digests()")
