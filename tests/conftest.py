@@ -52,6 +52,7 @@ def prefork(system: System) -> Iterator[OdooServer]:
     server = OdooServer(system.database.name, LOGS / "odoo-prefork.log", workers=2, arguments=("--proxy-mode",))
     try:
         server.wait()
+        server.wait_for_websockets()
         yield server
     finally:
         server.stop()

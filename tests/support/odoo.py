@@ -102,6 +102,20 @@ class OdooServer:
 
         wait_for(answers, f"Odoo answers (log: {self.log})", START_SECONDS)
 
+    def wait_for_websockets(self) -> None:
+        """Return when the process that serves websockets beside the workers answers.
+
+        :raise AssertionError: it does not in time
+        """
+
+        def answers() -> bool:
+            try:
+                return requests.get(f"http://127.0.0.1:{self.gevent_port}/websocket/health", timeout=START_SECONDS).ok
+            except requests.ConnectionError:
+                return False
+
+        wait_for(answers, f"Odoo serves websockets (log: {self.log})", START_SECONDS)
+
     def stop(self) -> None:
         """Stop the process, and the workers that it has, by its id."""
         self.process.send_signal(signal.SIGTERM)
