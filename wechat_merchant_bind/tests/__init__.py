@@ -17,6 +17,7 @@ from . import test_crypto_sdk
 from . import test_disabling
 from . import test_event_retry
 from . import test_fallback
+from . import test_fuzz_opening
 from . import test_fuzz_webhook
 from . import test_handling
 from . import test_health
