@@ -25,8 +25,8 @@ COMPANY = {
     "email": "service@mingshan.example.com",
 }
 COLLEAGUE_LOGIN = "xiaowang"
-COLLEAGUE_PASSWORD = "xiaowang"
-PORTAL_PASSWORD = "merchant"
+COLLEAGUE_PASSWORD = "xiaowang"  # nosec B105  # the README tells it
+PORTAL_PASSWORD = "merchant"  # nosec B105  # the README tells it
 
 # What becomes of a merchant: bound and unfollowed ones scan a code, unfollowed ones then leave the account again,
 # "code" ones have a code that nobody has scanned yet, disabled ones are archived.

@@ -25,7 +25,7 @@ def signature(*parts: str) -> str:
 
     With (token, timestamp, nonce) it is the `signature` of a URL; with the Encrypt text too, the `msg_signature`.
     """
-    return hashlib.sha1("".join(sorted(parts)).encode()).hexdigest()
+    return hashlib.sha1("".join(sorted(parts)).encode(), usedforsecurity=False).hexdigest()
 
 
 def aes_key(encoding_aes_key: str) -> bytes:

@@ -16,13 +16,15 @@ from templates import default_templates
 
 # The account that exists at start, so that a demo works without any configuration. Public on purpose: it opens nothing
 # but this stand-in.
+DEFAULT_SECRET = "5a9db0c0ffee00015a9db0c0ffee0001"  # nosec B105
+DEFAULT_TOKEN = "sandboxtoken0001"  # nosec B105
 DEFAULT_ACCOUNT = {
     "app_id": "wx5a9db0c0ffee0001",
-    "secret": "5a9db0c0ffee00015a9db0c0ffee0001",
+    "secret": DEFAULT_SECRET,
     "original_id": "gh_5a9db0c0ffee",
     "name": "茗山供应链",
     "kind": "service",
-    "token": "sandboxtoken0001",
+    "token": DEFAULT_TOKEN,
     "encoding_aes_key": "c2FuZGJveGtleXNhbmRib3hrZXlzYW5kYm94a2V5MDA",
     "mode": "safe",
 }

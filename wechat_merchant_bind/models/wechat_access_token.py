@@ -22,7 +22,7 @@ WAIT_TIMEOUT = "8s"
 # WeChat answered with the very token it had refused: asking again would only burn quota.
 HOLD_SECONDS = 60
 LOCK_ATTEMPTS = 5
-TOKEN_PATH = "/cgi-bin/stable_token"
+TOKEN_PATH = "/cgi-bin/stable_token"  # nosec B105  # an address
 
 
 class WechatAccessToken(models.Model):
@@ -163,8 +163,7 @@ class WechatAccessToken(models.Model):
         :return: id, token, is_fresh and is_held, or None.
         :rtype: dict | None
         """
-        cr.execute(
-            """
+        query = """
             SELECT id, token,
                    fingerprint = %(fingerprint)s
                        AND expires_at > clock_timestamp() AT TIME ZONE 'UTC' + %(margin)s * interval '1 second'
@@ -172,8 +171,11 @@ class WechatAccessToken(models.Model):
                    fingerprint = %(fingerprint)s AND held_until > clock_timestamp() AT TIME ZONE 'UTC' AS is_held
               FROM wechat_access_token
              WHERE account_id = %(account_id)s
-            """
-            + ("FOR UPDATE" if lock else ""),
+        """
+        if lock:
+            query += "FOR UPDATE"
+        cr.execute(
+            query,
             {
                 "fingerprint": self._get_fingerprint(account_sudo),
                 "margin": RENEW_BEFORE,

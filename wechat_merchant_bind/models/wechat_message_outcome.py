@@ -183,7 +183,7 @@ class WechatMessage(models.Model):
 
     @api.model
     def _spread(self, seconds):
-        return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # nothing to be guessed
+        return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # nosec B311  # nothing to be guessed
 
     @api.model
     def _get_failure_message(self, account, error):

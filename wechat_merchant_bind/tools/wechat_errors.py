@@ -15,7 +15,7 @@ class ErrorClass(enum.Enum):
 
     RETRY = "retry"  # certainly not done: repeat it, later
     AMBIGUOUS = "ambiguous"  # perhaps done: repeat it only where WeChat recognises the repetition
-    TOKEN_STALE = "token_stale"  # not done: repeat it once with a fresh access token
+    TOKEN_STALE = "token_stale"  # nosec B105  # not done: repeat it once with a fresh access token
     UNREACHABLE = "unreachable"  # this person does not get it
     TEMPLATE = "template"  # no message of this template, or with these values, can be sent
     ACCOUNT = "account"  # the account or its settings need a person
