@@ -10,6 +10,15 @@ from support.system import REPOSITORY
 
 ADDON = REPOSITORY / "wechat_merchant_bind"
 DESCRIPTION = ADDON / "static" / "description"
+# What the production guide says about the code: where a number stands there, and how in the guides.
+NUMBERS = [
+    ("models/wechat_message_drain.py", "THREADS", ("{} calls in flight", "{} 个调用在途")),
+    ("models/wechat_message_drain.py", "RUN_SECONDS", ("run for {} seconds", "运行 {} 秒")),
+    ("models/wechat_message_lane.py", "LEASE_SECONDS", ("a lease of {} seconds", "租约 {} 秒")),
+    ("models/wechat_message_queue.py", "BUCKETS", ("one of {}\nbuckets", "{} 个桶")),
+    ("models/wechat_message_queue.py", "VALID_HOURS", ("validity, {} hours", "默认 {} 小时")),
+    ("controllers/webhook.py", "HANDLING_THREADS", ("handles pushes ({})", "处理推送的线程（{} 个）")),
+]
 OUTDATED = "run ./setup/readme"
 GUIDES = [
     REPOSITORY / "docs" / f"{name}{language}.md" for name in ("production", "monitoring") for language in ("", ".zh-CN")
@@ -73,3 +82,11 @@ def test_guide(guide, config):
     measures = "".join(file.read_text() for file in (REPOSITORY / "tests" / "bench").glob("*.py"))
     for measure in re.findall(r"--only (\w+)", text):
         assert f'"{measure}"' in measures
+
+
+@pytest.mark.parametrize(("file", "name", "phrases"), NUMBERS, ids=[name for _file, name, _phrases in NUMBERS])
+def test_numbers(file, name, phrases):
+    """The production guide gives the code's own numbers."""
+    [value] = re.findall(rf"^{name} = (\d+)$", (ADDON / file).read_text(), re.MULTILINE)
+    for guide, phrase in zip(GUIDES[:2], phrases, strict=True):
+        assert phrase.format(value) in guide.read_text(), guide.name
