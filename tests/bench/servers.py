@@ -17,6 +17,8 @@ from support.system import LOGS, System, connect, running_sandbox
 
 WORKERS = 2
 CRON_WORKERS = 2
+# Connections that wait for a worker. By itself Odoo lets eight wait for each, and TCP repeats the others seconds later.
+BACKLOG = 2048
 # What the automation does, so that its runs can be counted.
 AUTOMATION = "env['wechat.bench.run'].sudo().create([{'partner_id': record.id} for record in records])"
 ROUNDS, QUICK_ROUNDS = 5, 3
@@ -66,7 +68,7 @@ def running_site(
     :param server_options: of :class:`OdooServer`
     """
     database = database or copy_database(purpose)
-    options = {"workers": WORKERS, "cron_threads": CRON_WORKERS, **server_options}
+    options = {"workers": WORKERS, "cron_threads": CRON_WORKERS, "backlog": BACKLOG, **server_options}
     with ExitStack() as stack:
         stack.callback(database.drop)
         server = OdooServer(database.name, LOGS / f"odoo-{purpose}.log", **options)

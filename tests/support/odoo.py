@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,13 @@ START_SECONDS = 120
 STOP_SECONDS = 30
 CONTEXT = {"lang": "zh_CN", "tz": "Asia/Shanghai"}
 T = TypeVar("T")
+# What systemd does for a service that has a socket unit, see sd_listen_fds(3).
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def free_port() -> int:
@@ -27,6 +35,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def listen(backlog: int) -> socket.socket:
+    """Return a socket that listens on a free port, as systemd makes it."""
+    listener = socket.socket()
+    listener.setblocking(False)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(backlog)
+    return listener
 
 
 def wait_for(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
@@ -70,9 +87,16 @@ class OdooServer:
         workers: int = 0,
         cron_threads: int = 0,
         arguments: tuple[str, ...] = (),
+        backlog: int | None = None,
         **environment: str,
     ):
-        self.port = free_port()
+        """Start the process.
+
+        :param backlog: connections that may wait for a worker, as where systemd listens for Odoo; by itself it lets
+            eight wait for each
+        """
+        listener = None if backlog is None else listen(backlog)
+        self.port = listener.getsockname()[1] if listener else free_port()
         self.gevent_port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
@@ -82,10 +106,20 @@ class OdooServer:
         command += ["--http-port", str(self.port), "--gevent-port", str(self.gevent_port)]
         command += ["--workers", str(workers), "--max-cron-threads", str(cron_threads)]
         command += arguments
+        descriptors = ()
+        if listener:
+            descriptors = (listener.fileno(),)
+            command = [sys.executable, "-c", ACTIVATE, str(listener.fileno()), *command]
         # A session of its own: Ctrl-C belongs to pytest, which stops the server in order.
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, start_new_session=True, env={**os.environ, **environment}
+            command,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, **environment},
+            pass_fds=descriptors,
         )
+        if listener:
+            listener.close()
 
     def wait(self) -> None:
         """Return when the server answers with a page of the database.
