@@ -17,7 +17,7 @@ from bench.servers import Bench, copy_database
 
 MILLION, FEW = 1_000_000, 50_000
 # Odoo logs of each request the queries, the seconds that they took and the others.
-REQUEST = r'/{model}/{method} HTTP/1\.1" 200 - (\d+) ([\d.]+) ([\d.]+)'
+REQUEST = r"/{model}/{method}\S* HTTP/1\.1\" 200 - (\d+) ([\d.]+) ([\d.]+)"
 
 
 @measure("compose_10k_s", unit="s", over="seconds to render and queue 10,000 messages by the composer from a list")
