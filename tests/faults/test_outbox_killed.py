@@ -9,7 +9,7 @@ from support.lanes import SEND_PATH, Clock, RunningOutbox, kill_in_a_send, runni
 from support.odoo import OdooServer, wait_for
 from support.system import LOGS
 
-LEASE_SECONDS = 61
+LEASE_SECONDS = 76
 REPEAT_SECONDS = 8 * 60
 # From the claim to the call; this machine may be busy.
 SLACK_SECONDS = 10

@@ -14,7 +14,7 @@ LANE_CODE = "model._cron_send()"
 IDENTITY_PARAMETER = "wechat_merchant_bind.outbox_identity"
 # How long a claimed message is its lane's. A call takes 3 seconds to connect, to each of two hosts, and 15 for the
 # answer; it may have to wait for two others to end.
-LEASE_SECONDS = 60
+LEASE_SECONDS = 75
 # WeChat takes calls with the same number for the same message for 10 minutes; what is not known by then stays unknown.
 REPEAT_SECONDS = 8 * 60
 # A message that is due within this time keeps later ones of the same merchant waiting, so that they arrive in order.

@@ -13,7 +13,7 @@ import requests
 from urllib3.exceptions import NewConnectionError
 
 from .wechat_errors import WechatAmbiguous, WechatNotSent, from_response
-from .wechat_http import MAX_RESPONSE_BYTES, get_session, read_body
+from .wechat_http import MAX_RESPONSE_BYTES, get_proxies, get_session, read_body
 
 DEFAULT_BASE_URL = "https://api.weixin.qq.com"
 BACKUP_HOST = "api2.weixin.qq.com"  # "disaster recovery" in WeChat's guide on API domains
@@ -84,7 +84,7 @@ class WechatClient:
     def __init__(self, base_url, backup_url=None, timeout=(3.05, 10.0), session=None):
         if backup_url is None and base_url == DEFAULT_BASE_URL:
             backup_url = f"https://{BACKUP_HOST}"
-        self._urls = [url for url in (base_url, backup_url) if url]
+        self._proxies = {url: get_proxies(url) for url in (base_url, backup_url) if url}
         self._timeout = timeout
         self._session = session or get_session(base_url)
 
@@ -255,10 +255,15 @@ class WechatClient:
 
     def _send(self, path, request):
         """Return status and body, from the backup host if the request could not be written to the first."""
-        for url in self._urls:
+        for url, proxies in self._proxies.items():
             try:
                 with self._session.request(
-                    url=url + path, timeout=self._timeout, allow_redirects=False, stream=True, **request
+                    url=url + path,
+                    proxies=proxies,
+                    timeout=self._timeout,
+                    allow_redirects=False,
+                    stream=True,
+                    **request,
                 ) as response:
                     return response.status_code, read_body(response)
             except OSError as exc:  # the base of all exceptions of requests

@@ -10,6 +10,7 @@ import time
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
@@ -41,6 +42,16 @@ def get_session(base_url):
         return _sessions[key]
 
 
+def get_proxies(url):
+    """Return the proxies that the environment names for an address, as ``requests`` takes them.
+
+    To be kept: what ``requests`` itself does for each request takes a quarter of it.
+
+    :rtype: dict[str, str]
+    """
+    return get_environ_proxies(url, no_proxy=None)
+
+
 def read_body(response):
     """Return the body of a streamed response, of one that is too long somewhat more than the first
     ``MAX_RESPONSE_BYTES``.
@@ -61,11 +72,16 @@ def read_body(response):
 
 
 class _Session(requests.Session):
-    """Knows no redirects.
+    """Knows no redirects, and of the environment only the certificates: it would be read for each request.
 
     Even if told not to follow one, ``requests`` reads its body to the end and prepares the next request, and what is
     wrong with that one looks as if nothing had been sent.
     """
+
+    def __init__(self):
+        super().__init__()
+        self.trust_env = False
+        self.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
 
     def get_redirect_target(self, resp):
         return None
