@@ -67,6 +67,7 @@ for start in range(0, len({partners}), 1000):
     ])
     env.cr.commit()
 """
+UNDELIVERED = "SELECT id FROM wechat_message WHERE first_call_at >= %s AND state != 'delivered' LIMIT 1"
 MAKE_DUE = """
     UPDATE wechat_message SET next_attempt_at = now() AT TIME ZONE 'UTC' WHERE state = 'outgoing'
 """
@@ -127,9 +128,10 @@ class BenchOutbox(RunningOutbox):
         self.database.execute(NOTICES)
         self.database.vacuum()
 
-    def drain(self) -> Drained:
+    def drain(self, is_delivered: bool = False) -> Drained:
         """Make everything due that waits, and wait until it was sent.
 
+        :param is_delivered: also until the receipts are applied
         :raise MissingRowsError: a message was not sent, or WeChat was called for it more or less than once
         """
         [waiting] = self.database.execute("SELECT count(*) FROM wechat_message WHERE state = 'outgoing'")
@@ -141,6 +143,10 @@ class BenchOutbox(RunningOutbox):
         self.wake(SEND)
         wait_for(lambda: self.count_calls() >= called + number, f"{number} messages are sent", 60 + number / 20)
         wait_for(lambda: not self.count_waiting(), "the results are written")
+        if is_delivered:
+            wait_for(
+                lambda: not self.database.execute(UNDELIVERED, woken), "the receipts are applied", 60 + number / 20
+            )
         [times] = self.database.execute(
             "SELECT min(first_call_at) AS first, max(sent_at) AS last FROM wechat_message WHERE first_call_at >= %s",
             woken,

@@ -4,8 +4,6 @@ import statistics
 from functools import cache
 from pathlib import Path
 
-from support.odoo import wait_for
-
 from bench.measure import Outcome, alternate, measure, median_ratio, medians, require_rows
 from bench.outbox import LANES, LATENCY_MS, THREADS, get_outbox
 from bench.servers import Bench
@@ -43,8 +41,7 @@ def calls_per_message(bench: Bench) -> Outcome:
     outbox.set_receipts("after")
     try:
         outbox.compose(outbox.add_merchants(number))
-        outbox.drain()
-        wait_for(lambda: outbox.states()["delivered"] >= before + number, "all receipts are applied", 120)
+        outbox.drain(is_delivered=True)
     finally:
         outbox.set_receipts("off")
     require_rows("messages delivered", number, outbox.site.count("wechat.message", delivered) - before)
