@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from support.cluster import Cluster, own_cluster
-from support.lanes import SEND_PATH, Clock, RunningOutbox, running_outbox
+from support.lanes import LEASE_SECONDS, SEND_PATH, Clock, RunningOutbox, running_outbox
 from support.odoo import wait_for
 
-LEASE_SECONDS = 61
 MESSAGES = 40
 SCANNERS, SCANS = 4, 10
 SEND_LATENCY_MS = 300

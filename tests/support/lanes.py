@@ -17,6 +17,8 @@ CALLS_SHOWN = 20_000
 COMPOSED_AT_ONCE = 1000
 SEND, APPLY_RECEIPTS = "model._cron_send()", "model._cron_apply_receipts()"
 LANES = 2
+# After so long nobody can write any more what a lane had claimed.
+LEASE_SECONDS = 76
 WAKE = """
     INSERT INTO ir_cron_trigger (cron_id, call_at, create_uid, write_uid, create_date, write_date)
     SELECT cron.id, moment, 1, 1, moment, moment
