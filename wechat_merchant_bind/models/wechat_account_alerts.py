@@ -19,7 +19,7 @@ class WechatAccount(models.Model):
     # === FIELDS === #
 
     health_ids = fields.One2many(
-        "wechat.account.health", "account_id", "Health", readonly=True, groups="wechat_merchant_bind.group_manager"
+        "wechat.account.health", "account_id", readonly=True, groups="wechat_merchant_bind.group_manager"
     )
     health_state = fields.Selection(
         STATES, "Worst Finding", compute="_compute_health_state", groups="wechat_merchant_bind.group_manager"

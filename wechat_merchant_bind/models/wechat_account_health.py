@@ -82,7 +82,7 @@ class WechatAccountHealth(models.Model):
     # sudo: what is computed is about the record's own account, tells no secret, and the record is for managers only
     state = fields.Selection(STATES, compute="_compute_finding", compute_sudo=True)
     summary = fields.Char("What Has Happened", compute="_compute_finding", compute_sudo=True)
-    message = fields.Text("What It Means and What to Do", compute="_compute_finding", compute_sudo=True)
+    message = fields.Text("What Has Happened and What to Do", compute="_compute_finding", compute_sudo=True)
     can_mend = fields.Boolean(compute="_compute_can_mend")
     activity_id = fields.Many2one("mail.activity", readonly=True, ondelete="set null", index="btree_not_null")
     occurrence = fields.Char(readonly=True, help="Of which trouble a manager was told; empty if there is none.")
@@ -97,7 +97,8 @@ class WechatAccountHealth(models.Model):
     @api.depends_context("lang", "tz")
     def _compute_finding(self):
         for line, finding in self._find().items():
-            line.state, line.summary, line.message = finding.state, finding.summary, finding.message
+            line.state, line.summary = finding.state, finding.summary
+            line.message = "\n".join(filter(None, [finding.summary, finding.message]))
 
     @api.depends("kind", "state")
     @api.depends_context("uid")
@@ -175,6 +176,7 @@ class WechatAccountHealth(models.Model):
     @api.model
     def _cron_check(self):
         """Ask a manager about each problem, once, and take back what was asked about those that are over."""
+        # pylint: disable-next=no-search-all  # a database has a handful of accounts
         accounts = self.env["wechat.account"].search([])
         lines = self._get_for(accounts)
         findings = lines._find()
@@ -207,7 +209,8 @@ class WechatAccountHealth(models.Model):
         line = self.with_context(
             lang=self.env["wechat.account"]._get_lang(manager.lang), tz=manager.tz, mail_activity_quick_update=True
         )
-        values = {"summary": line.summary, "note": plaintext2html(line.message)}
+        finding = line._find()[line]
+        values = {"summary": finding.summary, "note": plaintext2html(finding.message)}
         if not is_open:
             # Without an email, as of what is stopped.
             self.activity_id = line.account_id.activity_schedule(ACTIVITY, user_id=manager.id, **values)

@@ -45,7 +45,7 @@ class WechatMessage(models.Model):
     _valid_until_idx = models.Index("(valid_until) WHERE state = 'outgoing'")
     _lease_idx = models.Index("(lease_until) WHERE state = 'sending'")
     # Whose receipts are missing.
-    _unconfirmed_idx = models.Index("(account_id, sent_at) WHERE state = 'sent'")
+    _awaiting_receipt_idx = models.Index("(account_id, sent_at) WHERE state = 'sent'")
     # WeChat refuses concurrent messages to one follower (43108).
     _in_flight_unique = models.UniqueIndex(
         "(account_id, openid) WHERE state = 'sending'", "A merchant is sent one message at a time."

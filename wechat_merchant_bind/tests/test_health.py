@@ -22,6 +22,7 @@ class HealthCase(OutboxCase):
         super().setUp()
         self._run_schedule()
         self.env["wechat.account"].search([("id", "!=", self.account.id)]).active = False
+        self.account._get_managers().lang = "en_US"
 
     def _run_schedule(self):
         """Let all scheduled actions be on time: none runs beside a test."""

@@ -3,7 +3,7 @@ from odoo.exceptions import AccessDenied
 from odoo.tests import tagged
 from odoo.tools import mute_logger
 
-from .common import QR_PATH
+from .common import QR_PATH, TEMPLATES_PATH
 from .common_push import WechatPushCase
 
 PASSWORD = "shop-owner-2026"
@@ -131,3 +131,25 @@ class TestTours(WechatPushCase):
         )
         action = "/odoo/action-wechat_merchant_bind.wechat_account_action"
         self.start_tour(action, "wechat_merchant_bind.health", login=self.manager.login)
+
+    def test_template(self):
+        self.manager.lang = "zh_CN"
+        self.manager.group_ids += self.env.ref("mail.group_mail_template_editor")
+        self.wechat.answer(
+            TEMPLATES_PATH,
+            {
+                "template_list": [
+                    {
+                        "template_id": "tour",
+                        "title": "新订单通知",
+                        "content": "商家:{{thing1.DATA}}",
+                        "example": "商家:杭州西湖茶庄",
+                    }
+                ]
+            },
+        )
+        action = "/odoo/action-wechat_merchant_bind.wechat_template_action"
+        self.start_tour(action, "wechat_merchant_bind.template", login=self.manager.login)
+        template = self.env["wechat.template"].search([("template_uid", "=", "tour")])
+        self.assertRecordValues(template, [{"status": "ready", "model": "res.partner", "account_id": self.account.id}])
+        self.assertEqual(template.line_ids.value, "{{ object.name }}")
