@@ -411,6 +411,12 @@ class WechatCase(WechatCommon):
         """Bind a merchant without a scan, as an earlier scan has left it."""
         return self._bind_wechat(partner or self.merchant, openid, account or self.account, **values)
 
+    def _keep_schedule(self):
+        """Let all scheduled actions be on time: none runs beside a test."""
+        self.env.flush_all()
+        self.env.cr.execute("UPDATE ir_cron SET nextcall = now() AT TIME ZONE 'UTC' + interval '1 hour'")
+        self.env.invalidate_all()
+
     def _get_live_binding(self, partner=None):
         return self.env["wechat.binding"].search(
             [("partner_id", "=", (partner or self.merchant).id), ("state", "=", "bound")]

@@ -20,15 +20,9 @@ CHECKS = ["webhook", "refusals", "token", "sending", "outbox", "templates", "quo
 class HealthCase(OutboxCase):
     def setUp(self):
         super().setUp()
-        self._run_schedule()
+        self._keep_schedule()
         self.env["wechat.account"].search([("id", "!=", self.account.id)]).active = False
         self.account._get_managers().lang = "en_US"
-
-    def _run_schedule(self):
-        """Let all scheduled actions be on time: none runs beside a test."""
-        self.env.flush_all()
-        self.env.cr.execute("UPDATE ir_cron SET nextcall = now() AT TIME ZONE 'UTC' + interval '1 hour'")
-        self.env.invalidate_all()
 
     def _find(self, check, account=None):
         """Return what the account's form shows of a check."""
@@ -247,7 +241,7 @@ class TestChecks(HealthCase):
                 self.assertEqual(self._get_states(), {"schedule": "problem"})
                 self.assertIn(lane.name, self._find("schedule").message)
                 self.env.cr.execute("UPDATE ir_cron SET failure_count = 0")
-                self._run_schedule()
+                self._keep_schedule()
                 self.assertEqual(self._get_states(), {})
         lane.active = False
         self.assertEqual(self._get_states(), {}, "One lane may be enough")

@@ -141,6 +141,7 @@ class TestOverview(WechatCase):
         return model.with_context(active_test=False).search_count(domain)
 
     def test_a_constant_number_of_queries(self):
+        self._keep_schedule()
         self._bind()
         self._make_code(self.other_merchant)
         self._get_overview(self.user)

@@ -121,9 +121,7 @@ class TestQuota(OutboxCase):
 
     def test_what_is_wrong_is_on_the_start_page(self):
         self._make_code(self.other_merchant)
-        # No scheduled action runs beside a test.
-        self.env.cr.execute("UPDATE ir_cron SET nextcall = now() AT TIME ZONE 'UTC' + interval '1 hour'")
-        self.env.invalidate_all()
+        self._keep_schedule()
         self.assertEqual(self._get_alerts(), [])
         self.template.stop_reason = "x"
         self.account.send_stop_reason = "40001"
