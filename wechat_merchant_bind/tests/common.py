@@ -145,7 +145,7 @@ class MockWechat(TransactionCase):
         """
         for message in messages.sudo():
             self.env["wechat.event"].sudo()._receive(
-                message.account_id,
+                message.account_id._get_webhook(),
                 {
                     "ToUserName": message.account_id.original_id or "",
                     "FromUserName": message.openid,
