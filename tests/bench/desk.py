@@ -15,7 +15,7 @@ from bench.measure import Outcome, measure, require_rows
 from bench.outbox import get_outbox, tomorrow
 from bench.servers import Bench, copy_database
 
-MILLION, FEW = 1_000_000, 50_000
+MILLION, FEW = 1_000_000, 20_000
 # Odoo logs of each request the queries, the seconds that they took and the others.
 REQUEST = r"/{model}/{method}\S* HTTP/1\.1\" 200 - (\d+) ([\d.]+) ([\d.]+)"
 
@@ -23,7 +23,7 @@ REQUEST = r"/{model}/{method}\S* HTTP/1\.1\" 200 - (\d+) ([\d.]+) ([\d.]+)"
 @measure("compose_10k_s", unit="s", over="seconds to render and queue 10,000 messages by the composer from a list")
 def compose_10k_s(bench: Bench) -> Outcome:
     """The press of 发送, for a template with one keyword."""
-    number = bench.size(10_000, 2000)
+    number = bench.size(10_000, 1000)
     outbox = get_outbox(bench)
     merchants = outbox.add_merchants(number)
     system = outbox.system
@@ -59,7 +59,7 @@ def compose_10k_s(bench: Bench) -> Outcome:
 )
 def bulk_codes_vs_raw_pool(bench: Bench) -> Outcome:
     """From the press of the button until the last code is committed."""
-    number = bench.size(500, 200)
+    number = bench.size(500, 100)
     system = bench.site.system
     with watching(system) as watcher:
         found = compare(system, watcher, number, bench.rounds, CRON_NICENESS)
@@ -84,7 +84,7 @@ def list_1m_unbound_vs_plain(bench: Bench) -> Outcome:
         crowd = Crowd(database, count)
         for unbound in UNBOUND:
             crowd.bind_all_but(unbound)
-            calls = measure_lists(database, bench.size(15, 5), STOCK, *UNBOUND_PAGES)
+            calls = measure_lists(database, bench.size(15, 3), STOCK, *UNBOUND_PAGES)
             medians = {name: statistics.median(call["ms"]) for name, call in calls.items()}
             rates[f"stock ms at {unbound} %"] = medians[STOCK]
             rates[f"unbound ms at {unbound} %"] = max(medians[name] for name in UNBOUND_PAGES)

@@ -8,7 +8,7 @@ from bench.measure import Outcome, alternate, measure, median_ratio, medians, re
 from bench.outbox import LANES, LATENCY_MS, THREADS, get_outbox
 from bench.servers import Bench
 
-MANY, MANY_QUICK, FEW = 100_000, 3000, 1000
+MANY, MANY_QUICK, FEW = 100_000, 2000, 1000
 
 
 @measure(
@@ -19,7 +19,7 @@ MANY, MANY_QUICK, FEW = 100_000, 3000, 1000
 )
 def send_vs_raw_pool(bench: Bench) -> Outcome:
     """From the moment at which the lanes are woken until the last result is committed."""
-    number = bench.size(2500, 800)
+    number = bench.size(2500, 600)
     outbox = get_outbox(bench)
     merchants = outbox.add_merchants(number)
 
@@ -70,7 +70,7 @@ def drain_many(bench: Bench) -> dict[str, Outcome]:
     outbox = get_outbox(bench)
     merchants = outbox.add_merchants(many)
     few = []
-    for _round in range(bench.rounds):
+    for _round in range(bench.size(bench.rounds, 1)):
         outbox.fill(merchants[:FEW])
         few.append(outbox.drain().sending_rate)
     outbox.fill(merchants)

@@ -151,7 +151,9 @@ class TestQueue(OutboxCase):
         with patch.object(type(self.account), "_get_quiet_until", lambda _account, now: now + timedelta(hours=1)):
             self._drain()
         self.assertEqual((notice.state, welcome.state), ("outgoing", "sent"))
-        self._drain()
+        # The hour at which the test runs may be a quiet one.
+        with patch.object(type(self.account), "_get_quiet_until", lambda _account, _now: None):
+            self._drain()
         self.assertEqual(notice.state, "sent")
 
     def test_daily_limit(self):
