@@ -18,7 +18,7 @@ LANES = 2
 THREADS = 32
 LATENCY_MS = 50
 WARM_UP = 200
-# Of send_rate: more than any machine sends.
+# Of send_rate a second and of WeChat's limit a day: more than any machine sends.
 UNLIMITED = 1_000_000
 # The sandbox takes bodies of a megabyte.
 FOLLOWERS_AT_ONCE = 20_000
@@ -103,6 +103,8 @@ class BenchOutbox(RunningOutbox):
         self.site = site
         admin = self.system.admin
         self.set_rate(UNLIMITED)
+        # WeChat's limit of a day is what the measures of a run send together.
+        self._set_sandbox(quotas={SEND_PATH: UNLIMITED})
         admin.call("ir.config_parameter", "set_param", "wechat_merchant_bind.threads_per_lane", str(THREADS // LANES))
         require_rows("lanes", LANES, len(admin.find("ir.cron", [("code", "=", SEND)], ["id"])))
 
@@ -115,7 +117,7 @@ class BenchOutbox(RunningOutbox):
 
     def set_receipts(self, mode: str) -> None:
         """Let WeChat give receipts (`after`) or not (`off`)."""
-        self.system.sandbox.post("accounts", app_id=self.system.sandbox.account()["app_id"], receipts=mode)
+        self._set_sandbox(receipts=mode)
 
     def compose(self, partners: list[int]) -> None:
         """Queue a message for each merchant, as an admin does from the list, that is not due before `make_due`."""
@@ -175,6 +177,11 @@ class BenchOutbox(RunningOutbox):
         sandbox = self.system.sandbox
         url = f"{sandbox.url}{SEND_PATH}?access_token={sandbox.fetch_token()}"
         return number / time_posts(url, payloads, THREADS, CRON_NICENESS)
+
+    def _set_sandbox(self, **settings: object) -> None:
+        """Change settings of the account in WeChat's stand-in."""
+        sandbox = self.system.sandbox
+        sandbox.post("accounts", app_id=sandbox.account()["app_id"], **settings)
 
     def _count_sent(self) -> int:
         return self.site.count("wechat.message", ("state", "in", ("sent", "delivered")))
