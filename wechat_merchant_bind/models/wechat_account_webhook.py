@@ -39,18 +39,18 @@ class WechatAccount(models.Model):
     @api.model_create_multi
     def create(self, vals_list):
         accounts = super().create(vals_list)
-        self.env.registry.clear_cache()
+        self._forget_webhooks()
         return accounts
 
     def write(self, vals):
         res = super().write(vals)
         if not vals.keys().isdisjoint({"active", "account_kind", "webhook_key", *Webhook._fields}):
-            self.env.registry.clear_cache()
+            self._forget_webhooks()
         return res
 
     def unlink(self):
         res = super().unlink()
-        self.env.registry.clear_cache()
+        self._forget_webhooks()
         return res
 
     # === BUSINESS METHODS === #
@@ -76,6 +76,14 @@ class WechatAccount(models.Model):
         # sudo: wechat.account - the key is the secret that grants the access
         accounts_sudo = self.sudo().with_context(active_test=True).search([])  # a handful
         return {account.webhook_key: account._get_webhook() for account in accounts_sudo}
+
+    @api.model
+    def _forget_webhooks(self):
+        """Let every process read the accounts anew, now and once more after the commit: until then another thread may
+        have read, and remembered, what has been.
+        """
+        self.env.registry.clear_cache()
+        self.env.cr.postcommit.add(self.env.registry.clear_cache)
 
     def _get_webhook(self):
         """Return what is to be known of the account by those who store its pushes.
