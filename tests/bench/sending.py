@@ -19,7 +19,7 @@ MANY, MANY_QUICK, FEW = 100_000, 2000, 1000
 )
 def send_vs_raw_pool(bench: Bench) -> Outcome:
     """From the moment at which the lanes are woken until the last result is committed."""
-    number = bench.size(2500, 600)
+    number = bench.size(2500, 1500)
     outbox = get_outbox(bench)
     merchants = outbox.add_merchants(number)
 
