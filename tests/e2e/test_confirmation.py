@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 from playwright.sync_api import Browser, expect, sync_playwright
-from support.browser import chromium, log_in, phone_page
+from support.browser import chromium, log_in, phone_page, search_merchants
 from support.odoo import OdooError, wait_for
 
 LIVE_MS = 15_000
@@ -107,9 +107,7 @@ def test_approval_and_undo_in_the_browser(system, confirmation, browser: Browser
     merchant = "泉州木偶戏坊"
     partner = system.merchant(merchant)
     page = log_in(browser, system.url, "admin", "admin")
-    page.goto("/odoo/action-wechat_merchant_bind.wechat_merchant_action")
-    page.locator(".o_searchview_input").fill(merchant)
-    page.keyboard.press("Enter")
+    search_merchants(page, merchant)
     row = page.locator("tr.o_data_row").filter(has_text=merchant)
     row.locator("button[name=action_wechat_bind_code]").click()
     dialog = page.locator(".modal:has(.o_wechat_bind_dialog)")

@@ -45,11 +45,19 @@ def log_in(browser: Browser, url: str, login: str, password: str) -> Page:
     return page
 
 
+def search_merchants(page: Page, name: str) -> None:
+    """Open the merchants' list and search it for a name."""
+    page.goto("/odoo/action-wechat_merchant_bind.wechat_merchant_action")
+    expect(page.locator("tr.o_data_row").first).to_be_visible(timeout=COLD_MS)
+    search = page.locator(".o_searchview_input")
+    search.fill(name)
+    # To the field, whatever has the focus by now: the bot opens a chat on the page of who has just logged in.
+    search.press("Enter")
+
+
 def open_dialog(page: Page, merchant: str) -> Locator:
     """Find a merchant in the list and press 生成绑定码; return the dialog's status."""
-    page.goto("/odoo/action-wechat_merchant_bind.wechat_merchant_action")
-    page.locator(".o_searchview_input").fill(merchant)
-    page.keyboard.press("Enter")
+    search_merchants(page, merchant)
     page.locator("tr.o_data_row").filter(has_text=merchant).locator(BUTTON).click()
     status = page.locator(".modal .o_wechat_bind_dialog [name=state]")
     expect(status).to_have_text("等待扫码", timeout=COLD_MS)

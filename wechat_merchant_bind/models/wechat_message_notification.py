@@ -8,6 +8,8 @@ from .wechat_message import NOTIFICATION_STATUS
 
 # Messages whose notifications are caught up with in one transaction.
 SYNC_BATCH = 1000
+# Up to so many are told live, even of messages to many: at the default rate a lane has ten of them a second.
+LIVE_AT_MOST = 40
 
 
 class WechatMessage(models.Model):
@@ -144,8 +146,8 @@ class WechatMessage(models.Model):
         Of several messages of one notification the newest counts, since the others were sent again; but what has been
         delivered was delivered. To be called in a transaction of its own, after the messages' was committed.
 
-        That a message to many was sent and delivered, as expected, is seen when its document is opened: to tell a web
-        client of ten thousand of them costs more than to send them.
+        While many are told at once, that a message to many was sent and delivered, as expected, is seen when its
+        document is opened: to tell a web client of ten thousand of them costs more than to send them.
         """
         if not self:
             return
@@ -193,7 +195,8 @@ class WechatMessage(models.Model):
         self.invalidate_recordset(["notified_state"])
         notifications = self.env["mail.notification"].browse([row[0] for row in rows])
         notifications.invalidate_recordset(["notification_status", "failure_type", "failure_reason"])
-        news = {message_id for _notification_id, message_id, is_news in rows if is_news}
+        is_few = len(rows) <= LIVE_AT_MOST
+        news = {message_id for _notification_id, message_id, is_news in rows if is_few or is_news}
         self.env["mail.message"].browse(sorted(news))._notify_message_notification_update()
 
     @api.model

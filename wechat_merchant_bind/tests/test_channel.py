@@ -5,6 +5,7 @@ from odoo import fields
 from odoo.exceptions import AccessError
 from odoo.tests import users
 
+from ..models import wechat_message_notification
 from .common import WechatCase
 
 
@@ -304,6 +305,9 @@ class TestTelling(ChannelCase):
 
     def test_of_many_the_author_is_told_only_what_is_unexpected(self):
         self.row.kind = "mass"
+        self.assertIn('"notification_status":"pending"', self._get_told(state="sent"))
+        self._get_told(state="outgoing")
+        self.patch(wechat_message_notification, "LIVE_AT_MOST", 0)
         self.assertFalse(self._get_told(state="sent"))
         self.assertWechatNotification(self.message, self.merchant, "sent")
         told = self._get_told(state="failed", failure_type="wechat_blocked")
