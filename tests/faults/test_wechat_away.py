@@ -69,7 +69,8 @@ def read_lines(system: System, batch_id: int) -> list[dict]:
 def begin_batch(system: System, partner_ids: list[int]) -> int:
     """Press 生成绑定码 for several, and wait until the first calls have failed; return the batch."""
     batch_id = system.admin.call("res.partner", "action_wechat_bind_code", partner_ids)["res_id"]
-    wait_for(lambda: all(line["attempts"] for line in read_lines(system, batch_id)), "the calls fail")
+    # If its waking is missed, the scheduler looks by itself after a minute.
+    wait_for(lambda: all(line["attempts"] for line in read_lines(system, batch_id)), "the calls fail", 90)
     return batch_id
 
 

@@ -112,11 +112,12 @@ class RunningOutbox:
         return not row["is_busy"]
 
     def seconds_to_next(self) -> float:
-        """Return in how many seconds there is something to do again."""
+        """Return in how many seconds there is something to do again: none while a message is being sent."""
         [row] = self.database.execute(
             "SELECT EXTRACT(EPOCH FROM min(next_attempt_at) - now() AT TIME ZONE 'UTC')::float AS seconds FROM ("
             "SELECT next_attempt_at FROM wechat_message WHERE state = 'outgoing' UNION ALL "
             "SELECT COALESCE(next_attempt_at, create_date) FROM wechat_event WHERE state = 'received') AS waiting"
+            " WHERE NOT EXISTS (SELECT FROM wechat_message WHERE state = 'sending')"
         )
         return row["seconds"] or 0
 

@@ -97,7 +97,15 @@ class TestConcurrency(HandlingCase):
         with mute_logger(EVENT_LOGGER):
             for _i in range(2):
                 self._push_scan(self.code, self._make_openid())
-        self.env.cr.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s", [NAMESPACE])
+        self.env.cr.execute(
+            """
+            SELECT count(*)
+              FROM pg_locks
+              JOIN pg_database ON pg_database.oid = pg_locks.database
+             WHERE locktype = 'advisory' AND classid = %s AND datname = current_database()
+            """,
+            [NAMESPACE],
+        )
         self.assertEqual(self.env.cr.fetchone(), (0,))
 
 
