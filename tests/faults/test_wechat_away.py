@@ -148,8 +148,9 @@ def test_slow(system, outbox):
                 outbox.drain,
             ]
         )
+    # Odoo repeats a request that has met another's write, here that of who is checking meanwhile.
     for seconds in (generating, checking):
-        assert PATIENCE_SECONDS < seconds < PATIENCE_SECONDS + SLACK_SECONDS
+        assert PATIENCE_SECONDS < seconds < 2 * PATIENCE_SECONDS + SLACK_SECONDS
     assert NO_ANSWER in message
     assert NO_ANSWER in line_about(lines, "AppSecret")["message"]
     assert_no_code(system, partner_id)
