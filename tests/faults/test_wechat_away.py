@@ -148,7 +148,7 @@ def test_slow(system, outbox):
                 outbox.drain,
             ]
         )
-    # Odoo repeats a request that has met another's write, here that of who is checking meanwhile.
+    # Odoo repeats a request that has met another's write: 测试连接 and the outbox both write the account.
     for seconds in (generating, checking):
         assert PATIENCE_SECONDS < seconds < 2 * PATIENCE_SECONDS + SLACK_SECONDS
     assert NO_ANSWER in message
