@@ -149,13 +149,23 @@ def push_receipts(site: Site, count: int) -> float:
     return count / seconds
 
 
+def compare_with_noop(bench: Bench, noops: int, **what: Callable[[], float]) -> Outcome:
+    """Measure something in turn with requests that do nothing.
+
+    :param noops: how many of them a round has
+    :param what: its name, and what measures a round of it
+    """
+    [name] = what
+    rates = alternate(bench.rounds, noop=noop(bench.site, noops), **what)
+    return Outcome(median_ratio(rates, name, "noop"), medians(rates))
+
+
 @measure("webhook_bind_vs_noop", ">= 0.4", over="binding pushes a second over no-op requests a second")
 def bind_vs_noop(bench: Bench) -> Outcome:
     site = bench.site
     count = bench.size(BINDINGS, QUICK_BINDINGS)
     warm_up(site)
-    rates = alternate(bench.rounds, noop=noop(site, 2 * count), bindings=lambda: bind(site, count))
-    return Outcome(median_ratio(rates, "bindings", "noop"), medians(rates))
+    return compare_with_noop(bench, 2 * count, bindings=lambda: bind(site, count))
 
 
 @measure("webhook_event_vs_noop", ">= 0.5", over="stored clicks a second over no-op requests a second")
@@ -163,8 +173,7 @@ def event_vs_noop(bench: Bench) -> Outcome:
     site = bench.site
     count = bench.size(EVENTS, QUICK_EVENTS)
     warm_up(site)
-    rates = alternate(bench.rounds, noop=noop(site, count), events=lambda: push_clicks(site, count))
-    return Outcome(median_ratio(rates, "events", "noop"), medians(rates))
+    return compare_with_noop(bench, count, events=lambda: push_clicks(site, count))
 
 
 @measure("webhook_repeat_vs_noop", ">= 0.8", over="redelivered scans a second over no-op requests a second")
@@ -173,8 +182,7 @@ def repeat_vs_noop(bench: Bench) -> Outcome:
     count = bench.size(EVENTS, QUICK_EVENTS)
     warm_up(site)
     redelivery = Redelivery(site, count)
-    rates = alternate(bench.rounds, noop=noop(site, count), repeated=redelivery.send)
-    return Outcome(median_ratio(rates, "repeated", "noop"), medians(rates))
+    return compare_with_noop(bench, count, repeated=redelivery.send)
 
 
 @measure("webhook_receipt_vs_noop", ">= 0.5", over="receipts applied a second over no-op requests a second")
@@ -182,8 +190,7 @@ def receipt_vs_noop(bench: Bench) -> Outcome:
     site = bench.site
     count = bench.size(RECEIPTS, QUICK_RECEIPTS)
     warm_up(site)
-    rates = alternate(bench.rounds, noop=noop(site, count), receipts=lambda: push_receipts(site, count))
-    return Outcome(median_ratio(rates, "receipts", "noop"), medians(rates))
+    return compare_with_noop(bench, count, receipts=lambda: push_receipts(site, count))
 
 
 @measure("webhook_1m_vs_1k", ">= 0.8", over="bindings a second among 1,000,000 codes, bindings and events over 1,000")

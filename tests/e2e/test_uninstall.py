@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.database import Database
-from support.lanes import SEND_PATH, RunningOutbox
+from support.lanes import RunningOutbox
 from support.odoo import OdooError, OdooServer, wait_for
 from support.sandbox import Sandbox
 from support.system import LOGS, System, connect, running_sandbox
@@ -96,11 +96,7 @@ def automate(system: System, model_id: int, domain: str, action: dict) -> None:
 def send(system: System, partner: int, model_id: int) -> None:
     """Send a message that arrives and one that does not, and let an automation send more."""
     outbox = RunningOutbox(system)
-    outbox.queue([partner])
-    wait_for(lambda: outbox.states()["delivered"] == 1, "the message is told by its receipt")
-    system.sandbox.post("faults", path=SEND_PATH, errcode=47003, errmsg="argument invalid! data.thing1.value invalid")
-    outbox.queue([partner])
-    wait_for(lambda: outbox.states()["failed"] == 1, "WeChat refuses the message")
+    outbox.send_one_and_fail_one(partner)
     action = {"name": "微信", "model_id": model_id, "state": "wechat", "wechat_template_id": outbox.template_id}
     automate(system, model_id, "[('ref', '=', 'notify')]", action)
 

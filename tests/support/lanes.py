@@ -142,6 +142,15 @@ class RunningOutbox:
             else:
                 return
 
+    def send_one_and_fail_one(self, partner: int) -> None:
+        """Send a merchant a message that arrives, and one that WeChat refuses, as all that follow."""
+        self.queue([partner])
+        wait_for(lambda: self.states()["delivered"] == 1, "the message is told by its receipt")
+        refusal = {"errcode": 47003, "errmsg": "argument invalid! data.thing1.value invalid"}
+        self.system.sandbox.post("faults", path=SEND_PATH, **refusal)
+        self.queue([partner])
+        wait_for(lambda: self.states()["failed"] == 1, "WeChat refuses the message")
+
     def send_all(self) -> None:
         """Send what is due of all lanes in a request, whoever runs the lanes."""
         admin = self.system.admin

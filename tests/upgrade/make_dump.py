@@ -22,7 +22,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from support import pushes  # noqa: E402
 from support.database import Database  # noqa: E402
-from support.lanes import SEND_PATH, RunningOutbox  # noqa: E402
+from support.lanes import RunningOutbox  # noqa: E402
 from support.odoo import OdooServer, wait_for  # noqa: E402
 from support.system import LOGS, REPOSITORY, System, connect, running_sandbox  # noqa: E402
 
@@ -87,11 +87,7 @@ def import_an_openid(system: System) -> None:
 def send_messages(system: System, partner: int) -> None:
     """Leave messages in every state that lasts, and a server action that sends more."""
     outbox = RunningOutbox(system)
-    outbox.queue([partner])
-    wait_for(lambda: outbox.states()["delivered"] == 1, "the message is told by its receipt")
-    system.sandbox.post("faults", path=SEND_PATH, errcode=47003, errmsg="argument invalid! data.thing1.value invalid")
-    outbox.queue([partner])
-    wait_for(lambda: outbox.states()["failed"] == 1, "WeChat refuses the message")
+    outbox.send_one_and_fail_one(partner)
     for _message in range(2):
         outbox.queue([partner], scheduled_at=TOMORROW)
     [_waiting, canceled] = system.admin.find("wechat.message", [("state", "=", "outgoing")], ["id"], order="id")

@@ -2,8 +2,6 @@ from odoo import api, fields, models
 
 from .wechat_account_health import STATES
 
-# A message or a receipt that has been due for longer shows that no scheduled action runs.
-OVERDUE_MINUTES = 15
 # What a person has a look at, and no more of them.
 ALERTS_SHOWN = 5
 
@@ -128,21 +126,3 @@ class WechatAccount(models.Model):
             account=", ".join(lines.account_id.mapped("name")),
             problem=lines[0].summary,
         )
-
-    @api.model
-    def _is_overdue(self):
-        before = fields.Datetime.subtract(fields.Datetime.now(), minutes=OVERDUE_MINUTES)
-        # sudo: wechat.event, wechat.message - only whether anything is stuck is told
-        receipts_sudo = self.env["wechat.event"].sudo()
-        messages_sudo = self.env["wechat.message"].sudo()
-        is_receipt_stuck = receipts_sudo.search_count(
-            [
-                ("event", "=", "templatesendjobfinish"),
-                ("state", "=", "received"),
-                ("attempts", "=", 0),
-                ("create_date", "<", before),
-            ],
-            limit=1,
-        )
-        is_lease_stuck = messages_sudo.search_count([("state", "=", "sending"), ("lease_until", "<", before)], limit=1)
-        return bool(is_receipt_stuck or is_lease_stuck)

@@ -342,7 +342,7 @@ class WechatAccountHealth(models.Model):
         )
         if not lanes:
             summary = self.env._("No scheduled action sends messages.")
-        elif wrong or self.env["wechat.account"]._is_overdue():
+        elif wrong or self._is_overdue(late_before):
             summary = self.env._("Scheduled actions are late, fail or are switched off.")
         else:
             return {}
@@ -352,3 +352,25 @@ class WechatAccountHealth(models.Model):
         )
         message = "\n".join([message, *wrong.mapped("name")])
         return dict.fromkeys(accounts, Finding("problem", summary, message))
+
+    @api.model
+    def _is_overdue(self, before):
+        """Return whether a receipt or the end of a call has waited longer than any run of a scheduled action takes.
+
+        :param datetime before: since when.
+        :rtype: bool
+        """
+        # sudo: wechat.event, wechat.message - only whether anything is stuck is told
+        receipts_sudo = self.env["wechat.event"].sudo()
+        messages_sudo = self.env["wechat.message"].sudo()
+        is_receipt_stuck = receipts_sudo.search_count(
+            [
+                ("event", "=", "templatesendjobfinish"),
+                ("state", "=", "received"),
+                ("attempts", "=", 0),
+                ("create_date", "<", before),
+            ],
+            limit=1,
+        )
+        is_lease_stuck = messages_sudo.search_count([("state", "=", "sending"), ("lease_until", "<", before)], limit=1)
+        return bool(is_receipt_stuck or is_lease_stuck)

@@ -35,13 +35,10 @@ class WechatCallMixin(models.AbstractModel):
                 result = step(*args)
                 self.env.cr.commit()  # pylint: disable=invalid-commit  # the scheduled action's own cursor
                 return result
-            except CONCURRENCY_ERRORS:
+            except Exception as error:
                 self.env.cr.rollback()
-                if attempt == WRITE_ATTEMPTS:
+                if attempt == WRITE_ATTEMPTS or not isinstance(error, CONCURRENCY_ERRORS):
                     raise
-            except Exception:
-                self.env.cr.rollback()
-                raise
             attempt += 1
 
     @api.model
