@@ -8,6 +8,7 @@ from odoo.tools import SQL, mute_logger
 
 from ..models.wechat_account_health import WechatAccountHealth
 from ..models.wechat_account_health_checks import DEFAULTS, PARAMETER
+from ..models.wechat_event_receipt import RECEIPT_EVENT
 from ..tools.wechat_errors import WechatError
 from .common import TOKEN_PATH, WechatCase
 from .common_outbox import LANES, OutboxCase
@@ -249,6 +250,12 @@ class TestChecks(HealthCase):
         self.assertEqual(self._get_states(), {"schedule": "problem"})
         lane.active = True
         self.env.ref("wechat_merchant_bind.ir_cron_retry_events").active = False
+        self.assertEqual(self._get_states(), {"schedule": "problem"})
+
+    def test_a_receipt_that_nobody_applies(self):
+        self._create_event(event=RECEIPT_EVENT, state="received", age=timedelta(minutes=10))
+        self.assertEqual(self._get_states(), {})
+        self.env["ir.config_parameter"].set_param(f"{PARAMETER}patience_minutes", "5")
         self.assertEqual(self._get_states(), {"schedule": "problem"})
 
 
