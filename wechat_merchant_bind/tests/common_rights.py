@@ -273,7 +273,10 @@ class RightsCase(WechatPushCase):
             "wechat.binding": binding,
             "wechat.binding.import": import_report,
             "wechat.binding.import.line": import_report.line_ids,
-            "wechat.bound.rate": env["wechat.bound.rate"].search([("company_id", "=", company.id)], limit=1),
+            # Its days are the reader's, and from 16:00 UTC on the users have another one than OdooBot.
+            "wechat.bound.rate": env["wechat.bound.rate"]
+            .with_context(tz=self.user.tz)
+            .search([("company_id", "=", company.id)], limit=1),
             "wechat.composer": composer,
             "wechat.event": event,
             "wechat.message": message,

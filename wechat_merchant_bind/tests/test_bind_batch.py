@@ -1,6 +1,7 @@
 import io
 import zipfile
 from contextlib import contextmanager
+from datetime import timedelta
 from unittest.mock import patch
 
 import openpyxl
@@ -391,7 +392,9 @@ class TestDownloads(WechatHttpBase):
         self.assertEqual([row[:2] for row in rows], [(p.id, p.name) for p in self.batch.line_ids.partner_id])
         self.assertEqual([row[4] for row in rows], [line.share_url or None for line in self.batch.line_ids])
         self.assertEqual((rows[3][2], rows[3][3]), ("Skipped", "The merchant is already bound."))
-        self.assertEqual(rows[0][6].date(), self.batch.line_ids[0].code_id.expires_at.date())
+        expires_at = self.batch.line_ids[0].code_id.expires_at
+        local = fields.Datetime.context_timestamp(self.batch.with_user(self.user), expires_at)
+        self.assertAlmostEqual(rows[0][6], local.replace(tzinfo=None), delta=timedelta(seconds=1))
         self.assertEqual({cell.data_type for cell in sheet["B"]}, {"s"}, "No name is a formula")
 
     def test_sheet(self):
