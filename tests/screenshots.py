@@ -206,14 +206,11 @@ class Photographer:
         self.shoot("sandbox", page)
 
     def account(self) -> None:
-        """The form of the account, its health, and the result of its check."""
+        """The form of the account with its health, and the result of its check."""
         self.open_action("wechat_account_action", "tr.o_data_row")
         self.page.locator("tr.o_data_row td[name=name]").first.click()
         expect(self.page.locator("[name=webhook_url] .o_clipboard_button")).to_be_visible()
         self.shoot("account")
-        self.page.get_by_role("tab", name="健康状况").click()
-        expect(self.page.locator(".o_field_widget[name=health_ids] tr.o_data_row").first).to_be_visible()
-        self.shoot("health")
         self.page.locator("button[name=action_test_connection]").click()
         expect(self.dialog.locator("tr.o_data_row").nth(4)).to_be_visible()
         self.shoot("check")

@@ -74,6 +74,15 @@ def test_the_form_follows_scans_but_never_over_edits(system, page):
     expect(street).to_have_value("递铺街道 8 号")
 
 
+def test_the_buttons_of_a_row_are_in_sight(system, page):
+    """On a small laptop nobody has to scroll sideways for 生成绑定码."""
+    merchant = "德清莫干山民宿"
+    system.merchant(merchant)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    row = open_list(page, merchant)
+    expect(row.locator("button[name=action_wechat_bind_code]")).to_be_in_viewport(ratio=1)
+
+
 def test_without_a_mouse(system, page):
     """The code of a merchant is made, and its dialog closed, by keys alone."""
     merchant = "临安山核桃铺"
