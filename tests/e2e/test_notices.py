@@ -35,7 +35,7 @@ def shop() -> Iterator[System]:
     template = os.environ["WECHAT_TEST_TEMPLATE_DB"]
     database = Database.copied(f"wechat_test_run_{template.split('_')[2]}_shop_{os.getpid()}", template)
     try:
-        # Nothing here looks at the demo data and the bridges of what is installed now, which take as long as the rest.
+        # Nothing here looks at the demo data and the bridges of what is installed now: a third of the time.
         database.execute("UPDATE ir_module_module SET demo = FALSE")
         database.run_odoo(LOGS / "shop-install.log", "-i", "sale_management", "--skip-auto-install")
         with running_sandbox(LOGS / "shop-sandbox.log") as sandbox:

@@ -148,9 +148,9 @@ def test_slow(system, outbox):
                 outbox.drain,
             ]
         )
+    assert PATIENCE_SECONDS < generating < PATIENCE_SECONDS + SLACK_SECONDS
     # Odoo repeats a request that has met another's write: 测试连接 and the outbox both write the account.
-    for seconds in (generating, checking):
-        assert PATIENCE_SECONDS < seconds < 2 * PATIENCE_SECONDS + SLACK_SECONDS
+    assert PATIENCE_SECONDS < checking < 2 * PATIENCE_SECONDS + SLACK_SECONDS
     assert NO_ANSWER in message
     assert NO_ANSWER in line_about(lines, "AppSecret")["message"]
     assert_no_code(system, partner_id)
