@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.database import Database
-from support.odoo import OdooServer, WebClient, free_port, wait_for
+from support.odoo import OdooError, OdooServer, WebClient, free_port, wait_for
 from support.pushes import Channel
 from support.sandbox import Sandbox
 
@@ -110,9 +110,18 @@ class System:
         self.database.execute("UPDATE wechat_access_token SET token = NULL, expires_at = NULL, held_until = NULL")
 
     def run_cron(self, code: str) -> None:
-        """Run a scheduled action by its code."""
+        """Run a scheduled action by its code, after the run that a server may be in the middle of."""
         [cron] = self.admin.find("ir.cron", [("code", "=", code)], ["id"])
-        self.admin.call("ir.cron", "method_direct_trigger", [cron["id"]])
+        wait_for(lambda: self._has_run(cron["id"]), f"{code} is run")
+
+    def _has_run(self, cron_id: int) -> bool:
+        """Run a scheduled action unless it is running, the one thing that Odoo refuses by a UserError."""
+        try:
+            return self.admin.call("ir.cron", "method_direct_trigger", [cron_id])
+        except OdooError as error:
+            if error.name != "odoo.exceptions.UserError":
+                raise
+            return False
 
     @contextmanager
     def automation(self, partner_id: int, code: str) -> Iterator[None]:
