@@ -104,11 +104,10 @@ class RunningOutbox:
         return states["outgoing"] + states["sending"]
 
     def is_settled(self) -> bool:
-        """Return whether all messages are decided, and all receipts that came applied."""
-        [row] = self.database.execute(
-            "SELECT EXISTS (SELECT FROM wechat_message WHERE state IN ('outgoing', 'sending'))"
-            " OR EXISTS (SELECT FROM wechat_event WHERE state = 'received') AS is_busy"
-        )
+        """Return whether all messages are decided, and all their receipts have come and are applied."""
+        if self.count_waiting() or self.system.sandbox.get("state")["pending_pushes"]:
+            return False
+        [row] = self.database.execute("SELECT EXISTS (SELECT FROM wechat_event WHERE state = 'received') AS is_busy")
         return not row["is_busy"]
 
     def seconds_to_next(self) -> float:
