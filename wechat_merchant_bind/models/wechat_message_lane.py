@@ -294,13 +294,16 @@ CROSS JOIN LATERAL (
                                  LIMIT candidate.daily_limit) AS called
                     )
                THEN 'limited'
-               WHEN EXISTS (
-                        SELECT FROM wechat_message AS flying
+               -- Neither is an EXISTS, for which PostgreSQL may read all that waits for a merchant, or, with each
+               -- message that has left it and is not yet vacuumed away, all that is being sent.
+               WHEN (
+                        SELECT TRUE
+                          FROM wechat_message AS flying
                          WHERE flying.state = 'sending'
                            AND flying.account_id = binding.account_id
                            AND flying.openid = binding.openid
+                         LIMIT 1
                     )
-                 -- Not EXISTS, for which PostgreSQL may read all that waits for a merchant: in order, one will do.
                  OR (
                         SELECT TRUE
                           FROM wechat_message AS earlier

@@ -101,7 +101,9 @@ class WechatMessage(models.Model):
                    AS result (id, lease, state, failure_type, failure_reason, errcode, errmsg, rid, msgid,
                               priority, delay, may_have_arrived, was_called, is_news)
              WHERE message.id = result.id
-               AND message.state = 'sending'
+               -- COALESCE keeps PostgreSQL from reading the index of what is being sent from end to end: it takes that
+               -- for short, but each message that has left it stays in it until it is vacuumed.
+               AND COALESCE(message.state, '') = 'sending'
                AND message.lease_until = result.lease
          RETURNING message.id
             """,

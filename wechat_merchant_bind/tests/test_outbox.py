@@ -5,12 +5,15 @@ from odoo import fields
 from odoo.tools import SQL
 
 from ..models.wechat_message_lane import PLANNER
+from ..models.wechat_message_outcome import Outcome
 from ..tools.call_pool import CallPool
 from .common import SEND_PATH
 from .common_outbox import DRAIN, LANES, OutboxCase
 
 # Messages of the claims whose plans are looked at.
 WAITING = 100_000 if os.environ.get("WECHAT_TEST_ALL") else 30_000
+# Messages that were sent since the last vacuum, and pages of the table that a claim of 32 and its results may read.
+SENT, PAGES = 5000, 2000
 
 
 class TestOutbox(OutboxCase):
@@ -129,14 +132,10 @@ class TestClaimPlan(OutboxCase):
         )
         cls.env.cr.execute("ANALYZE wechat_message, wechat_binding, res_partner")
 
-    def _claim(self):
-        """Claim as a lane does.
-
-        :return: the nodes of the plan that PostgreSQL chose, as it has executed them.
-        :rtype: list[dict]
-        """
+    def _get_budget(self):
+        """Return what the account may send, see :meth:`_claim` of the messages."""
         now = fields.Datetime.now()
-        budget = {
+        return {
             "account_id": self.account.id,
             "calls": 32,
             "is_quiet": False,
@@ -144,7 +143,14 @@ class TestClaimPlan(OutboxCase):
             "day_start": now,
             "day_end": now,
         }
-        query = self.env["wechat.message"]._get_claim_query([0, 2, 4, 6], [budget], 32)
+
+    def _claim(self):
+        """Claim as a lane does.
+
+        :return: the nodes of the plan that PostgreSQL chose, as it has executed them.
+        :rtype: list[dict]
+        """
+        query = self.env["wechat.message"]._get_claim_query([0, 2, 4, 6], [self._get_budget()], 32)
         self.env.flush_all()
         self.env.cr.execute(PLANNER)
         [[plan]] = self.env.execute_query(SQL("EXPLAIN (ANALYZE, FORMAT JSON) %s", query))
@@ -199,3 +205,33 @@ class TestClaimPlan(OutboxCase):
         self.assertCheap(1)
         for _number in range(3):
             self.assertCheap(0)
+
+    def _count_pages(self):
+        """Return how many pages of the outbox this transaction has read, however often."""
+        self.env.cr.execute("SELECT pg_stat_get_xact_blocks_fetched('wechat_message'::regclass)")
+        return self.env.cr.fetchone()[0]
+
+    def test_what_was_sent_is_not_read(self):
+        """It stays in the index of what is being sent until it is vacuumed.
+
+        PostgreSQL thinks of reading it to claim only where a hundred thousand wait.
+        """
+        self.env.cr.execute(
+            """
+            INSERT INTO wechat_message (account_id, template_uid, openid, state, kind, priority,
+                                        client_msg_id, next_attempt_at)
+            SELECT %s, 'x', md5(number::text), 'sending', 'notice', 10, gen_random_uuid(), now() AT TIME ZONE 'UTC'
+              FROM generate_series(1, %s) AS number
+            """,
+            [self.account.id, SENT],
+        )
+        self.env.cr.execute("UPDATE wechat_message SET state = 'sent' WHERE state = 'sending'")
+        self.env.cr.execute("ANALYZE wechat_message")
+        messages = self.env["wechat.message"]
+        before = self._count_pages()
+        rows = messages._claim([0, 2, 4, 6], [self._get_budget()], 32)
+        claimed = self._count_pages()
+        self.assertEqual([row["verdict"] for row in rows], ["send"] * 32)
+        self.assertLess(claimed - before, PAGES, f"To claim, after {SENT} were sent")
+        self.assertTrue(messages._store_results([(messages._prepare_call(row), Outcome("sent")) for row in rows]))
+        self.assertLess(self._count_pages() - claimed, PAGES, f"To write results, after {SENT} were sent")
