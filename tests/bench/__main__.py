@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.measure import MEASURES, Measure, Outcome
@@ -37,24 +38,21 @@ def load_measures() -> None:
         importlib.import_module(f"bench.{name}")
 
 
-def run(measures: list[Measure], quick: bool) -> tuple[dict[str, Outcome], dict[str, str]]:
+def run(measures: list[Measure], quick: bool) -> Iterator[tuple[Measure, Outcome | None, str | None]]:
     """Measure one after the other; what fails keeps none of the others from being measured.
 
-    :return: the outcomes and the errors, by key
+    :return: each with its outcome or its error, as soon as it is known
     """
-    outcomes, errors = {}, {}
     with Bench(quick) as bench:
         for measure in measures:
-            started = time.monotonic()
             print(f"==> {measure.key}", file=sys.stderr, flush=True)
             try:
-                outcomes[measure.key] = measure.function(bench)
+                outcome = measure.function(bench)
             except Exception as error:  # whatever it is, the others are measured
                 _logger.exception("%s could not be measured", measure.key)
-                errors[measure.key] = f"{type(error).__name__}: {error}"
+                yield measure, None, f"{type(error).__name__}: {error}"
             else:
-                print(f"    {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    return outcomes, errors
+                yield measure, outcome, None
 
 
 def format_row(measure: Measure, outcome: Outcome | None, error: str | None) -> list[str]:
@@ -106,13 +104,23 @@ def main() -> int:
             print(f"{measure.key} {measure.goal or ''}: {measure.over}")
         return PASSED
     machine = describe_machine()
-    outcomes, errors = run(measures, arguments.quick)
-    print_table([format_row(measure, outcomes.get(measure.key), errors.get(measure.key)) for measure in measures])
+    outcomes, errors, rows = {}, {}, []
+    started = time.monotonic()
+    for measure, outcome, error in run(measures, arguments.quick):
+        if outcome is None:
+            errors[measure.key] = error
+        else:
+            outcomes[measure.key] = outcome
+        rows.append(format_row(measure, outcome, error))
+        print(f"    {' '.join(rows[-1][1:])} ({time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True)
+        started = time.monotonic()
+        # At once: whoever stops the bench keeps what it has found.
+        if arguments.json:
+            content = make_json(measures, outcomes)
+            content |= {"quick": arguments.quick, "machine": machine, "errors": errors}
+            arguments.json.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    print_table(rows)
     print("\n" + "; ".join(f"{name}: {value}" for name, value in machine.items()))
-    if arguments.json:
-        content = make_json(measures, outcomes)
-        content |= {"quick": arguments.quick, "machine": machine, "errors": errors}
-        arguments.json.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     return FAILED if errors else PASSED
 
 
