@@ -83,9 +83,7 @@ class Outbox:
         """Notify merchants; return the ids of the messages, in the same order."""
         context = {"active_model": "res.partner", "active_ids": list(partner_ids), "active_id": partner_ids[0]}
         self.system.admin.call("ir.actions.server", "run", [self.send_action_id], context=context)
-        rows = self.system.admin.find(
-            "wechat.message", [("partner_id", "in", partner_ids)], ["partner_id"], order="id"
-        )
+        rows = self.system.admin.find("wechat.message", [("partner_id", "in", partner_ids)], ["partner_id"], order="id")
         newest = {row["partner_id"]: row["id"] for row in rows}
         return [newest[partner_id] for partner_id in partner_ids]
 

@@ -96,9 +96,7 @@ def event_xml(channel: Channel, openid: str, event: str, event_key: str = "", cr
     )
 
 
-def receipt_xml(
-    channel: Channel, openid: str, msgid: str, status: str = "success", created: int | None = None
-) -> str:
+def receipt_xml(channel: Channel, openid: str, msgid: str, status: str = "success", created: int | None = None) -> str:
     """Write the receipt of a template message in the clear."""
     return (
         f"<xml><ToUserName><![CDATA[{channel.original_id}]]></ToUserName>"
