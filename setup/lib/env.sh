@@ -31,14 +31,24 @@ forget_outer_environment() {
     unset PYTHONDONTWRITEBYTECODE
 }
 
+# Side by side: one downloads while the other unpacks. Odoo's source comes to its end also if this script is interrupted;
+# the next one finds it, or waits for it. It must not hold the demo's lock that long.
+ensure_odoo_and_python() {
+    local source
+    locate_odoo_source
+    ([ -z "$START_FD" ] || exec {START_FD}>&-; ensure_odoo_source) &
+    source=$!
+    ensure_venv
+    wait "$source" || exit 1
+}
+
 # enter_environment [PACKAGE_CHECK...]
 enter_environment() {
     prepare_folders
     forget_outer_environment
     ensure_packages missing_python_packages missing_postgres_packages "$@"
     require_cluster_folder
-    ensure_odoo_source
-    ensure_venv
+    ensure_odoo_and_python
     ensure_cluster
     write_odoo_conf
     export PATH=$VENV_DIR/bin:$PG_BIN:$PATH VIRTUAL_ENV=$VENV_DIR ODOO_TREE ODOO_BIN=$SETUP_DIR/lib/odoo-bin

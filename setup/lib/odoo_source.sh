@@ -81,8 +81,9 @@ make_cached_tree() {
     rm -rf -- "$work"
 }
 
-# Sets ODOO_TREE, the folder that holds the Python package `odoo`, and IMPORTING_PYTHON if a Python brought it along.
-ensure_odoo_source() {
+# Sets ODOO_TREE, the folder that holds the Python package `odoo`, or will hold it once ensure_odoo_source has made it, and
+# IMPORTING_PYTHON if a Python brought it along.
+locate_odoo_source() {
     IMPORTING_PYTHON=
     if [ -n "${ODOO_PATH:-}" ]; then
         is_odoo_19 "$ODOO_PATH" || die "ODOO_PATH=$ODOO_PATH holds no Odoo 19.0 (no odoo/release.py of that version)"
@@ -92,10 +93,13 @@ ensure_odoo_source() {
         IMPORTING_PYTHON=$(command -v python3)
     else
         ODOO_TREE=$(cached_tree)
-        if ! is_odoo_19 "$ODOO_TREE"; then
-            command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null \
-                || die "no Odoo 19.0 found: set ODOO_PATH to an Odoo 19.0 source tree"
-            with_lock odoo-source make_cached_tree
-        fi
     fi
+}
+
+# Call after locate_odoo_source.
+ensure_odoo_source() {
+    is_odoo_19 "$ODOO_TREE" && return
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null \
+        || die "no Odoo 19.0 found: set ODOO_PATH to an Odoo 19.0 source tree"
+    with_lock odoo-source make_cached_tree
 }

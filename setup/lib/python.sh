@@ -18,9 +18,10 @@ find_python() {
     return 1
 }
 
-# pip_install LOG REQUIREMENTS_FILE
+# pip_install LOG REQUIREMENTS_FILE. Python compiles what it imports, which is less than all.
 pip_install() {
-    PIP_CACHE_DIR=$CACHE_DIR/pip "$VENV_DIR/bin/python" -m pip install --disable-pip-version-check --no-input -r "$2" >"$1" 2>&1 \
+    PIP_CACHE_DIR=$CACHE_DIR/pip "$VENV_DIR/bin/python" -m pip install --disable-pip-version-check --no-input --no-compile \
+        -r "$2" >"$1" 2>&1 \
         || die "pip could not install $2 (no network?): read $1"
 }
 
@@ -56,7 +57,7 @@ make_venv() {
     touch "$VENV_DIR/.complete"
 }
 
-# Sets VENV_DIR. Call after ensure_odoo_source.
+# Sets VENV_DIR. Call after locate_odoo_source.
 ensure_venv() {
     local python
     python=$(find_python) || die "no Python 3.11 to 3.13 with the module venv found"
