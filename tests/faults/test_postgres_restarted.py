@@ -14,7 +14,7 @@ MESSAGES = 40
 SCANNERS, SCANS = 4, 10
 SEND_LATENCY_MS = 300
 # WeChat waits 5 seconds for each of its tries; a refusal is repeated sooner here, but not before PostgreSQL is back.
-RETRY_SECONDS = 2
+RETRY_SECONDS = 4
 
 FORGOTTEN = """
     UPDATE wechat_event
