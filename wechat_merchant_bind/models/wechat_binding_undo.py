@@ -109,5 +109,11 @@ class WechatBinding(models.Model):
     def _queue_bound_mail(self, template, email):
         """Put the e-mail into Odoo's queue, which sends it outside of this transaction."""
         lang = self.env["wechat.account"]._get_lang(self.partner_id.lang)
-        template.with_context(lang=lang).send_mail(self.id, email_values={"email_to": email, "recipient_ids": []})
+        mail_id = template.with_context(lang=lang).send_mail(
+            self.id, email_values={"email_to": email, "recipient_ids": []}
+        )
+        mail = self.env["mail.mail"].browse(mail_id)
+        # A merchant's name may have several lines; a mail whose subject has would not leave.
+        if len(lines := (mail.subject or "").splitlines()) > 1:
+            mail.subject = " ".join(lines)
         self.env.ref("mail.ir_cron_mail_scheduler_action")._trigger()
