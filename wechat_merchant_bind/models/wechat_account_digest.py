@@ -1,6 +1,7 @@
 from datetime import timedelta
 
 from odoo import Command, api, fields, models
+from odoo.tools import SQL
 
 DIGEST_HOURS = 24
 
@@ -30,7 +31,6 @@ class WechatAccount(models.Model):
     def _send_failure_digest(self):
         """Queue an e-mail to each manager of the account in its own language, if there is anything to tell."""
         self.ensure_one()
-        until = fields.Datetime.now()
         since = self._get_digest_since()
         template = self.env.ref("wechat_merchant_bind.mail_template_failure_digest", raise_if_not_found=False)
         if template and self._get_failure_counts(since):
@@ -40,17 +40,19 @@ class WechatAccount(models.Model):
                     self.id, email_values={"recipient_ids": [Command.link(manager.partner_id.id)]}
                 )
         # Not by the ORM, which would record it as a change of settings.
-        self.env.cr.execute("UPDATE wechat_account SET failure_digest_at = %s WHERE id = %s", [until, self.id])
+        self.env.cr.execute(
+            "UPDATE wechat_account SET failure_digest_at = %s WHERE id = %s", [self.env.cr.now(), self.id]
+        )
         self.invalidate_recordset(["failure_digest_at"], flush=False)
 
     def _get_digest_since(self):
-        before = fields.Datetime.now() - timedelta(hours=DIGEST_HOURS)
+        before = self.env.cr.now() - timedelta(hours=DIGEST_HOURS)
         return max(self.failure_digest_at or before, before - timedelta(days=6))
 
     def _get_failure_counts(self, since=None):
         """Return what failed or is unknown, the most frequent reason first. The template of the e-mail shows it.
 
-        :param datetime since: by default when the last e-mail was made.
+        :param datetime since: by default when the last e-mail was made. Until then it told of everything.
         :return: reason, in words, and number of messages.
         :rtype: list[tuple[str, int]]
         """
@@ -58,10 +60,23 @@ class WechatAccount(models.Model):
         messages = self.env["wechat.message"]
         since = since or self.env.context.get("wechat_digest_since") or self._get_digest_since()
         labels = dict(messages._fields["failure_type"]._description_selection(self.env))
-        groups = messages._read_group(
-            [("account_id", "=", self.id), ("state", "in", ("failed", "unknown")), ("write_date", ">=", since)],
-            ["failure_type"],
-            ["__count"],
-            order="__count desc",
+        messages.flush_model(["account_id", "state", "failure_type", "write_date"])
+        # A domain knows whole seconds only: what fails in the second of an e-mail would be told twice.
+        groups = self.env.execute_query(
+            SQL(
+                """
+                SELECT failure_type, count(*)
+                  FROM wechat_message
+                 WHERE account_id = %(account_id)s
+                   AND state IN ('failed', 'unknown')
+                   AND write_date > %(since)s
+                   AND write_date <= %(until)s
+              GROUP BY failure_type
+              ORDER BY count(*) DESC
+                """,
+                account_id=self.id,
+                since=since,
+                until=self.env.cr.now(),
+            )
         )
         return [(labels.get(failure_type) or self.env._("Another reason"), count) for failure_type, count in groups]

@@ -205,3 +205,14 @@ class TestDigest(OutboxCase):
         messages = self._queue(state="failed", failure_type="wechat_system")
         self._set(messages, write_date="now() AT TIME ZONE 'UTC' - interval '2 minutes'")
         self.assertFalse(self._run_cron())
+
+    def test_within_a_second(self):
+        """What fails in the very second of an e-mail is told by that one or by the next, and not by both."""
+        before, after = (self._queue(state="failed", failure_type="wechat_system") for _number in range(2))
+        self.env.flush_all()
+        last = "now() AT TIME ZONE 'UTC' - interval '1 minute'"
+        self.env.cr.execute(f"UPDATE wechat_account SET failure_digest_at = {last} WHERE id = %s", [self.account.id])
+        for message, shift in ((before, "- interval '1 microsecond'"), (after, "+ interval '1 microsecond'")):
+            self._set(message, write_date=f"{last} {shift}")
+        self.env.invalidate_all()
+        self.assertEqual([count for _reason, count in self.account._get_failure_counts()], [1])
