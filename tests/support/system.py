@@ -112,7 +112,11 @@ class System:
     def run_cron(self, code: str) -> None:
         """Run a scheduled action by its code, after the run that a server may be in the middle of."""
         [cron] = self.admin.find("ir.cron", [("code", "=", code)], ["id"])
-        wait_for(lambda: self._has_run(cron["id"]), f"{code} is run")
+        self.run_cron_by_id(cron["id"])
+
+    def run_cron_by_id(self, cron_id: int) -> None:
+        """Run a scheduled action, after the run that a server may be in the middle of."""
+        wait_for(lambda: self._has_run(cron_id), f"scheduled action {cron_id} is run")
 
     def _has_run(self, cron_id: int) -> bool:
         """Run a scheduled action unless it is running, the one thing that Odoo refuses by a UserError."""

@@ -12,8 +12,9 @@ from .common_outbox import DRAIN, LANES, OutboxCase
 
 # Messages of the claims whose plans are looked at.
 WAITING = 100_000 if os.environ.get("WECHAT_TEST_ALL") else 30_000
-# Messages that were sent since the last vacuum, and pages of the table that a claim of 32 and its results may read.
-SENT, PAGES = 5000, 2000
+# Messages that were sent since the last vacuum, and pages of the table that a claim of 32 and its results may read:
+# some thousands, where other tests have left rows.
+SENT, PAGES = 20_000, 10_000
 
 
 class TestOutbox(OutboxCase):
