@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from support import pushes
-from support.lanes import RunningOutbox, running_outbox
+from support.lanes import LANES, RunningOutbox, running_outbox
 from support.odoo import wait_for
 from support.system import System
 
@@ -61,7 +61,8 @@ def test_beside_scans(outbox, full_form, record_property):
     system = outbox.system
     system.admin.call("wechat.account", "write", [system.account_id], {"welcome_template_id": outbox.template_id})
     outbox.queue(outbox.add_merchants(number))
-    # The first run of a lane loads its worker's registry.
+    # The first run of a lane loads its worker's registry. Until then its share of the rate is not used.
+    wait_for(lambda: outbox.count_lanes_begun() == LANES, "both lanes send")
     wait_for(lambda: outbox.count_calls() >= 2 * RATE, "the outbox is drained")
     already = outbox.count_calls()
     began = time.monotonic()

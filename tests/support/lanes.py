@@ -165,6 +165,17 @@ class RunningOutbox:
         )
         return len(rows) == LANES
 
+    def count_lanes_begun(self) -> int:
+        """Return how many lanes have told the scheduler of messages that they have sent."""
+        [row] = self.database.execute(
+            "SELECT count(DISTINCT progress.cron_id) FROM ir_cron_progress AS progress"
+            " JOIN ir_cron AS cron ON cron.id = progress.cron_id"
+            " JOIN ir_act_server AS action ON action.id = cron.ir_actions_server_id"
+            " WHERE action.code = %s AND progress.done > 0",
+            SEND,
+        )
+        return row["count"]
+
     def count_calls(self) -> int:
         """Return how many messages WeChat was given."""
         return self.system.sandbox.calls(SEND_PATH)
