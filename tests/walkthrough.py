@@ -47,6 +47,8 @@ class Walkthrough:
         self.share: Page
         self.merchant = ""
         self.content = ""
+        self.title = ""
+        self.order = ""
 
     def steps(self) -> list[tuple[str, Callable[[], str]]]:
         """Return the story: what is done, and the method that does it and returns what was seen."""
@@ -62,9 +64,12 @@ class Walkthrough:
             ("分享页自动变为「已绑定」", self.watch_share_page),
             ("商家列表显示「已绑定」", self.watch_list),
             ("商家的沟通记录写明谁生成、谁绑定", self.read_chatter),
-            ("为该商家新建报价单并确认订单", self.confirm_order),
+            ("为该商家新建报价单并确认订单", self.confirm_sale),
             ("商家的手机收到「新订单通知」", self.read_card),
             ("订单的沟通记录自动变为「已送达」，没有刷新", self.watch_notification),
+            ("向该商家询价并确认采购", self.confirm_purchase),
+            ("商家的手机收到「审核结果通知」", self.read_card),
+            ("采购订单的沟通记录自动变为「已送达」，没有刷新", self.watch_notification),
         ]
 
     @property
@@ -171,9 +176,18 @@ class Walkthrough:
         check(author in text, f"{author!r} 生成，但记录写着 {text!r}")
         return f"{author} 生成；{text}"
 
-    def confirm_order(self) -> str:
+    def confirm_sale(self) -> str:
+        self.title = "新订单通知"
+        return self.confirm("sales", "action_confirm")
+
+    def confirm_purchase(self) -> str:
+        self.title = "审核结果通知"
+        return self.confirm("purchase", "button_confirm")
+
+    def confirm(self, menu: str, button: str) -> str:
+        """Create an order of one product for the merchant, and confirm it."""
         page = self.page
-        page.goto("/odoo/sales/new")
+        page.goto(f"/odoo/{menu}/new")
         page.locator("[name=partner_id] input").fill(self.merchant)
         page.locator(".o-autocomplete--dropdown-item").filter(has_text=self.merchant).first.click()
         page.locator("[name=order_line] .o_field_x2many_list_row_add a").first.click()
@@ -182,25 +196,27 @@ class Walkthrough:
         page.locator(".o_form_button_save").click()
         expect(page.locator(".o_form_saved, .o_form_readonly, .o_form_editable").first).to_be_visible()
         mark(page)
-        page.locator(".o_statusbar_buttons button[name=action_confirm]:visible").first.click()
+        page.locator(f".o_statusbar_buttons button[name={button}]:visible").first.click()
         expect(self.notice).to_be_visible()
-        return page.locator(".o_field_widget[name=name]").first.inner_text().strip()
+        self.order = page.locator(".o_field_widget[name=name]").first.inner_text().strip()
+        return self.order
 
     @property
     def notice(self) -> Locator:
-        return self.page.locator(".o-mail-Message").filter(has_text="新订单通知").first
+        return self.page.locator(".o-mail-Message").filter(has_text=self.title).first
 
     def read_card(self) -> str:
         cards = []
 
         def find() -> bool:
             messages = self.sandbox.get("messages", user=f"{self.merchant} 店主")["messages"]
-            cards[:] = [message["template"] for message in messages if message["type"] == "template"]
+            templates = [message["template"] for message in messages if message["type"] == "template"]
+            cards[:] = [template for template in templates if template["title"] == self.title]
             return bool(cards)
 
         wait_for(find, "卡片")
         lines = "，".join(f"{line['label']} {line['value']}" for line in cards[-1]["lines"])
-        check(self.merchant in lines, f"卡片写着 {lines}")
+        check(self.order in lines, f"卡片写着 {lines}")
         return f"{cards[-1]['title']}：{lines}"
 
     def watch_notification(self) -> str:
