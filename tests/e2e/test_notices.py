@@ -132,6 +132,8 @@ def test_failure(shop: System, browser: Browser) -> None:
     popover = page.locator(".o-mail-MessageNotificationPopover")
     notification.click()
     expect(popover).to_contain_text("绍兴黄酒行尚未绑定微信")
+    # What it means and what to do are lines of their own.
+    expect(popover.locator(".o_wechat_notification_reason")).to_have_css("white-space", "pre-line")
     shop.sandbox.scan("孔先生", shop.code(merchants[0])["qr_content"])
     popover.get_by_role("button", name="重发").click()
     expect(notification).to_have_text("已送达", timeout=LIVE_MS)
