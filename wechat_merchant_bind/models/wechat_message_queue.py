@@ -43,7 +43,9 @@ class WechatMessage(models.Model):
     )
     _merchant_idx = models.Index("(partner_id, priority, id) WHERE state = 'outgoing'")
     _valid_until_idx = models.Index("(valid_until) WHERE state = 'outgoing'")
-    _lease_idx = models.Index("(lease_until) WHERE state = 'sending'")
+    # Not by the state: PostgreSQL would take it for a way to find out whether a message to an OpenID is being sent, and
+    # read it from end to end.
+    _lease_idx = models.Index("(lease_until) WHERE lease_until IS NOT NULL")
     # Whose receipts are missing.
     _awaiting_receipt_idx = models.Index("(account_id, sent_at) WHERE state = 'sent'")
     # WeChat refuses concurrent messages to one follower (43108).
