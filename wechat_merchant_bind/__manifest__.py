@@ -1,7 +1,7 @@
 {
     "name": "WeChat Merchant Binding",
     "summary": "Bind merchants to your WeChat Official Account by QR code, and notify them by template messages",
-    "version": "19.0.1.3.0",
+    "version": "19.0.1.4.0",
     "category": "Marketing",
     "author": "wechat_merchant_bind contributors, Odoo Community Association (OCA)",
     "license": "LGPL-3",
