@@ -1,14 +1,16 @@
 """docker-compose.yml: docker compose itself reads it, and everything that it names exists and fits together."""
 
 import fnmatch
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.deployment import COMPOSE, DOCKER, ENVIRONMENT, TEMPLATE, prepare, read_compose
+from support.deployment import COMPOSE, DOCKER, ENVIRONMENT, IPV6, TEMPLATE, prepare, read_compose
 from support.system import REPOSITORY
 
 ADDON = REPOSITORY / "wechat_merchant_bind"
@@ -22,6 +24,48 @@ WRITTEN = {
     "db": {"/var/lib/postgresql/data", "/var/run/postgresql", "/tmp"},
     "sandbox": {"/var/lib/sandbox"},
 }
+DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
+# Stands in for docker: notes its arguments, and answers each question of psql with the next line of the file "answers".
+FAKE_DOCKER = """#!/bin/sh
+here=$(dirname "$0")
+echo "$*" >>"$here/calls"
+case "$*" in
+    "compose ps "*) echo 1f2e ;;
+    *" psql "*)
+        answer=$(head -n 1 "$here/answers")
+        sed -i 1d "$here/answers"
+        [ "$answer" != "no database" ] || exit 2
+        echo "$answer" ;;
+    *" odoo odoo "*) echo "Odoo's log" ;;
+esac
+"""
+
+
+class Docker:
+    """A stand-in for docker, first on the path."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir()
+        self.path = f"{folder}:{os.environ['PATH']}"
+        (folder / "docker").write_text(FAKE_DOCKER)
+        (folder / "docker").chmod(0o755)
+        (folder / "calls").touch()
+
+    @property
+    def calls(self) -> list[str]:
+        """What it was called for."""
+        return (self.folder / "calls").read_text().splitlines()
+
+    def answer(self, *answers: str) -> None:
+        """Set what psql answers, question by question."""
+        (self.folder / "answers").write_text("".join(f"{answer}\n" for answer in answers))
+
+
+@pytest.fixture
+def docker(tmp_path):
+    """The stand-in for docker."""
+    return Docker(tmp_path / "docker")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +84,12 @@ def model(folder):
 
 def file_variables(text: str) -> set[str]:
     """Return the names of the variables in capitals that a file asks for."""
-    return set(re.findall(r"\$\{([A-Z_]+)[}:]", text))
+    return set(re.findall(r"\$\{([A-Z][A-Z0-9_]*)[}:]", text))
+
+
+def manifest() -> dict:
+    """Return the addon's manifest."""
+    return eval((ADDON / "__manifest__.py").read_text())
 
 
 def requirements(file: Path) -> dict[str, str]:
@@ -88,12 +137,8 @@ def test_prepare(folder, model):
     assert (settings["DOMAIN"], settings["WEBHOOK_RATE"]) == ("odoo.example.com", "250")
 
 
-def test_install_certificate(folder, model, tmp_path):
+def test_install_certificate(folder, model, docker, tmp_path):
     """A renewed certificate is written into the files that the container has open, and only with its own key."""
-    (folder / "setup/docker/install-certificate").write_bytes((DOCKER / "install-certificate").read_bytes())
-    (tmp_path / "docker").write_text('#!/bin/sh\necho "$@" >>"$0.calls"\n[ "$2" != ps ] || echo 1f2e\n')
-    for file in (folder / "setup/docker/install-certificate", tmp_path / "docker"):
-        file.chmod(0o755)
     for name in ("new", "other"):
         subprocess.run(
             f"openssl req -x509 -newkey ed25519 -nodes -subj /CN={name} -keyout {name}.key -out {name}.pem".split(),
@@ -107,17 +152,176 @@ def test_install_certificate(folder, model, tmp_path):
 
     def install(certificate: str, key: str) -> int:
         command = [folder / "setup/docker/install-certificate", certificate, key]
-        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False).returncode
+        return subprocess.run(
+            command, cwd=tmp_path, env={"PATH": docker.path}, capture_output=True, check=False
+        ).returncode
 
     assert install("new.pem", "other.key") != 0
-    assert not (tmp_path / "docker.calls").exists()
+    assert not docker.calls
     assert install("new.pem", "new.key") == 0
     given = [(tmp_path / f"new.{ending}").read_bytes() for ending in ("pem", "key")]
     assert [os.read(file, 10_000) for file in opened] == given
     for file in opened:
         os.close(file)
-    assert (tmp_path / "docker.calls").read_text().splitlines()[-1] == "compose kill --signal HUP nginx"
+    # A signal by docker (`kill --signal HUP`) would keep the container from being started again after a crash.
+    prefix_and_file = model["services"]["nginx"]["command"][:5]
+    assert docker.calls[-1] == " ".join(["compose exec -T nginx", *prefix_and_file, "-s reload"])
+
+
+@pytest.mark.parametrize(
+    ("before", "option"),
+    [
+        ("no database", "-i wechat_merchant_bind --load-language zh_CN"),
+        ("uninstalled ", "-i wechat_merchant_bind --load-language zh_CN"),
+        ("installed 19.0.1.0.0", "-u wechat_merchant_bind"),
+    ],
+    ids=["new", "uninstalled", "older"],
+)
+def test_install(installation, docker, before, option):
+    """The addon is installed into a database without it, and updated in one with it, while Odoo is stopped."""
+    docker.answer(before, f"installed {manifest()['version']}")
+    done = installation()
+    assert done.returncode == 0, done.stderr
+    build, _database, stop, _state, run, _state = docker.calls
+    assert (build, stop) == ("compose build", "compose stop odoo")
+    assert run == f"compose run --rm -T odoo odoo {option} --stop-after-init"
+
+
+@pytest.mark.parametrize("after", ["", "uninstalled ", "to install ", "installed 19.0.1.0.0", "no database"])
+def test_install_fails_without_the_addon(installation, docker, after):
+    """The installation fails when Odoo, which ignores an addon that it can't read, has not installed this version."""
+    docker.answer("no database", after)
+    done = installation()
+    assert done.returncode != 0
+    assert after == "no database" or b"is not installed" in done.stderr
+    assert b"Installed" not in done.stdout
+
+
+def test_install_is_prepared(installation, folder, docker):
+    """The installation refuses to begin without settings, which would be those of localhost."""
+    (folder / ".env").rename(folder / "kept")
+    try:
+        done = installation()
+    finally:
+        (folder / "kept").rename(folder / ".env")
+    assert done.returncode != 0 and b"setup/docker/prepare" in done.stderr
+    assert not docker.calls
+
+
+@pytest.fixture
+def installation(folder, docker):
+    """Return what runs setup/docker/install with the stand-in for docker."""
+    (folder / ADDON.name).mkdir(exist_ok=True)
+    shutil.copy2(ADDON / "__manifest__.py", folder / ADDON.name)
+
+    def run() -> subprocess.CompletedProcess:
+        command = [folder / "setup/docker/install"]
+        return subprocess.run(command, env={"PATH": docker.path}, capture_output=True, check=False)
+
+    return run
+
+
+def test_mounted_files_of_a_private_clone(tmp_path):
+    """What the containers are given of a clone is readable for them, also after git and `prepare` under umask 077."""
+    folder = tmp_path / "repository"
+    prepare(folder, "odoo.example.com")
+    places = [
+        Path(volume["source"])
+        for service in read_compose(folder, folder / ".env")["services"].values()
+        for volume in service.get("volumes", [])
+        if volume["type"] == "bind"
+    ]
+    assert len(places) == 3
+    for place in places:
+        place.chmod(0o700 if place.is_dir() else 0o600)
+    subprocess.run(
+        ["sh", "-c", 'umask 077; exec "$0"', folder / "setup/docker/prepare"], check=True, capture_output=True
+    )
+    for place in places:
+        assert place.stat().st_mode & 0o777 == (0o755 if place.is_dir() else 0o644), place
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda file: file.name)
+def test_images_of_a_private_clone(dockerfile, tmp_path):
+    """What an image gets of a clone is readable for its user, also with the modes that git gives it under umask 077."""
+    text = dockerfile.read_text().replace("\\\n", " ")
+    for source, target in re.findall(r"^COPY (\S+) (\S+)$", text, re.MULTILINE):
+        place = tmp_path / target.removeprefix("/")
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        copy = shutil.copytree if (REPOSITORY / source).is_dir() else shutil.copy2
+        copy(REPOSITORY / source, place)
+    for place in tmp_path.rglob("*"):
+        place.chmod(0o700 if place.is_dir() else place.stat().st_mode & 0o700)
+    for command in re.findall(r"\b((?:chmod|rm) [^&\n]+)", text):
+        subprocess.run(command.replace(" /", f" {tmp_path}/").split(), check=True)
+    # The folders below /usr are the image's own.
+    copied = [*(tmp_path / "opt").rglob("*"), *(file for file in (tmp_path / "usr").rglob("*") if file.is_file())]
+    assert any(place.suffix == ".py" for place in copied)
+    for place in copied:
+        wanted = 0o755 if place.stat().st_mode & 0o100 else 0o644
+        assert place.stat().st_mode & 0o777 == wanted, place
+
+
+def test_database_password(model, tmp_path):
+    """Odoo learns the password from its environment: everybody may read the arguments of a process."""
+    odoo = model["services"]["odoo"]
+    dockerfile = (REPOSITORY / odoo["build"]["dockerfile"]).read_text()
+    [entrypoint] = re.findall(r'^ENTRYPOINT \["(.+)"\]$', dockerfile, re.MULTILINE)
+    [source] = re.findall(rf"^COPY (\S+) {entrypoint}$", dockerfile, re.MULTILINE)
+    # ENTRYPOINT makes Docker forget the command of the image below.
+    assert 'CMD ["odoo"]\n' in dockerfile
+    secret = tmp_path / "db_password"
+    secret.write_text("7c1f$HOME `id`\n")
+    environment = {**odoo["environment"], "PASSWORD_FILE": str(secret), "PATH": os.environ["PATH"]}
+    tell = (
+        "import json, pathlib, sys; from odoo.tools.config import configmanager; config = configmanager(); "
+        "config._parse_config(sys.argv[1:]); names = ('db_host', 'db_port', 'db_user', 'db_password'); "
+        "print(json.dumps([[config[name] for name in names], pathlib.Path('/proc/self/cmdline').read_text()]))"
+    )
+    command = [REPOSITORY / source, sys.executable, "-c", tell, "--config", DOCKER / "odoo.conf"]
+    answer = subprocess.run(command, check=True, capture_output=True, env=environment)
+    settings, arguments = json.loads(answer.stdout)
+    assert settings == ["db", 5432, "odoo", "7c1f$HOME `id`"]
+    assert "odoo.conf" in arguments and "7c1f" not in arguments
+
+
+def test_missing_password(tmp_path):
+    """Nothing is started without the password's file."""
+    environment = {"PASSWORD_FILE": str(tmp_path / "missing"), "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [DOCKER / "odoo-entrypoint", "echo", "started"], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode != 0 and not done.stdout
+
+
+def test_restarts(model):
+    """nginx can write to its folder also when it starts again, and open websockets do not delay its end."""
+    for name, service in model["services"].items():
+        for place in service.get("tmpfs", []):
+            _path, _colon, options = place.partition(":")
+            # When a container starts again, runc before 1.1.8 ignores the mode of a place that the image does not have.
+            assert "mode=" not in options or {"uid=101", "gid=101"} <= set(options.split(",")), f"{name}: {place}"
+    assert model["services"]["nginx"]["stop_signal"] == "SIGTERM"
+
+
+def test_ipv6(folder, model):
+    """Only IPv4 is published, where clients keep their addresses; a further file adds IPv6 with those as well."""
+
+    def published(service: dict) -> set[tuple]:
+        return {(port["host_ip"], port["published"], port["target"]) for port in service["ports"]}
+
+    ipv4 = {("0.0.0.0", "80", 8080), ("0.0.0.0", "443", 8443)}
+    assert published(model["services"]["nginx"]) == ipv4
+    assert "enable_ipv6" not in model["networks"]["web"]
+    both = read_compose(folder, folder / ".env", IPV6)
+    assert published(both["services"]["nginx"]) == ipv4 | {("::", port, target) for _ip, port, target in ipv4}
+    assert both["networks"]["web"]["enable_ipv6"] is True
+    assert both["networks"]["data"] == model["networks"]["data"]
+    template = TEMPLATE.read_text()
+    for service, addresses in ((model["services"]["nginx"], 1), (both["services"]["nginx"], 2)):
+        filled_in = template.replace("${IPV6_OFF}", service["environment"]["IPV6_OFF"])
+        assert len(re.findall(r"^ *listen ", filled_in, re.MULTILINE)) == 3 * addresses
+    assert f"COMPOSE_FILE={COMPOSE.name}:{IPV6.relative_to(REPOSITORY)}\n" in IPV6.read_text()
 
 
 def test_files_exist(model):
@@ -154,10 +358,9 @@ def is_sent(path: str) -> bool:
 
 def test_images(model):
     """The images hold what the addon and the sandbox import, in versions that the tests know."""
-    manifest = eval((ADDON / "__manifest__.py").read_text())
     odoo = (REPOSITORY / model["services"]["odoo"]["build"]["dockerfile"]).read_text()
-    assert f"FROM odoo:{'.'.join(manifest['version'].split('.')[:2])}\n" in odoo
-    assert set(requirements(DOCKER / "odoo-requirements.txt")) == set(manifest["external_dependencies"]["python"])
+    assert f"FROM odoo:{'.'.join(manifest()['version'].split('.')[:2])}\n" in odoo
+    assert set(requirements(DOCKER / "odoo-requirements.txt")) == set(manifest()["external_dependencies"]["python"])
     tested = requirements(REPOSITORY / "setup" / "requirements-odoo.txt")
     sandbox = requirements(DOCKER / "sandbox-requirements.txt")
     assert sandbox.items() <= tested.items()
@@ -214,8 +417,8 @@ def test_addresses(model, config):
     assert ":8070/" in model["services"]["sandbox"]["healthcheck"]["test"][-1]
     assert {port["target"] for port in model["services"]["sandbox"]["ports"]} == {8070}
     assert '"--port", "8070"' in (DOCKER / "sandbox.Dockerfile").read_text()
-    assert odoo["environment"]["HOST"] in model["services"]
-    assert odoo["environment"]["USER"] == database["environment"]["POSTGRES_USER"]
+    assert odoo["environment"]["PGHOST"] in model["services"]
+    assert odoo["environment"]["PGUSER"] == database["environment"]["POSTGRES_USER"]
     assert odoo["environment"]["PASSWORD_FILE"] == database["environment"]["POSTGRES_PASSWORD_FILE"]
     mounted = {
         name: {secret["target"] for secret in service.get("secrets", [])} for name, service in model["services"].items()

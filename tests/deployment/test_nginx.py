@@ -1,13 +1,17 @@
 """The nginx of docker-compose.yml, with its own configuration, before an Odoo with two workers."""
 
 import json
+import os
 import re
 import socket
+import ssl
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Event, Thread
 from urllib.parse import urlsplit
 
@@ -223,6 +227,87 @@ def test_flood(system, prefork):
     assert max(answer.seconds for answer in answers) < pushes.WECHAT_WAITS
     assert set(statuses) == {403, 429}
     assert reached <= burst + 1 + rate * (seconds + 1)
+
+
+def test_limits_by_network(echo):
+    """An IPv6 client has one budget whichever of its addresses it takes, and takes nothing of the next network's."""
+
+    def statuses(addresses: list[str]) -> list[int]:
+        url = f"{proxy.url}/wechat/merchant/x?signature=x"
+        return [client.get(url, headers={"X-Client": address}).status_code for address in addresses]
+
+    upstream = echo.environment["ODOO_HTTP"]
+    with running_nginx(
+        upstream,
+        upstream,
+        directives="set_real_ip_from 127.0.0.1; real_ip_header X-Client;",
+        WEBHOOK_RATE=1,
+        WEBHOOK_BURST=5,
+    ) as proxy:
+        client = proxy.client()
+        # More than a client may send in the time that they take.
+        assert 429 in statuses([f"2001:db8:0:a::{number:x}:1" for number in range(40)])
+        others = [f"2001:db8:0:{number:x}::1" for number in range(16, 48)]
+        assert set(statuses(others)) == {200}
+        assert set(statuses([f"198.51.100.{number}" for number in range(40)])) == {200}
+
+
+def test_renewed_certificate(tmp_path):
+    """A renewed certificate is served to new connections, and a request that is under way is answered."""
+    holds, goes_on = Event(), Event()
+
+    class Slow(Echo):
+        def do_GET(self):
+            holds.set()
+            goes_on.wait(30)
+            super().do_GET()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server, ThreadPoolExecutor(1) as pool:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        with running_nginx(http=address, bus=address) as nginx:
+            before = served_certificate(nginx)
+            slow = pool.submit(nginx.client().get, f"{nginx.url}/slow")
+            assert holds.wait(30)
+            try:
+                install_certificate(nginx, tmp_path)
+                wait_for(lambda: served_certificate(nginx) != before, "nginx serves another certificate")
+                assert served_certificate(nginx).split() == (tmp_path / "new.pem").read_text().split()
+            finally:
+                goes_on.set()
+            assert slow.result().status_code == 200
+        server.shutdown()
+
+
+def served_certificate(nginx: Nginx) -> str:
+    """Return the certificate that a new connection is shown, in PEM."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", nginx.https_port), timeout=30) as plain,
+        context.wrap_socket(plain, server_hostname=nginx.domain) as connection,
+    ):
+        return ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True))
+
+
+def install_certificate(nginx: Nginx, folder: Path) -> None:
+    """Run setup/docker/install-certificate with a `docker` that runs commands here and not in a container."""
+    command = "openssl req -x509 -newkey ed25519 -nodes -subj /CN=localhost -keyout new.key -out new.pem"
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    docker = folder / "docker"
+    docker.write_text(
+        f"""#!/bin/sh
+case "$2" in
+    ps) echo 1f2e ;;
+    exec) shift 5; exec "$NGINX_BIN" $(echo "$@" | sed "s|/run/nginx|{nginx.run}|g") ;;
+    *) exit 1 ;;
+esac
+"""
+    )
+    docker.chmod(0o755)
+    command = [nginx.repository / "setup/docker/install-certificate", folder / "new.pem", folder / "new.key"]
+    environment = {"PATH": f"{folder}:{os.environ['PATH']}", "NGINX_BIN": os.environ["NGINX_BIN"]}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
 
 
 def test_without_signature(nginx, channel):

@@ -20,20 +20,27 @@ from support.system import REPOSITORY
 
 COMPOSE = REPOSITORY / "docker-compose.yml"
 DOCKER = REPOSITORY / "setup" / "docker"
+# Adds IPv6 to it.
+IPV6 = DOCKER / "ipv6.yml"
 ENVIRONMENT = REPOSITORY / ".env.example"
 TEMPLATE = DOCKER / "nginx.conf.template"
+# What an administrator runs, and what the containers are given of the clone.
+COPIED = ("prepare", "install", "install-certificate", "odoo.conf", TEMPLATE.name)
 # Whom nginx runs as where the test is root, which it must not need to be.
 UNPRIVILEGED = "nobody"
 
 
-def read_compose(folder: Path = REPOSITORY, environment: Path = ENVIRONMENT) -> dict:
+def read_compose(folder: Path = REPOSITORY, environment: Path = ENVIRONMENT, *further: Path) -> dict:
     """Return docker-compose.yml with everything filled in, by the real docker compose.
 
     :param folder: where the file is.
     :param environment: the file with the settings.
+    :param further: files that add to it.
     :raise subprocess.CalledProcessError: if docker compose refuses it
     """
     command = ["docker-compose", "--project-directory", str(folder), "--file", str(folder / COMPOSE.name)]
+    for file in further:
+        command += ["--file", str(file)]
     command += ["--env-file", str(environment), "--profile", "sandbox", "config", "--format", "json"]
     # The tester's own variables would win over the file's.
     answer = subprocess.run(command, check=True, capture_output=True, env={"PATH": os.environ["PATH"]})
@@ -43,7 +50,7 @@ def read_compose(folder: Path = REPOSITORY, environment: Path = ENVIRONMENT) -> 
 def prepare(folder: Path, domain: str) -> None:
     """Make in a copy of the repository's files what setup/docker/prepare makes for an administrator."""
     (folder / "setup" / "docker").mkdir(parents=True)
-    for file in (COMPOSE, ENVIRONMENT, DOCKER / "prepare"):
+    for file in (COMPOSE, ENVIRONMENT, *(DOCKER / name for name in COPIED)):
         shutil.copy2(file, folder / file.relative_to(REPOSITORY))
     command = [folder / "setup" / "docker" / "prepare", domain]
     subprocess.run(command, check=True, capture_output=True, env={"PATH": os.environ["PATH"]})
@@ -57,9 +64,10 @@ class Nginx:
 
     domain = "localhost"
 
-    def __init__(self, folder: Path, http: str, bus: str, **settings: object):
-        prepare(folder / "repository", self.domain)
-        model = read_compose(folder / "repository", folder / "repository" / ".env")
+    def __init__(self, folder: Path, http: str, bus: str, directives: str = "", **settings: object):
+        self.repository = folder / "repository"
+        prepare(self.repository, self.domain)
+        model = read_compose(self.repository, self.repository / ".env")
         self.service = model["services"]["nginx"]
         self.run = folder / "run"
         self.acme = folder / "acme"
@@ -83,6 +91,7 @@ class Nginx:
         }
         self.conf = self.run / "nginx.conf"
         self._fill_in()
+        self.conf.write_text(self.conf.read_text().replace("http {\n", f"http {{\n{directives}\n", 1))
         self.process = self._start(folder)
 
     def _fill_in(self) -> None:
@@ -164,16 +173,17 @@ class FromAddress(HTTPAdapter):
 
 
 @contextmanager
-def running_nginx(http: str, bus: str, **settings: object) -> Iterator[Nginx]:
+def running_nginx(http: str, bus: str, directives: str = "", **settings: object) -> Iterator[Nginx]:
     """Start nginx, and stop it at the end.
 
     :param http: address and port of who takes the requests.
     :param bus: address and port of who takes the websockets.
+    :param directives: further directives of nginx, for all its servers.
     :param settings: what .env would say otherwise.
     """
     # Not below pytest's folder, into which only the tester may look.
     with tempfile.TemporaryDirectory(prefix="wechat-nginx-") as folder:
-        nginx = Nginx(Path(folder), http, bus, **settings)
+        nginx = Nginx(Path(folder), http, bus, directives, **settings)
         try:
             nginx.wait()
             yield nginx
