@@ -20,7 +20,7 @@ class WechatBindingImport(models.Model):
 
     file_name = fields.Char("File", readonly=True)
     # Of Odoo's import: a long file comes in several parts, which make one report.
-    file_id = fields.Integer(readonly=True, exportable=False)
+    file_id = fields.Integer("Uploaded File", readonly=True, exportable=False)
     user_id = fields.Many2one("res.users", "Imported by", readonly=True, ondelete="set null")
     company_id = fields.Many2one("res.company", required=True, readonly=True, default=lambda self: self.env.company)
     line_ids = fields.One2many("wechat.binding.import.line", "import_id", "Rows", readonly=True)

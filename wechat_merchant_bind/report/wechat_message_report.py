@@ -25,7 +25,7 @@ class WechatMessageReport(models.Model):
     partner_id = fields.Many2one("res.partner", "Merchant", readonly=True)
     account_id = fields.Many2one("wechat.account", "Official Account", readonly=True)
     company_id = fields.Many2one("res.company", readonly=True)
-    template_id = fields.Many2one("wechat.template", readonly=True)
+    template_id = fields.Many2one("wechat.template", "WeChat Template", readonly=True)
     template_name = fields.Char("Template", readonly=True)
     user_id = fields.Many2one("res.users", "Sent by", readonly=True)
     kind = fields.Selection(KINDS, readonly=True)
