@@ -1,5 +1,8 @@
 """What a hosting site and developers' tools read of the repository: requirements, hooks, the workflow, templates."""
 
+import subprocess
+
+import yaml
 from support.system import REPOSITORY
 
 
@@ -9,3 +12,24 @@ def test_requirements():
     packages = [line for line in lines if not line.startswith("#")]
     manifest = eval((REPOSITORY / "wechat_merchant_bind" / "__manifest__.py").read_text())
     assert packages == sorted(manifest["external_dependencies"]["python"])
+
+
+def test_hooks():
+    """The hooks before a commit are the linters of ./setup/test, run by the same script."""
+    linters = subprocess.run([REPOSITORY / "setup" / "lint", "--list"], check=True, capture_output=True, text=True)
+    [local] = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"]
+    assert local["repo"] == "local"
+    assert [hook["id"] for hook in local["hooks"]] == linters.stdout.split()
+    for hook in local["hooks"]:
+        assert hook["entry"] == f"./setup/lint {hook['id']}"
+        assert hook["language"] == "system" and hook["pass_filenames"] is False
+    assert {"ruff", "bandit", "pylint-odoo", "shellcheck"} <= set(linters.stdout.split())
+    assert 'for linter in "${LINTERS[@]}"' in (REPOSITORY / "setup" / "test").read_text()
+
+
+def test_unknown_linter():
+    """A mistyped name is refused, since a hook that runs nothing would pass."""
+    command = [REPOSITORY / "setup" / "lint", "rufff"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "rufff" in done.stderr
