@@ -1,7 +1,9 @@
 """What a hosting site and developers' tools read of the repository: requirements, hooks, the workflow, templates."""
 
+import configparser
 import subprocess
 
+import tomllib
 import yaml
 from support.system import REPOSITORY
 
@@ -33,3 +35,11 @@ def test_unknown_linter():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "rufff" in done.stderr
+
+
+def test_editors():
+    """Editors are told the linters' length of lines."""
+    parser = configparser.ConfigParser()
+    parser.read_string("[top]\n" + (REPOSITORY / ".editorconfig").read_text())
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    assert parser["*.py"]["max_line_length"] == str(settings["tool"]["ruff"]["line-length"])
