@@ -1,11 +1,14 @@
 """What a hosting site and developers' tools read of the repository: requirements, hooks, the workflow, templates."""
 
 import configparser
+import os
 import subprocess
 
 import tomllib
 import yaml
 from support.system import REPOSITORY
+
+GITHUB = REPOSITORY / ".github"
 
 
 def test_requirements():
@@ -35,6 +38,17 @@ def test_unknown_linter():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "rufff" in done.stderr
+
+
+def test_workflow():
+    """The hosting site's continuous integration runs .ci/run, for each push and pull request, and may only read."""
+    workflow = yaml.safe_load((GITHUB / "workflows" / "ci.yml").read_text())
+    # YAML 1.1 reads the key "on" as true.
+    assert {"push", "pull_request"} <= set(workflow[True])
+    assert workflow["permissions"] == {"contents": "read"}
+    [job] = workflow["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step][-1] == ".ci/run"
+    assert os.access(REPOSITORY / ".ci" / "run", os.X_OK)
 
 
 def test_editors():
