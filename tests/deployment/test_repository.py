@@ -2,13 +2,16 @@
 
 import configparser
 import os
+import re
 import subprocess
 
+import pytest
 import tomllib
 import yaml
 from support.system import REPOSITORY
 
 GITHUB = REPOSITORY / ".github"
+ISSUE_TEMPLATES = sorted((GITHUB / "ISSUE_TEMPLATE").glob("*.md"))
 
 
 def test_requirements():
@@ -49,6 +52,23 @@ def test_workflow():
     [job] = workflow["jobs"].values()
     assert [step["run"] for step in job["steps"] if "run" in step][-1] == ".ci/run"
     assert os.access(REPOSITORY / ".ci" / "run", os.X_OK)
+
+
+@pytest.mark.parametrize("template", ISSUE_TEMPLATES, ids=lambda file: file.stem)
+def test_issue_templates(template):
+    """A template is offered by its name and description."""
+    _before, head, body = template.read_text().split("---\n", 2)
+    assert {"name", "about"} <= set(yaml.safe_load(head))
+    assert body.strip()
+
+
+def test_reporting():
+    """Vulnerabilities are reported privately, by the hosting site's means and not by an address that is nobody's."""
+    assert {template.stem for template in ISSUE_TEMPLATES} == {"bug_report", "feature_request"}
+    assert (GITHUB / "pull_request_template.md").is_file()
+    policy = (REPOSITORY / "SECURITY.md").read_text()
+    assert "Report a vulnerability" in policy
+    assert not re.search(r"[\w.]+@[\w.]+", policy)
 
 
 def test_editors():
