@@ -1,8 +1,12 @@
-"""What the Apps store and the package index show is in step with the fragments that ./setup/readme makes it from."""
+"""The documentation names only links, pictures, commands, labels and numbers that exist, in both languages."""
 
 import importlib.util
+import os
 import re
 from html.parser import HTMLParser
+from itertools import product
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -10,19 +14,41 @@ from support.system import REPOSITORY
 
 ADDON = REPOSITORY / "wechat_merchant_bind"
 DESCRIPTION = ADDON / "static" / "description"
-# What the production guide says about the code: where a number stands there, and how in the guides.
+DOCS = REPOSITORY / "docs"
+# Each document in English and in Chinese.
+PAIRS = [
+    (english, english.with_suffix(".zh-CN.md"))
+    for english in (REPOSITORY / "README.md", *sorted(DOCS.glob("*.md")))
+    if english.with_suffix(".zh-CN.md").exists()
+]
+TRANSLATED = [document for pair in PAIRS for document in pair]
+GUIDES = [document for document in TRANSLATED if document.parent == DOCS]
+DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted(DOCS.glob("*.md"))]
+FRAGMENTS = sorted((ADDON / "readme").glob("*.md"))
+README_LINES = 150
+README_PICTURES = 4
+# Numbers of the code in the production guide: the file, the constant, the phrases of both languages.
 NUMBERS = [
-    ("models/wechat_message_drain.py", "THREADS", ("{} calls in flight", "{} 个调用在途")),
-    ("models/wechat_message_drain.py", "RUN_SECONDS", ("run for {} seconds", "运行 {} 秒")),
-    ("models/wechat_message_lane.py", "LEASE_SECONDS", ("a lease of {} seconds", "租约 {} 秒")),
-    ("models/wechat_message_queue.py", "BUCKETS", ("one of {}\nbuckets", "{} 个桶")),
-    ("models/wechat_message_queue.py", "VALID_HOURS", ("validity, {} hours", "默认 {} 小时")),
-    ("controllers/webhook.py", "HANDLING_THREADS", ("handles pushes ({})", "处理推送的线程（{} 个）")),
+    ("wechat_message_drain.py", "THREADS", ("{} calls in flight", "{} 个调用在途")),
+    ("wechat_message_drain.py", "RUN_SECONDS", ("run for {} seconds", "运行 {} 秒")),
+    ("wechat_message_lane.py", "LEASE_SECONDS", ("a lease of {} seconds", "租约 {} 秒")),
+    ("wechat_message_queue.py", "BUCKETS", ("one of {} buckets", "{} 个桶")),
+    ("wechat_message_queue.py", "VALID_HOURS", ("validity, {} hours", "默认 {} 小时")),
+    ("webhook.py", "HANDLING_THREADS", ("handles pushes in {} threads", "处理推送的线程（{} 个）")),
+]
+ADMIN_NUMBERS = [
+    ("wechat_bind_code.py", "SHARE_DAYS", ("lives {} days", "链接 {} 天内有效")),
+    ("wechat_account.py", "MAX_CODE_VALIDITY_DAYS", ("valid for {} days", "默认 {} 天有效")),
+    ("wechat_bind_request.py", "REQUEST_ATTEMPTS", ("{} attempts a person", "每人 {} 次")),
+    ("wechat_bind_request.py", "CODE_ATTEMPTS", ("{} a code", "每个码 {} 次")),
+    ("wechat_binding_undo.py", "UNDO_HOURS", ("undoes the binding for {} hours", "{} 小时内可以点链接撤销")),
+    ("webhook.py", "HANDLING_SECONDS", ("after {} seconds", "{} 秒后先告诉")),
+    ("webhook.py", "FAILURES_A_MINUTE", ("limited to {} a minute", "每分钟 {} 次")),
+    ("wechat_http.py", "ANSWER_SECONDS", ("within {} seconds", "应答限 {} 秒")),
+    ("wechat_account_quota.py", "WARN_PERCENT", ("at {} %", "用到 {}%")),
+    ("wechat_message_queue.py", "VALID_HOURS", ("validity ({} hours", "有效期（{} 小时")),
 ]
 OUTDATED = "run ./setup/readme"
-GUIDES = [
-    REPOSITORY / "docs" / f"{name}{language}.md" for name in ("production", "monitoring") for language in ("", ".zh-CN")
-]
 
 spec = importlib.util.spec_from_file_location("readme", REPOSITORY / "setup" / "lib" / "readme.py")
 readme = importlib.util.module_from_spec(spec)
@@ -30,7 +56,7 @@ spec.loader.exec_module(readme)
 
 
 def test_readme():
-    """README.rst was made from the present fragments and manifest, and nobody has edited it since."""
+    """README.rst is made from the present fragments and manifest, and was not edited by hand."""
     text = (ADDON / "README.rst").read_text()
     assert f"source digest: {readme.source_digest(ADDON)}\n" in text, OUTDATED
     body = text.split("!!\n\n", 1)[1]
@@ -59,34 +85,198 @@ def test_pictures():
     assert max(file.stat().st_size for file in DESCRIPTION.glob("*.png")) < 150_000
 
 
-def test_links():
-    """Every file that the documentation links to is in the repository."""
-    for document in (*REPOSITORY.glob("README*.md"), *(REPOSITORY / "docs").glob("*.md")):
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
-            assert target.startswith("http") or (document.parent / target).exists(), f"{document.name}: {target}"
+def by_name(document: Path) -> str:
+    """Name a parameter by its file."""
+    return document.name
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
+def prose(document: Path) -> str:
+    """Return a document without its code blocks."""
+    return re.sub(r"^```.*?^```$", "", document.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def code_blocks(document: Path) -> list[tuple[str, list[str]]]:
+    """Return language and lines of the code blocks, without comments; of a diagram only the number of lines counts."""
+    blocks = []
+    for language, code in re.findall(r"^```(\w*)\n(.*?)^```$", document.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        lines = [re.sub(r"(^|\s+)# .*", "", line) for line in code.splitlines()]
+        blocks.append((language, ["" for _line in lines] if language == "mermaid" else lines))
+    return blocks
+
+
+def headings(document: Path) -> list[tuple[int, str]]:
+    """Return level and text of the headings."""
+    return [(len(marks), text) for marks, text in re.findall(r"^(#+) (.+)$", prose(document), re.MULTILINE)]
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the anchors that GitHub makes of the headings."""
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for _level, text in headings(document)}
+
+
+def targets(document: Path) -> list[str]:
+    """Return the links and pictures of a document."""
+    return re.findall(r"(?:\]\(|<img src=\")([^)\"]+)", prose(document).replace("`", ""))
+
+
+def pictures(document: Path) -> list[str]:
+    """Return the names of a document's pictures."""
+    return [Path(target).name for target in targets(document) if target.endswith(".png")]
+
+
+def shape(document: Path) -> list[str]:
+    """Return the first characters of the lines of lists and tables, which both languages have alike."""
+    lines = re.findall(r"^(\||\* |\d+\. |#+ |> |!\[|<img )(.*)$", prose(document), re.MULTILINE)
+    shapes = [start + "|" * text.count("|") if start == "|" else start for start, text in lines]
+    return [start for number, start in enumerate(shapes) if start != "> " or shapes[number - 1] != "> "]
+
+
+def translations(*files: Path) -> dict[str, set[str]]:
+    """Return the terms of translation files that take one line, with their translations."""
+    terms: dict[str, set[str]] = {}
+    for file in files:
+        for term, translation in re.findall(r'^msgid "(.+)"\nmsgstr "(.+)"$', file.read_text("utf-8"), re.MULTILINE):
+            terms.setdefault(term, set()).add(translation)
+    return terms
+
+
+@pytest.fixture(scope="module")
+def own_terms() -> dict[str, set[str]]:
+    """The addon's terms and their Chinese translations."""
+    return translations(ADDON / "i18n" / "zh_CN.po")
+
+
+@pytest.fixture(scope="module")
+def odoo_terms() -> dict[str, set[str]]:
+    """The terms of the Odoo addons whose screens the guides name."""
+    tree = Path(os.environ["ODOO_TREE"])
+    names = ("base", "base_setup", "mail", "portal", "privacy_lookup", "web")
+    files = [tree / folder / name / "i18n" / "zh_CN.po" for folder in ("addons", "odoo/addons") for name in names]
+    return translations(*(file for file in files if file.exists()))
+
+
+@pytest.fixture(scope="module")
+def menu_paths() -> set[tuple[str, ...]]:
+    """The menus of the addon, in English, each as the names on its way."""
+    files = [file for folder in ("views", "report") for file in (ADDON / folder).glob("*.xml")]
+    elements = [element for file in files for element in ElementTree.parse(file).getroot().iter("record")]
+    records = {element.get("id"): element.findtext("field[@name='name']") for element in elements}
+    paths = set()
+
+    def walk(element, path):
+        for menu in element.findall("menuitem"):
+            menu_path = (*path, menu.get("name") or records[menu.get("action")])
+            paths.add(menu_path)
+            walk(menu, menu_path)
+
+    walk(ElementTree.parse(ADDON / "views" / "wechat_menus.xml").getroot(), ())
+    return paths
+
+
+@pytest.mark.parametrize("document", PAIRS[0], ids=by_name)
+def test_readme_is_short(document):
+    """A README takes a screen and a half, and shows four pictures."""
+    assert len(document.read_text("utf-8").splitlines()) <= README_LINES
+    assert len(pictures(document)) == README_PICTURES
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_links(document):
+    """Every relative link leads to a file of the repository, and to a heading of it if it names one."""
+    for target in targets(document):
+        if not target.startswith(("http:", "https:")):
+            path, _hash, anchor = target.partition("#")
+            file = document.parent / path if path else document
+            assert file.exists(), target
+            assert not anchor or anchor in anchors(file), target
+
+
+@pytest.mark.parametrize("language", [0, 1], ids=["english", "chinese"])
+def test_every_picture_is_shown(language):
+    """The documents of each language show all pictures."""
+    shown = {name for pair in PAIRS for name in pictures(pair[language])}
+    assert shown == {file.name for file in (DOCS / "images").iterdir()}
+
+
+@pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=[pair[0].name for pair in PAIRS])
+def test_languages_agree(english, chinese):
+    """Both languages have the same headings, lists, tables, pictures and code blocks."""
+    assert [level for level, _text in headings(english)] == [level for level, _text in headings(chinese)]
+    assert code_blocks(english) == code_blocks(chinese)
+    assert pictures(english) == pictures(chinese)
+    assert shape(english) == shape(chinese)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_commands_exist(document):
+    """Every command of setup/ that a document names is there, and knows the options that are given."""
+    command = r"(?<![\w/.-])(?:\./)?(setup/(?:docker/)?[a-z-]+)(?![\w/.-])((?: --[a-z-]+)*)"
+    for name, options in re.findall(command, document.read_text("utf-8")):
+        file = REPOSITORY / name
+        assert file.is_dir() or os.access(file, os.X_OK), name
+        if options:
+            assert set(options.split()) <= set(re.findall(r"--[a-z-]+", file.read_text("utf-8"))), name
+
+
+@pytest.mark.parametrize("document", [*TRANSLATED, DOCS / "for-developers.md", *FRAGMENTS], ids=by_name)
+def test_labels_exist(document, own_terms, odoo_terms, menu_paths):
+    """Bold text, italics in the addon's README, 「」 in Chinese: labels of the addon or of Odoo, or paths of menus."""
+    if ".zh-CN" in document.name:
+        labels = re.findall(r"「(.+?)」", prose(document), re.DOTALL)
+        known = set().union(*own_terms.values(), *odoo_terms.values())
+        paths = {" > ".join(names) for path in menu_paths for names in product(*(own_terms[name] for name in path))}
+        root = "微信 > "
+    else:
+        text = " ".join(re.sub(r"\n(> )? *|`[^`]*`", " ", prose(document)).split())
+        labels = re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)" if document in FRAGMENTS else r"\*\*(.+?)\*\*", text)
+        known = {*own_terms, *odoo_terms}
+        paths = {" > ".join(path) for path in menu_paths}
+        root = "WeChat > "
+    menus = {label for label in labels if label.startswith(root)}
+    assert not menus - paths
+    assert not {name for label in labels if label not in menus for name in label.split(" > ")} - known
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=by_name)
 def test_guide(guide, config):
     """The guides name no setting of Odoo, system parameter, measure or log line that does not exist."""
-    text = guide.read_text()
-    sources = "".join(file.read_text() for file in ADDON.glob("[!t]*/**/*.py"))
+    text = guide.read_text("utf-8")
+    sources = "".join(file.read_text("utf-8") for file in ADDON.glob("[!t]*/**/*.py"))
     settings = re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)
     lines = re.findall(r"^\| `(wechat\.\w+: [^=`]+)(?: \w+=[^`]*)?`", text, re.MULTILINE)
-    assert len(settings) > 5 or len(lines) > 5
+    expected = {"production": settings, "monitoring": lines}.get(guide.name.partition(".")[0])
+    assert expected is None or len(expected) > 5
     assert set(settings) <= set(config)
     for line in lines:
         assert f'"{line}' in sources, f"nothing logs {line}"
     for parameter in set(re.findall(r"wechat_merchant_bind\.(?!health_)\w+", text)):
         assert f'"{parameter}"' in sources
-    measures = "".join(file.read_text() for file in (REPOSITORY / "tests" / "bench").glob("*.py"))
-    for measure in re.findall(r"--only (\w+)", text):
-        assert f'"{measure}"' in measures
+    for threshold in re.findall(r"[(（]`([a-z]+_(?:minutes|days))`[)）]", text):
+        assert f'"{threshold}"' in sources, threshold
+    measures = "".join(file.read_text("utf-8") for file in (REPOSITORY / "tests" / "bench").glob("*.py"))
+    for measure in re.findall(r"--only (\w+)|\| `(\w+_(?:s|mb|noop|pool))` \|", text):
+        assert f'"{measure[0] or measure[1]}"' in measures
 
 
-@pytest.mark.parametrize(("file", "name", "phrases"), NUMBERS, ids=[name for _file, name, _phrases in NUMBERS])
-def test_numbers(file, name, phrases):
-    """The production guide gives the code's own numbers."""
-    [value] = re.findall(rf"^{name} = (\d+)$", (ADDON / file).read_text(), re.MULTILINE)
-    for guide, phrase in zip(GUIDES[:2], phrases, strict=True):
-        assert phrase.format(value) in guide.read_text(), guide.name
+@pytest.mark.parametrize("document", [*DOCUMENTS, *FRAGMENTS], ids=by_name)
+def test_methods_exist(document):
+    """Every method that a document offers is defined."""
+    sources = "".join(file.read_text("utf-8") for file in ADDON.glob("**/*.py"))
+    methods = re.findall(
+        r"\b(_(?:message_)?wechat_\w+|_prepare_\w+|action_wechat_\w+|assert(?:No)?Wechat\w*)\(",
+        document.read_text("utf-8"),
+    )
+    assert not {method for method in methods if f"def {method}(" not in sources}
+
+
+@pytest.mark.parametrize(
+    ("guide", "file", "name", "phrases"),
+    [("production", *number) for number in NUMBERS] + [("admin-guide", *number) for number in ADMIN_NUMBERS],
+)
+def test_numbers(guide, file, name, phrases):
+    """The guides give the code's own numbers."""
+    [source] = [path for path in ADDON.rglob(file) if "tests" not in path.parts]
+    [value] = re.findall(rf"^{name} = ([\d.]+)$", source.read_text("utf-8"), re.MULTILINE)
+    for language, phrase in zip(("", ".zh-CN"), phrases, strict=True):
+        text = " ".join((DOCS / f"{guide}{language}.md").read_text("utf-8").split())
+        assert phrase.format(value.removesuffix(".0")) in text
