@@ -9,8 +9,12 @@ from . import wechat_stop_mixin
 from . import ir_config_parameter
 from . import mail_followers
 from . import mail_message
+from . import mail_message_secrecy
 from . import mail_notification
+from . import mail_scheduled_message
+from . import mail_template
 from . import mail_thread
+from . import mail_thread_secrecy
 from . import models
 from . import privacy_log
 from . import res_groups

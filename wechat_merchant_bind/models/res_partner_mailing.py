@@ -82,8 +82,8 @@ class ResPartner(models.Model):
     def _wechat_email_bind_codes(self):
         """Queue an e-mail with its open binding code for each merchant. Neither WeChat nor a mail server is called.
 
-        Generate the codes first: a merchant without one gets no mail. The mail is in the merchant's chatter and in the
-        operations log; that a merchant with a code can't be mailed is in its chatter.
+        Generate the codes first: a merchant without one gets no mail. That a mail was sent, to whom and by whom, is in
+        the merchant's chatter and in the operations log; that a merchant with a code can't be mailed is in its chatter.
 
         :return: why a merchant gets no mail, in words, by its id.
         :rtype: dict[int, str]
@@ -239,17 +239,6 @@ class ResPartner(models.Model):
                     "Close this window and send the present code."
                 )
             )
-
-    def _process_attachments_for_template_post(self, mail_template):
-        """Attach the picture of its open code to each merchant's mail."""
-        attachments = super()._process_attachments_for_template_post(mail_template)
-        if self._wechat_get_mail_operation(mail_template):
-            for partner in self.filtered("wechat_open_code_id"):
-                code = partner.wechat_open_code_id
-                attachments.setdefault(partner.id, {}).setdefault("attachments", []).append(
-                    (code._get_file_name(), code.qr_image)
-                )
-        return attachments
 
     @api.model
     def _wechat_mask_email(self, address):

@@ -61,13 +61,16 @@ class WechatBinding(models.Model):
         :rtype: wechat.binding
         """
         # sudo: wechat.binding - the token is signed by the database's secret and grants the access
-        bindings_sudo = self.sudo()
+        return self.sudo().browse(self._read_undo_token(token)).exists()
+
+    @api.model
+    def _read_undo_token(self, token):
+        """Return the id in the link of an e-mail, or None if the link was cut off or is not signed by us."""
         try:
-            binding_id = verify_hash_signed(bindings_sudo.env, UNDO_SCOPE, token)
+            # sudo: ir.config_parameter - the database's secret verifies the signature
+            return verify_hash_signed(self.sudo().env, UNDO_SCOPE, token)
         except ValueError:
-            # Cut off, or never one of ours.
-            return bindings_sudo.browse()
-        return bindings_sudo.browse(binding_id).exists()
+            return None
 
     def _get_undo_state(self):
         """Return what the public page shows: ``bound``, ``unbound``, ``expired``, or ``unknown`` for no binding at all.

@@ -1,9 +1,7 @@
-import re
-
 from odoo import models
-from odoo.tools import email_split
+from odoo.tools import email_split, plaintext2html
 
-SHARE_TOKEN = re.compile(r"/wechat/bind/([A-Za-z0-9_-]{16,64})")
+from ..tools.bearer_links import SHARE_TOKEN
 
 
 class MailComposeMessage(models.TransientModel):
@@ -25,24 +23,49 @@ class MailComposeMessage(models.TransientModel):
         else:
             merchants = merchants.filtered("wechat_open_code_id")
             mail_values_all = {merchant.id: mail_values_all[merchant.id] for merchant in merchants}
-        self._wechat_log_mailed(operation, merchants, mail_values_all)
-        return mail_values_all
+        return self._wechat_note_mailed(operation, merchants, mail_values_all)
 
-    def _wechat_log_mailed(self, operation, merchants, mail_values_all):
-        """Record which merchants' codes are mailed, and where to. The mail itself stands in the chatter."""
+    def _wechat_note_mailed(self, operation, merchants, mail_values_all):
+        """Record which merchants' codes are mailed, where to and by whom.
+
+        :return: the values of the mails. The message in the chatter tells the same and nothing else: the mail itself
+            is a bearer's right to bind.
+        :rtype: dict
+        """
         notes = {}
         for merchant in merchants:
-            addresses = self._wechat_get_addresses(mail_values_all[merchant.id])
-            if addresses:
-                notes[merchant.wechat_open_code_id] = self.env._(
-                    "By e-mail to %s.", ", ".join(merchant._wechat_mask_email(address) for address in addresses)
-                )
+            values = mail_values_all[merchant.id]
+            addresses = self._wechat_get_addresses(values)
+            if not addresses:
+                continue
+            masked = ", ".join(merchant._wechat_mask_email(address) for address in addresses)
+            notes[merchant.wechat_open_code_id] = self.env._("By e-mail to %s.", masked)
+            if self.composition_mode == "comment":
+                values["wechat_mail_body"] = values["body"]
+            values["body"] = plaintext2html(self._wechat_get_note(operation, masked))
         self.env["wechat.operation"]._log(
             operation,
             self.env["wechat.bind.code"].union(*notes),
             {code.id: note for code, note in notes.items()},
             chatter=False,
         )
+        return mail_values_all
+
+    def _wechat_get_note(self, operation, addresses):
+        """Return what the chatter says of a mailed code.
+
+        :param str operation: ``send`` or ``remind``.
+        :param str addresses: where it is sent to.
+        :rtype: str
+        """
+        name = self.env.user.name
+        if operation == "remind":
+            return self.env._(
+                "Reminder with the WeChat binding code e-mailed to %(addresses)s by %(user)s.",
+                addresses=addresses,
+                user=name,
+            )
+        return self.env._("WeChat binding code e-mailed to %(addresses)s by %(user)s.", addresses=addresses, user=name)
 
     def _wechat_get_addresses(self, mail_values):
         """Return the addresses that a mail goes to; none if Odoo has decided not to send it."""

@@ -1,0 +1,31 @@
+from odoo import api, models
+
+
+class MailTemplate(models.Model):
+    """Every employee reads mail templates, so none of them has the code of one merchant."""
+
+    _inherit = "mail.template"
+
+    # === CRUD METHODS === #
+
+    @api.model_create_multi
+    def create(self, vals_list):
+        self._wechat_check_secrets(vals_list)
+        return super().create(vals_list)
+
+    def write(self, vals):
+        self._wechat_check_secrets([vals])
+        return super().write(vals)
+
+    # === BUSINESS METHODS === #
+
+    @api.model
+    def _wechat_check_secrets(self, vals_list):
+        """Raise UserError if a template is to have a link that grants a right."""
+        self.env["mail.message"]._wechat_refuse_secrets(
+            [vals.get("body_html") or "" for vals in vals_list],
+            self.env._(
+                "This text has the link of one merchant's WeChat binding code, which every employee could read in the "
+                "template. Take the link out, or change the template “WeChat: Binding Code” instead."
+            ),
+        )
