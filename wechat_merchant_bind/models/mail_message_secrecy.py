@@ -42,7 +42,10 @@ class MailMessage(models.Model):
         text = "\n".join(filter(bearer_links.may_hold_links, texts))
         tokens = set(bearer_links.SHARE_TOKEN.findall(text))
         contents = set(bearer_links.QR_CONTENT.findall(text))
-        tickets = {unquote_plus(ticket): ticket for ticket in bearer_links.TICKET.findall(text)}
+        # An address has it encoded, or was written by hand.
+        tickets = {
+            form: ticket for ticket in bearer_links.TICKET.findall(text) for form in (ticket, unquote_plus(ticket))
+        }
         secrets = {
             token
             for token in bearer_links.UNDO_TOKEN.findall(text)

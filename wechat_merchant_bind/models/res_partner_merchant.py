@@ -197,10 +197,11 @@ class ResPartner(models.Model):
                     ", ".join(internal.mapped("display_name")),
                 )
             )
+        users_sudo.action_archive()
+        # After it: archiving a user ends an earlier mark.
         for user in users_sudo:
             partner = user.partner_id
             user.wechat_disabled_partner_id = partner if partner in merchants else partner.commercial_partner_id
-        users_sudo.action_archive()
         merchants.action_archive()
         return True
 
@@ -250,9 +251,7 @@ class ResPartner(models.Model):
         notes = concerned._wechat_prepare_status_notes(
             self.env._("Merchant enabled."), self.env._("Portal users restored: %s")
         )
-        users_sudo = self._wechat_get_disabled_users()
-        users_sudo.action_unarchive()
-        users_sudo.wechat_disabled_partner_id = False
+        self._wechat_get_disabled_users().action_unarchive()
         self.env["wechat.operation"]._log("enable", concerned, notes)
         concerned._wechat_notify_changed()
 

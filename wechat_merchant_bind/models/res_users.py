@@ -2,6 +2,9 @@ from odoo import api, fields, models
 
 from .res_partner import GROUP_USER
 
+# A later decision about a user than that of disabling its merchant: enabling the merchant does not undo it.
+ENDS_DISABLING = frozenset({"active", "partner_id", "group_ids"})
+
 
 class ResUsers(models.Model):
     """Who becomes a WeChat user or manager is recorded, who generated a code is told what became of it, and a
@@ -19,7 +22,8 @@ class ResUsers(models.Model):
         ondelete="set null",
         index="btree_not_null",
         groups=fields.NO_ACCESS,
-        help="The merchant whose disabling archived this user, and whose enabling restores it.",
+        help="The merchant whose disabling archived this user, and whose enabling restores it. Any other decision about "
+        "the user ends it.",
     )
 
     # === CRUD METHODS === #
@@ -32,6 +36,9 @@ class ResUsers(models.Model):
         return users
 
     def write(self, vals):
+        if ENDS_DISABLING.intersection(vals):
+            # sudo: res.users - nobody may read the mark; the write itself is Odoo's to allow or refuse
+            self.sudo().filtered("wechat_disabled_partner_id").wechat_disabled_partner_id = False
         if "group_ids" not in vals:
             return super().write(vals)
         before = self.env["res.groups"]._wechat_get_members()

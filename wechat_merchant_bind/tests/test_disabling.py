@@ -63,6 +63,32 @@ class TestDisable(DisablingCase):
         self.assertTrue(self.owner.active)
         self.assertFalse(self.accountant.active, "Somebody else archived this one before")
 
+    def test_a_login_that_was_revoked_stays_revoked(self):
+        self._disable()
+        # The owner comes back by itself, and brings the merchant back.
+        self.owner.active = True
+        self.assertTrue(self.merchant.active)
+        self.owner.active = False
+        self._disable()
+        self._enable()
+        self.assertFalse(self.owner.active, "It was revoked before its merchant was disabled again")
+        self.assertTrue(self.accountant.active)
+
+    def test_a_login_that_is_revoked_meanwhile_stays_revoked(self):
+        """As the portal's dialog revokes it."""
+        self._disable()
+        groups = [(3, self.env.ref("base.group_portal").id), (4, self.env.ref("base.group_public").id)]
+        self.accountant.write({"group_ids": groups, "active": False})
+        self._enable()
+        self.assertTrue(self.owner.active)
+        self.assertFalse(self.accountant.active)
+
+    def test_a_user_of_another_merchant_by_now_is_left_alone(self):
+        self._disable()
+        self.accountant.partner_id = self._create_merchant("新东家", is_company=False)
+        self._enable()
+        self.assertFalse(self.accountant.active)
+
     def test_whoever_enables_it(self):
         self._disable()
         self.merchant.with_user(self.employee).action_unarchive()
