@@ -3,6 +3,7 @@ from . import ir_http
 from . import ir_mail_server
 from . import base_automation
 from . import ir_actions_server
+from . import wechat_merchant_mixin
 from . import wechat_openid_mixin
 from . import wechat_call_mixin
 from . import wechat_stop_mixin

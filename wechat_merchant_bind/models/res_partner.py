@@ -244,18 +244,29 @@ class ResPartner(models.Model):
 
     def _wechat_check_bindable(self):
         """Raise UserError, in words, if the partner or its merchant is disabled, or the partner is bound."""
-        # sudo: res.partner - what decides is not for everybody to see, but decides for everybody
-        partner_sudo = self.sudo()
-        if not (partner_sudo.active and partner_sudo.commercial_partner_id.active):
+        obstacle = self._wechat_get_bind_obstacle()
+        if obstacle == "disabled":
             raise UserError(
                 self.env._("%s is disabled. Enable it before you generate a binding code.", self.display_name)
             )
-        if partner_sudo.is_wechat_bound:
+        if obstacle == "bound":
             raise UserError(
                 self.env._(
                     "%s is already bound to WeChat. Unbind it before you generate a new code.", self.display_name
                 )
             )
+
+    def _wechat_get_bind_obstacle(self):
+        """Return why a partner must not be bound: ``disabled`` (it or its merchant), ``bound``, or None.
+
+        :rtype: str | None
+        """
+        self.ensure_one()
+        # sudo: res.partner - what decides is not for everybody to see, but decides for everybody
+        partner_sudo = self.sudo()
+        if not (partner_sudo.active and partner_sudo.commercial_partner_id.active):
+            return "disabled"
+        return "bound" if partner_sudo.is_wechat_bound else None
 
     @api.model
     def _wechat_get_merchant_domain(self):

@@ -121,9 +121,10 @@ class ResPartner(models.Model):
         """
         obstacles = {}
         for partner in self:
-            if not partner.active:
+            obstacle = partner._wechat_get_bind_obstacle()
+            if obstacle == "disabled":
                 obstacles[partner.id] = self.env._("Disabled")
-            elif partner.is_wechat_bound:
+            elif obstacle == "bound":
                 obstacles[partner.id] = self.env._("Already bound to WeChat")
             elif not partner.wechat_open_code_id:
                 obstacles[partner.id] = self.env._("No valid binding code: generate it first")

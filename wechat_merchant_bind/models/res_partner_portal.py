@@ -26,7 +26,7 @@ class ResPartner(models.Model):
         self.ensure_one()
         binding = self._wechat_get_live_bindings()
         code = self._wechat_get_open_code()
-        if not self.active:
+        if self._wechat_get_bind_obstacle() == "disabled":
             state = "disabled"
         elif binding:
             state = "bound" if binding.is_subscribed else "unfollowed"

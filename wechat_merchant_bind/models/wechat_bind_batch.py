@@ -156,10 +156,8 @@ class WechatBindBatch(models.Model):
 
         :raise AccessError: if the user may not generate codes.
         """
-        self.check_access("read")
-        self.line_ids.partner_id._wechat_check_may_generate()
         # sudo: wechat.bind.batch.line - users never write lines; the right to generate was just checked
-        failed_sudo = self.line_ids.sudo().filtered(lambda line: line.state == "failed")
+        failed_sudo = self._get_visible_lines().sudo().filtered(lambda line: line.state == "failed")
         failed_sudo.write(
             {"state": "pending", "reason": False, "summary": False, "attempts": 0, "next_attempt_at": False}
         )
@@ -172,13 +170,12 @@ class WechatBindBatch(models.Model):
 
         :raise AccessError: if the user may not generate codes.
         """
-        self.check_access("read")
-        self._check_user()
         # sudo: wechat.bind.batch.line - users never write lines; the right to generate was just checked
-        self.line_ids.sudo().search([("batch_id", "in", self.ids), ("state", "=", "pending")]).write(
+        lines_sudo = self._get_visible_lines().sudo()
+        lines_sudo.filtered(lambda line: line.state == "pending").write(
             {"state": "canceled", "reason": False, "summary": False, "next_attempt_at": False}
         )
-        self.line_ids.sudo().filtered(lambda line: line.email_state == "pending").email_state = False
+        lines_sudo.filtered(lambda line: line.email_state == "pending").email_state = False
         self._notify_changed()
 
     def action_download_pictures(self):

@@ -30,6 +30,7 @@ class WechatBindBatchLine(models.Model):
     """One merchant of a bulk generation."""
 
     _name = "wechat.bind.batch.line"
+    _inherit = ["wechat.merchant.mixin"]
     _description = "Merchant of a Bulk Generation"
     _order = "batch_id desc, id"
     _rec_name = "partner_id"
@@ -229,7 +230,7 @@ class WechatBindBatchLine(models.Model):
 
     @api.model
     def _claim(self, condition, locks, limit):
-        """Lock waiting lines by the first statement of a transaction, and read what decides about their merchants.
+        """Lock waiting lines by the first statement of a transaction, and read their merchants' open codes.
 
         :param SQL condition: which of the waiting lines.
         :param SQL locks: what to lock of ``line`` and ``partner``; rows that somebody else has locked are left out.
@@ -240,7 +241,7 @@ class WechatBindBatchLine(models.Model):
         self.env.cr.execute(
             SQL(
                 """
-                SELECT line.id, partner.active, partner.is_wechat_bound, code.id AS code_id
+                SELECT line.id, code.id AS code_id
                   FROM wechat_bind_batch_line line
                   JOIN res_partner partner ON partner.id = line.partner_id
              LEFT JOIN wechat_bind_code code
@@ -316,11 +317,15 @@ class WechatBindBatchLine(models.Model):
         :rtype: wechat.bind.batch.line
         """
         skipped = self.browse()
+        # By themselves, or all that there is to read of the merchants would be.
+        self.partner_id.fetch(["active", "commercial_partner_id", "is_wechat_bound"])
+        self.partner_id.commercial_partner_id.fetch(["active"])
         for line in self:
             row = rows[line.id]
-            if row["is_wechat_bound"]:
+            obstacle = line.partner_id._wechat_get_bind_obstacle()
+            if obstacle == "bound":
                 reason = env._("The merchant is already bound.")
-            elif not row["active"]:
+            elif obstacle == "disabled":
                 reason = env._("The merchant is disabled.")
             elif row["code_id"]:
                 reason = env._("The merchant already has an open binding code. It stays as it is.")
@@ -428,10 +433,10 @@ class WechatBindBatchLine(models.Model):
         return self.search([("account_id", "=", account.id), ("state", "=", "pending")])
 
     def _filter_visible(self):
-        """Return the lines whose merchants and codes the user may see."""
-        partners = self.partner_id._filtered_access("read")
-        codes = self.code_id._filtered_access("read")
-        return self.filtered(lambda line: line.partner_id in partners and (not line.code_id or line.code_id in codes))
+        """Return the lines that the user may see, with their codes."""
+        lines = self._filtered_access("read")
+        codes = lines.code_id._filtered_access("read")
+        return lines.filtered(lambda line: not line.code_id or line.code_id in codes)
 
     def _get_open(self):
         """Return the lines whose codes can still be scanned."""

@@ -29,6 +29,7 @@ class WechatBindCode(models.Model):
     """A parametric QR code that binds whoever scans it first to one merchant."""
 
     _name = "wechat.bind.code"
+    _inherit = ["wechat.merchant.mixin"]
     _description = "WeChat Binding Code"
     _order = "id desc"
     _rec_name = "partner_id"

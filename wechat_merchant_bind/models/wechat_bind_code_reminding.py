@@ -51,13 +51,17 @@ class WechatBindCode(models.Model):
 
     @api.model
     def _get_waiting_domain(self, account):
-        """Return what makes a code of an account worth a mail: it can be scanned, and its merchant can be mailed."""
+        """Return what makes a code of an account worth a mail: it can be scanned, was not, and its merchant can be
+        mailed. A scan that waits for its confirmation is all that a merchant can do.
+        """
         return Domain(
             [
                 ("account_id", "=", account.id),
                 ("state", "=", "active"),
                 ("expires_at", ">", fields.Datetime.now()),
+                ("request_ids", "not any", [("state", "=", "pending")]),
                 ("partner_id.active", "=", True),
+                ("partner_id.commercial_partner_id.active", "=", True),
                 ("partner_id.is_wechat_bound", "!=", True),
                 ("partner_id.email_normalized", "!=", False),
             ]
@@ -116,12 +120,17 @@ class WechatBindCode(models.Model):
     def _remind(self):
         """Queue a reminder for the merchants of codes, and count it."""
         # The batches before have committed: what is known of these may be old.
-        codes = self.filtered(lambda code: code._is_open())
+        codes = self._filter_waiting()
         merchants = codes.partner_id
         obstacles = merchants._wechat_queue_mails(merchants._wechat_get_template(REMINDER_TEMPLATE))
         now = fields.Datetime.now()
         for code in codes.filtered(lambda code: code.partner_id.id not in obstacles):
             code.write({"reminder_count": code.reminder_count + 1, "last_reminded_at": now})
+
+    def _filter_waiting(self):
+        """Return those of these codes that still wait for their first scan."""
+        scanned = self._get_pending_requests().code_id
+        return self.filtered(lambda code: code._is_open() and code not in scanned)
 
     def _reissue_all(self):
         """Replace these codes one by one. An account that can't grant one is asked for no other.
@@ -153,7 +162,7 @@ class WechatBindCode(models.Model):
         :raise UserError: if WeChat refuses or cannot be reached. The code then stays valid.
         """
         self.ensure_one()
-        if not self._is_open() or self.partner_id.is_wechat_bound:
+        if not self._filter_waiting() or self.partner_id._wechat_get_bind_obstacle():
             return
         # WeChat is called first; the former code's row is locked afterwards and until the next commit only.
         code = self._create_for(self.partner_id)

@@ -1,11 +1,10 @@
 from psycopg2.errors import UniqueViolation
 
 from odoo import api, fields, models
-from odoo.exceptions import AccessError, ConcurrencyError, UserError
+from odoo.exceptions import ConcurrencyError, UserError
 
 from ..tools import wechat_commands
 from ..tools.pg_lock import claim
-from .res_partner import GROUP_USER
 from .wechat_event import LOCK_TIMEOUT
 
 # Wrong digits after which a person, and after which the whole code, gets no further try. Ten guesses of four digits are
@@ -18,7 +17,7 @@ class WechatBindRequest(models.Model):
     """Somebody has scanned a code whose account does not take the scanner's word for being the merchant."""
 
     _name = "wechat.bind.request"
-    _inherit = ["wechat.openid.mixin"]
+    _inherit = ["wechat.merchant.mixin", "wechat.openid.mixin"]
     _description = "WeChat Binding Request"
     _order = "scanned_at desc, id desc"
     _rec_name = "partner_id"
@@ -86,10 +85,10 @@ class WechatBindRequest(models.Model):
 
         :return: the dialog of the code, if that is where the button was pressed.
         :rtype: dict | bool
-        :raise AccessError: if the user may not generate codes.
+        :raise AccessError: if the user may not generate codes, or not see one of these merchants.
         :raise UserError: if a request was decided already, or must not be accepted any more; in words.
         """
-        self._check_may_decide()
+        self._check_may_handle()
         for request in self:
             # sudo: wechat.bind.request - nobody writes requests directly; the right was checked above
             request.sudo()._accept_by_hand()
@@ -101,19 +100,14 @@ class WechatBindRequest(models.Model):
         :param str reason: why, in words.
         :return: the dialog of the code, if that is where the button was pressed.
         :rtype: dict | bool
-        :raise AccessError: if the user may not generate codes.
+        :raise AccessError: if the user may not generate codes, or not see one of these merchants.
         :raise UserError: if a request was decided already.
         """
-        self._check_may_decide()
+        self._check_may_handle()
         for request in self:
             # sudo: see action_accept
             request.sudo()._reject_by_hand(reason)
         return self._get_next_action()
-
-    def _check_may_decide(self):
-        if not self.env.su and not self.env.user.has_group(GROUP_USER):
-            raise AccessError(self.env._("You are not allowed to confirm WeChat bindings."))
-        self.check_access("read")
 
     def _get_next_action(self):
         show = self.env["wechat.bind.code.show"].browse(self.env.context.get("wechat_bind_code_show_id")).exists()

@@ -37,7 +37,7 @@ class WechatBinding(models.Model):
     """A merchant's OpenID, now or in the past."""
 
     _name = "wechat.binding"
-    _inherit = ["wechat.openid.mixin"]
+    _inherit = ["wechat.merchant.mixin", "wechat.openid.mixin"]
     _description = "WeChat Binding"
     _order = "id desc"
     _rec_name = "partner_id"
@@ -179,7 +179,7 @@ class WechatBinding(models.Model):
             return "openid_bound"
         if partner_binding:
             return "partner_bound"
-        if not code.partner_id.active:
+        if code.partner_id._wechat_get_bind_obstacle() == "disabled":
             return "disabled"
         if len(code.partner_id.company_id | code.account_id.company_id) > 1:
             return "other_company"

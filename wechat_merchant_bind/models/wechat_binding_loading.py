@@ -173,7 +173,7 @@ class WechatBinding(models.Model):
             return self.env._("A binding needs a merchant and an OpenID.")
         if not row.partner._filtered_access("read"):
             return self.env._("There is no merchant %s that you may see.", row.merchant)
-        if not row.partner.active:
+        if row.partner._wechat_get_bind_obstacle() == "disabled":
             return self.env._("%s is disabled. Enable it before you import its OpenID.", row.partner.display_name)
         if not OPENID.fullmatch(row.openid):
             return self.env._(

@@ -162,15 +162,16 @@ class RightsCase(WechatPushCase):
         self.env.flush_all()
         self.wechat.calls.clear()
 
-    def _make_records(self, company):
+    def _make_records(self, company, is_shared=False):
         """Make a record of every model of the addon, and those that the methods of the table are called on.
 
         :param res.company company: whose records they are.
+        :param bool is_shared: whether the merchants are served by an Official Account of all companies.
         :return: records by name; those that the rows of models are played with by the model's name.
         :rtype: dict[str, models.Model]
         """
         env = self.env(context={**self.env.context, "allowed_company_ids": [company.id]})
-        account = self._create_account(company_id=company.id)
+        account = self._create_account(company_id=not is_shared and company.id)
         merchant, bound_merchant, invited = (
             self._create_merchant(f"商家 {number}", company_id=company.id).with_env(env) for number in range(3)
         )
@@ -245,9 +246,19 @@ class RightsCase(WechatPushCase):
                 {"res_model": "wechat.binding", "file": b"oOpenid", "file_type": "text/csv"}
             ),
             "invited_merchant": invited,
+            "mail_template": self.env.ref("wechat_merchant_bind.mail_template_wechat_bind_code"),
             "merchant": merchant,
             "request": request,
             "res.users": self.portal,
+            "scheduled_message": env["mail.scheduled.message"].create(
+                {
+                    "author_id": merchant.id,
+                    "body": "x",
+                    "model": merchant._name,
+                    "res_id": merchant.id,
+                    "scheduled_date": "2040-01-01",
+                }
+            ),
             "template": template,
             "template_add": template_add,
             "template_test": template_test,

@@ -118,6 +118,27 @@ METHODS = {
     "res.groups.write": Method(NOBODY, on="group", args=({"name": "x"},)),
     "res.users.create": Method(NOBODY, args=([{"name": "x", "login": "x"}],)),
     "res.users.write": Method(NOBODY, on="other_user", args=({"group_ids": []},)),
+    # Odoo decides who may write these; what a body must not keep is looked for before that.
+    "mail.message.create": Method(EMPLOYEES, args=([{"body": "x"}],), foreign=EMPLOYEES),
+    "mail.message.write": Method(NOBODY, on="mail.message", args=({"body": "x"},)),
+    "mail.scheduled.message.create": Method(
+        EMPLOYEES,
+        args=(
+            [
+                {
+                    "author_id": 1,
+                    "body": "x",
+                    "model": "res.partner",
+                    "res_id": 1,
+                    "scheduled_date": "2040-01-01 00:00:00",
+                }
+            ],
+        ),
+        foreign=EMPLOYEES,
+    ),
+    "mail.scheduled.message.write": Method(NOBODY, on="scheduled_message", args=({"body": "x"},)),
+    "mail.template.create": Method(EMPLOYEES, args=([{"name": "x"}],), foreign=EMPLOYEES),
+    "mail.template.write": Method(EMPLOYEES, on="mail_template", args=({"name": "x"},), foreign=EMPLOYEES),
     # A file of bindings. The temporary file itself is guarded as Odoo guards it.
     "base_import.import.execute_import": Method(
         MANAGERS,

@@ -50,6 +50,15 @@ class TestBatch(WechatCase):
             self.env["ir.cron.trigger"].search_count([("cron_id", "=", self.env.ref(CRON).id)]), triggers + 1
         )
 
+    def test_contacts_of_a_disabled_merchant_are_skipped(self):
+        contact = self._create_merchant("会计", is_company=False, parent_id=self.merchant.id)
+        batch = self._create_batch(contact + self.other_merchant)
+        self.merchant.active = False
+        self._drain()
+        self.assertEqual(batch.line_ids.mapped("state"), ["skipped", "done"])
+        self.assertIn("disabled", batch.line_ids[0].reason)
+        self.assertFalse(contact.wechat_bind_code_ids)
+
     def test_no_merchant(self):
         with self.assertRaises(UserError):
             self.env["res.partner"].with_user(self.user).action_wechat_bind_code()

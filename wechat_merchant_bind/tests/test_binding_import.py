@@ -70,6 +70,13 @@ class BindingImportCase(WechatCase):
 class TestBindingImport(BindingImportCase):
     """A manager brings the OpenIDs of another system."""
 
+    def test_a_contact_of_a_disabled_merchant_is_not_bound(self):
+        contact = self._create_merchant("会计", is_company=False, parent_id=self.merchant.id)
+        self.merchant.active = False
+        result = self._import([(str(contact.id), self._make_openid(), "")], ["partner_id/.id", *COLUMNS[1:]])
+        self.assertNothingImported(result, "is disabled")
+        self.assertNotBound(contact)
+
     def test_import(self):
         first, second = self._make_openid(), self._make_openid()
         code = self._make_code()

@@ -105,8 +105,18 @@ class TestDisable(DisablingCase):
         self._disable()
         self.assertBound(self.merchant, openid)
         self.assertEqual(code.state, "revoked")
-        self.assertReply(self._push_scan(code, self._make_openid()), "失效")
+        self.assertReply(self._push_scan(code, self._make_openid()), "停用")
         self.assertNotBound(self.contact)
+
+    def test_a_code_of_a_contact_does_not_bind_while_its_merchant_is_disabled(self):
+        code = self._make_code(self.contact)
+        self._disable()
+        # As one that was generated at the same moment.
+        code.state = "active"
+        self.assertReply(self._push_scan(code, self._make_openid()), "停用")
+        self.assertNotBound(self.contact)
+        self.contact.email = "accountant@example.com"
+        self.assertEqual(self.contact._wechat_email_bind_codes(), {self.contact.id: "Disabled"})
 
     def test_no_code_for_a_disabled_merchant_or_its_contacts(self):
         self._disable()

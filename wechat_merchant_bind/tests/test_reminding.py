@@ -39,6 +39,12 @@ class RemindingCase(MailingCase):
         )
         code.invalidate_recordset(["create_date"])
 
+    def _ask(self, code):
+        """Let somebody scan a code whose account asks for a confirmation."""
+        openid = self._make_openid()
+        self.env["wechat.bind.request"]._ask(code, openid, self.clock().replace(tzinfo=None))
+        return self.env["wechat.bind.request"].search([("code_id", "=", code.id), ("openid", "=", openid)])
+
     def _run(self, **later):
         """Let time pass, run the schedule, and return the e-mails."""
         self.clock.tick(timedelta(**later))
@@ -94,6 +100,31 @@ class TestRemind(RemindingCase):
         [message] = self._run(days=8)
         self.assertIn(self.merchant.email, message["To"])
         self.assertFalse(self._run(days=23), "Expired")
+
+    def test_who_waits_for_a_confirmation_is_not_reminded(self):
+        self.account.bind_confirmation = "approval"
+        code = self._make_code()
+        request = self._ask(code)
+        self.assertFalse(self._run(days=8), "The merchant has done all that it can do")
+        request.action_reject()
+        self.assertEqual(len(self._run(hours=1)), 1)
+
+    def test_a_scan_while_others_are_reminded_counts(self):
+        self.account.bind_confirmation = "approval"
+        codes = self._make_code() + self._make_code(self.other_merchant)
+        self._ask(codes[0])
+        codes._remind()
+        [message] = self._send_queue()
+        self.assertIn(self.other_merchant.email, message["To"])
+
+    def test_contacts_of_a_disabled_merchant_are_not_reminded(self):
+        contact = self._create_merchant(
+            "会计", is_company=False, parent_id=self.merchant.id, email="accountant@example.com"
+        )
+        code = self._make_code(contact)
+        self.merchant.active = False
+        code.state = "active"
+        self.assertFalse(self._run(days=8))
 
     def test_a_new_code_is_no_reason_to_begin_anew(self):
         self._make_code()
@@ -165,6 +196,24 @@ class TestReissue(RemindingCase):
         self.assertCarriesCode(message, code)
         self.assertOperations(self.merchant, ["generate", "revoke", "generate", "send"])
         self.assertFalse(self._run(hours=1))
+
+    def test_a_waiting_approval_survives(self):
+        self.account.bind_confirmation = "approval"
+        code = self._make_code()
+        request = self._ask(code)
+        self.assertFalse(self._run(days=28))
+        self.assertEqual((code.state, request.state), ("active", "pending"))
+        code._reissue()
+        self.assertEqual((code.state, request.state), ("active", "pending"), "It was scanned since it was chosen")
+        request.with_user(self.user).action_accept()
+        self.assertBound(self.merchant, request.openid)
+
+    def test_a_rejected_scan_holds_nothing_up(self):
+        self.account.bind_confirmation = "approval"
+        code = self._make_code()
+        self._ask(code).action_reject()
+        self.assertEqual(len(self._run(days=28)), 1)
+        self.assertEqual(code.state, "revoked")
 
     def test_not_for_ever(self):
         self._make_code()

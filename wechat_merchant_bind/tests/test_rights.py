@@ -22,6 +22,7 @@ from .rights import (
     DOWNLOADS,
     FIELDS,
     INSTANCES,
+    MANAGER,
     METHODS,
     MODELS,
     NOBODY,
@@ -33,6 +34,7 @@ from .rights import (
     ROUTES,
     SECRETS,
     TO_LOGIN,
+    USER,
 )
 
 
@@ -184,6 +186,97 @@ class TestMethods(RightsTableCase):
         for name, row in METHODS.items():
             with self.subTest(method=name):
                 self._assertAllowed(row.foreign, *self._get_call(name, self.foreign))
+
+
+class TestUnreadableMerchants(RightsTableCase):
+    """A shared Official Account serves merchants that a user may not read: nothing of theirs is the user's."""
+
+    # Whose models have no company but that of the account.
+    MODELS = ("wechat.bind.code", "wechat.bind.request", "wechat.binding", "wechat.bind.batch.line")
+    RECORDS = ("bound_merchant", "dialog", "invited_merchant", "merchant", "request", "unbind_dialog")
+
+    def setUp(self):
+        super().setUp()
+        company = self.env["res.company"].create({"name": "第三家公司"})
+        self.shared = self._make_records(company, is_shared=True)
+        self.env.flush_all()
+        self.wechat.calls.clear()
+
+    def test_their_records_are_not_read(self):
+        for model in self.MODELS:
+            record = self.shared[model]
+            with self.subTest(model=model):
+                self._assertAllowed(NOBODY, model, "read", record.ids, ["display_name"])
+                self._assertAllowed(NOBODY, model, "export_data", record.ids, ["display_name"])
+                for user in self.roles.values():
+                    records = self.env[model].with_user(user)
+                    self.assertFalse(records.has_access("read") and records.search([("id", "in", record.ids)]))
+
+    def test_their_records_are_read_by_who_may_read_the_merchants(self):
+        user = self._create_user(
+            "wechat_third",
+            "wechat_merchant_bind.group_user",
+            company_id=self.shared["merchant"].company_id.id,
+            company_ids=self.shared["merchant"].company_id.ids,
+        )
+        for model in self.MODELS:
+            with self.subTest(model=model):
+                record = self.shared[model].with_user(user)
+                self.assertTrue(record.read(["display_name"]))
+                self.assertEqual(record.search([("id", "in", record.ids)]), record)
+
+    def test_their_secrets_are_not_read(self):
+        for key in SECRETS:
+            model, name = key.rsplit(".", 1)
+            if model not in (*self.MODELS, "wechat.bind.code.show"):
+                continue
+            for role, user in self.roles.items():
+                with self.subTest(field=key, role=role), self._undone():
+                    try:
+                        self.assertFalse(self.shared[model].with_user(user).read([name])[0][name])
+                    except AccessError:
+                        continue
+
+    def test_no_action(self):
+        for name, row in METHODS.items():
+            if row.on not in self.RECORDS:
+                continue
+            model, method = name.rsplit(".", 1)
+            with self.subTest(method=name):
+                self._assertAllowed(row.foreign, model, method, self.shared[row.on].ids, *row.args)
+
+    def test_no_action_of_a_batch_concerns_them(self):
+        """The batch is of the user's own company: its other merchants go on without the unreadable ones."""
+        batch, line = self.own["batch"], self.shared["wechat.bind.batch.line"]
+        own_line = batch.line_ids
+        line.batch_id = batch
+        self.env.flush_all()
+        for method in ("action_retry_failed", "action_cancel", "action_email"):
+            (own_line + line).write({"state": "failed", "email_state": False})
+            if method == "action_cancel":
+                (own_line + line).state = "pending"
+            before = line.state, line.email_state
+            with self.subTest(method=method):
+                getattr(batch.with_user(self.user), method)()
+                self.assertEqual((line.state, line.email_state), before)
+                self.assertNotEqual((own_line.state, own_line.email_state), before)
+        names = str(batch.with_user(self.user)._get_list_rows())
+        self.assertIn(own_line.partner_id.name, names)
+        self.assertNotIn(line.code_id.share_token, names)
+        self.assertEqual(batch.with_user(self.user)._get_open_lines(), own_line)
+
+    def test_no_picture_and_no_print(self):
+        for role in (USER, MANAGER):
+            self.authenticate(self.roles[role].login, self.roles[role].login)
+            for path, row in DOWNLOADS.items():
+                url = path.format(**{name: record.id for name, record in self.shared.items()})
+                with self.subTest(path=path, role=role), mute_logger("odoo.http"):
+                    self.assertEqual(self.url_open(url).status_code, row.foreign)
+            for name, row in REPORTS.items():
+                url = f"/report/html/{name}/{self.shared[row.on].id}"
+                with self.subTest(report=name, role=role), mute_logger("odoo.http"):
+                    response = self.url_open(url)
+                    self.assertFalse(response.status_code == OK and urlsplit(response.url).path.endswith(url))
 
 
 class TestRoutes(RightsTableCase):

@@ -104,6 +104,7 @@ class WechatBindCodeShow(models.TransientModel):
         :rtype: dict
         """
         self.ensure_one()
+        self.code_id._check_may_handle()
         return {
             "type": "ir.actions.act_url",
             "url": f"/web/content/wechat.bind.code/{self.code_id.id}/qr_image?"
@@ -119,6 +120,7 @@ class WechatBindCodeShow(models.TransientModel):
         :raise UserError: see :meth:`ResPartner.action_wechat_send_code`.
         """
         self.ensure_one()
+        self.code_id._check_may_handle()
         return self.partner_id.action_wechat_send_code()
 
     def action_print_poster(self):
@@ -127,6 +129,7 @@ class WechatBindCodeShow(models.TransientModel):
         :rtype: dict
         """
         self.ensure_one()
+        self.code_id._check_may_handle()
         return self.code_id._get_poster_report_action("poster")
 
     def action_print_card(self):
@@ -135,6 +138,7 @@ class WechatBindCodeShow(models.TransientModel):
         :rtype: dict
         """
         self.ensure_one()
+        self.code_id._check_may_handle()
         return self.code_id._get_poster_report_action("card")
 
     # === BUSINESS METHODS === #
