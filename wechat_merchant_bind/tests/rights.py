@@ -120,7 +120,7 @@ METHODS = {
     "res.users.write": Method(NOBODY, on="other_user", args=({"group_ids": []},)),
     # Odoo decides who may write these; what a body must not keep is looked for before that.
     "mail.message.create": Method(EMPLOYEES, args=([{"body": "x"}],), foreign=EMPLOYEES),
-    "mail.message.write": Method(NOBODY, on="mail.message", args=({"body": "x"},)),
+    "mail.message.write": Method(EMPLOYEES, on="mail.message", args=({"body": "x"},)),
     "mail.scheduled.message.create": Method(
         EMPLOYEES,
         args=(
@@ -138,7 +138,7 @@ METHODS = {
     ),
     "mail.scheduled.message.write": Method(NOBODY, on="scheduled_message", args=({"body": "x"},)),
     "mail.template.create": Method(EMPLOYEES, args=([{"name": "x"}],), foreign=EMPLOYEES),
-    "mail.template.write": Method(EMPLOYEES, on="mail_template", args=({"name": "x"},), foreign=EMPLOYEES),
+    "mail.template.write": Method(NOBODY, on="mail_template", args=({"name": "x"},)),
     # A file of bindings. The temporary file itself is guarded as Odoo guards it.
     "base_import.import.execute_import": Method(
         MANAGERS,

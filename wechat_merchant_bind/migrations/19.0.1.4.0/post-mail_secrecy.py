@@ -11,6 +11,12 @@ PATTERNS = ["%/wechat/bind/%", "%/wechat/undo/%", "%weixin.qq.com/q/%", "%/showq
 # As the pictures of codes were named in English and in Chinese.
 PICTURES = ["% - WeChat binding code.png", "%-微信绑定码.png"]
 PICTURE_MODELS = ("res.partner", "mail.compose.message", "mail.message", "mail.scheduled.message", "mail.template")
+# Terms of a migration are not exported for translation.
+REMOVED_EN = (
+    "The message “%s” was to be sent later with the link of a WeChat binding code. It was removed: colleagues could "
+    "read the link who may not. Send the code again."
+)
+REMOVED_ZH = "定时消息“%s”含有微信绑定码的链接，无权查看绑定码的同事也能读到，因此已被移除。请重新发送绑定码。"
 BATCH = 1000
 
 
@@ -88,13 +94,9 @@ def remove_scheduled_messages(env):
     for message in messages:
         if not env["mail.message"]._wechat_find_secrets([message.body]):
             continue
+        note = REMOVED_ZH if (message.create_uid.lang or "").startswith("zh") else REMOVED_EN
         env[message.model].browse(message.res_id)._message_log(
-            body=env._(
-                "The message “%s” was to be sent later with the link of a WeChat binding code. It was removed: "
-                "colleagues could read the link who may not. Send the code again.",
-                message.subject or "",
-            ),
-            author_id=env.ref("base.partner_root").id,
+            body=note % (message.subject or ""), author_id=env.ref("base.partner_root").id
         )
         message.unlink()
 
