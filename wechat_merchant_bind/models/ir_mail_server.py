@@ -45,9 +45,7 @@ class IrMailServer(models.Model):
             return body, {}
         # sudo: wechat.bind.code - the token of the link is the secret that grants the access
         codes_sudo = self.env["wechat.bind.code"].sudo().search([("share_token", "in", list(tokens))])
-        content_ids = {
-            code.share_token: f"code-{code.id}{CONTENT_ID_DOMAIN}" for code in codes_sudo if code._is_open()
-        }
+        content_ids = {code.share_token: f"code-{code.id}{CONTENT_ID_DOMAIN}" for code in codes_sudo if code._is_open()}
 
         def embed(match):
             content_id = content_ids.get(match[1])

@@ -22,8 +22,8 @@ class ResUsers(models.Model):
         ondelete="set null",
         index="btree_not_null",
         groups=fields.NO_ACCESS,
-        help="The merchant whose disabling archived this user, and whose enabling restores it. Any other decision about "
-        "the user ends it.",
+        help="The merchant whose disabling archived this user, and whose enabling restores it. Any other decision "
+        "about the user ends it.",
     )
 
     # === CRUD METHODS === #

@@ -130,7 +130,7 @@ class TestMailSecrecy(SecrecyCase):
         self._store(scheduled, body=self.code.share_url)
         self._migrate()
         self.assertFalse(scheduled.exists())
-        self.assertChatter(self.merchant, "Your code", "Send the code again")
+        self.assertChatter(self.merchant, "Your code", "微信绑定码")
         self.assertCodeNotReadable(self.code)
 
     def test_queries_do_not_grow_with_the_messages(self):

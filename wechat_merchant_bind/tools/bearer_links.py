@@ -2,8 +2,6 @@
 
 import re
 
-from markupsafe import Markup
-
 SHARE_TOKEN = re.compile(r"/wechat/bind/([A-Za-z0-9_-]{16,64})")
 UNDO_TOKEN = re.compile(r"/wechat/undo/([A-Za-z0-9_-]{16,})")
 # WeChat's own addresses of a code: that of its picture, and what the picture says.
@@ -22,7 +20,7 @@ def hide(text, secrets):
 
     :param str text: HTML or plain text.
     :param secrets: strings, such as tokens.
-    :return: the text, as Markup if it was.
+    :return: the text, as Markup if it was some.
     :rtype: str
     """
     if not secrets:
@@ -32,4 +30,4 @@ def hide(text, secrets):
     hidden = re.sub(rf"<img\b[^>]*(?:{secret})[^>]*>", "", text)
     hidden = re.sub(rf"""\shref=(["'])(?:(?!\1).)*(?:{secret})(?:(?!\1).)*\1""", "", hidden)
     hidden = re.sub(secret, HIDDEN, hidden)
-    return Markup(hidden) if isinstance(text, Markup) else hidden
+    return type(text)(hidden)
