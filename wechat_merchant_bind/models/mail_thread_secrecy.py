@@ -1,5 +1,3 @@
-from markupsafe import Markup
-
 from odoo import models
 
 from ..tools import bearer_links
@@ -35,7 +33,7 @@ class MailThread(models.AbstractModel):
     def _notify_by_email_prepare_rendering_context(self, message, msg_vals=False, **kwargs):
         values = super()._notify_by_email_prepare_rendering_context(message, msg_vals=msg_vals, **kwargs)
         if msg_vals and (body := msg_vals.get("wechat_mail_body")):
-            values["message"] = message.new({"body": Markup(body)}, origin=message)
+            values["message"] = message.new({"body": body}, origin=message)
         return values
 
     def _get_notify_valid_parameters(self):
