@@ -1,4 +1,5 @@
 from odoo import api, fields, models
+from odoo.exceptions import ValidationError
 
 
 class IrActionsServer(models.Model):
@@ -22,6 +23,27 @@ class IrActionsServer(models.Model):
         groups="base.group_system",
         domain="[('model_id', '=', model_id)]",
     )
+
+    # === CONSTRAINTS === #
+
+    @api.constrains("state", "model_id", "wechat_template_id")
+    def _check_wechat_template(self):
+        """Refuse what can't be sent. Not by a warning, with which Odoo would refuse to run the action: no document must
+        be refused for a notice.
+        """
+        for action in self.filtered(lambda action: action.state == "wechat"):
+            if action.model_id.transient or not action.model_id.is_mail_thread:
+                raise ValidationError(
+                    self.env._("WeChat notices can only be sent about documents that have a chatter.")
+                )
+            template = action.wechat_template_id
+            if template and template.model_id != action.model_id:
+                raise ValidationError(
+                    self.env._(
+                        "The WeChat template %(template_name)s is made for other documents than the action's.",
+                        template_name=template.name,
+                    )
+                )
 
     # === COMPUTE METHODS === #
 
@@ -50,32 +72,13 @@ class IrActionsServer(models.Model):
             return self.env._("Send by WeChat: %(template_name)s", template_name=self.wechat_template_id.name)
         return super()._generate_action_name()
 
-    @api.model
-    def _warning_depends(self):
-        return [*super()._warning_depends(), "model_id", "state", "wechat_template_id"]
-
-    def _get_warning_messages(self):
-        self.ensure_one()
-        warnings = super()._get_warning_messages()
-        if self.state != "wechat":
-            return warnings
-        if self.model_id.transient or not self.model_id.is_mail_thread:
-            warnings.append(self.env._("WeChat notices can only be sent about documents that have a chatter."))
-        template = self.wechat_template_id
-        if template and template.model_id != self.model_id:
-            warnings.append(
-                self.env._(
-                    "The WeChat template %(template_name)s is made for other documents than the action's.",
-                    template_name=template.name,
-                )
-            )
-        return warnings
-
     def _run_action_wechat_multi(self, eval_context=None):
         """Notify about the records. Who may do that is Odoo's to say, as for e-mails: whoever may write the records, or
         is of the action's groups, or makes an automation run.
+
+        An action whose template was deleted makes failed notices, which say so.
         """
-        if not self.wechat_template_id or self._is_recompute():
+        if self._is_recompute():
             return False
         records = eval_context.get("records") or eval_context.get("record")
         if records:

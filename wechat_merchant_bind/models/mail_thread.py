@@ -79,9 +79,11 @@ class MailThread(models.AbstractModel):
         """Notify by WeChat about each of these records, with the card that a template makes of it.
 
         The caller must have checked that the user may send. Nothing is raised on account of what can't be sent, so that
-        no order fails because a merchant has unfollowed: the message in the chatter says what became of it.
+        no order fails because a merchant has unfollowed or an expression fails: the message in the chatter says what
+        became of it.
 
         :param wechat.template | str template: the template, or its XML ID; nothing is sent if there is none of that ID.
+            One that was deleted, archived or made for another model makes failed notices.
         :param list[int] partner_ids: whom to notify; else those of :meth:`_wechat_get_recipients_info`.
         :param datetime scheduled_at: not before; in UTC.
         :param str kind: a value of the field ``kind`` of ``wechat.message``; it decides what goes first.
@@ -99,11 +101,9 @@ class MailThread(models.AbstractModel):
                 )
                 return self.env["mail.message"]
         # sudo: wechat.template - the caller decides what is sent; the records are read with the user's own rights
-        template = template.sudo()
-        partners = self._wechat_get_recipients(template, partner_ids)
-        addressees = {record_id: recipients[:1] for record_id, recipients in partners.items()}
-        cards = template._prepare_cards(self, addressees)
-        return self._wechat_post(template, cards, partners, scheduled_at=scheduled_at, kind=kind)
+        template = template.sudo().exists()
+        cards = template._prepare_notices(self, self._wechat_get_recipients(template, partner_ids))
+        return self._wechat_post(template, cards, scheduled_at=scheduled_at, kind=kind)
 
     def _message_wechat(self, template, cards, partner_ids=None, scheduled_at=None, kind="notice"):
         """Notify by WeChat about each of these records, with cards that the caller has prepared.
@@ -115,8 +115,9 @@ class MailThread(models.AbstractModel):
         """
         # sudo: see _message_wechat_with_template
         template = template.sudo()
-        partners = self._wechat_get_recipients(template, partner_ids)
-        return self._wechat_post(template, cards, partners, scheduled_at=scheduled_at, kind=kind)
+        recipients = self._wechat_get_recipients(template, partner_ids)
+        cards = {record.id: [(cards[record.id], recipients[record.id])] for record in self}
+        return self._wechat_post(template, cards, scheduled_at=scheduled_at, kind=kind)
 
     def _wechat_get_recipients(self, template, partner_ids=None):
         """Return by record id whom a template notifies.
@@ -128,24 +129,27 @@ class MailThread(models.AbstractModel):
         recipients = self._wechat_get_recipients_info(notify_contacts=template.notify_contacts)
         return {record_id: info["partners"] for record_id, info in recipients.items()}
 
-    def _wechat_post(self, template, cards, partners, scheduled_at=None, kind="notice"):
+    def _wechat_post(self, template, cards, scheduled_at=None, kind="notice"):
         """Post one message a record and queue its cards, in a number of queries that does not grow with the records.
 
-        :param dict partners: by record id whom to notify.
+        :param dict cards: by record id its cards and who gets each; see ``wechat.template._prepare_notices``.
         :return: see :meth:`_message_wechat_with_template`, also for the other parameters.
         :rtype: mail.message
         """
-        messages = self._message_create_wechat(cards, partners)
+        messages = self._message_create_wechat(cards)
         notices = [
-            (message, cards[record.id], partners[record.id]) for record, message in zip(self, messages, strict=True)
+            (message, card, partners)
+            for record, message in zip(self, messages, strict=True)
+            for card, partners in cards[record.id]
         ]
         self.env["wechat.message"]._queue_notices(template, notices, scheduled_at=scheduled_at, kind=kind)
         self._wechat_notify_followers(messages)
         return messages
 
-    def _message_create_wechat(self, cards, partners):
-        """Create the messages of the chatter, as ``_message_log_batch`` does.
+    def _message_create_wechat(self, cards):
+        """Create the messages of the chatter, as ``_message_log_batch`` does. They show the first recipient's card.
 
+        :param dict cards: see :meth:`_wechat_post`.
         :rtype: mail.message
         """
         author_id, email_from = self._message_compute_author(self._wechat_get_author().id)
@@ -168,8 +172,8 @@ class MailThread(models.AbstractModel):
                 {
                     **base_values,
                     "res_id": record.id,
-                    "body": self._wechat_get_message_body(cards[record.id]),
-                    "partner_ids": partners[record.id].ids,
+                    "body": self._wechat_get_message_body(cards[record.id][0][0]),
+                    "partner_ids": [partner.id for _card, partners in cards[record.id] for partner in partners],
                     "record_alias_domain_id": alias_domains[record.id].id,
                     "record_company_id": companies[record.id].id,
                     "reply_to": reply_to[record.id],
@@ -228,8 +232,9 @@ class MailThread(models.AbstractModel):
             partners = self.env["res.partner"].browse(partner_ids)
             # sudo: see _message_wechat_with_template; whoever may not send can't pass a template
             template = self.env["wechat.template"].sudo().browse(wechat_template_id).exists()
-            card = template and template._prepare_cards(self, {self.id: partners[:1]})[self.id]
-            self.env["wechat.message"]._queue_notices(template, [(message, card, partners)], kind=wechat_kind)
+            cards = template._prepare_notices(self, {self.id: partners})[self.id]
+            notices = [(message, card, recipients) for card, recipients in cards]
+            self.env["wechat.message"]._queue_notices(template, notices, kind=wechat_kind)
         return True
 
     def _get_notify_valid_parameters(self):

@@ -62,8 +62,13 @@ class WechatMessage(models.Model):
         recipients_data = self.env["mail.followers"]._get_recipient_data(
             self.env["mail.thread"], "user_notification", False, fallen.partner_id.ids
         )
-        for (mail_message, fallback), messages in fallen.grouped(
-            lambda message: (message.mail_message_id, message._get_fallback())
+        # An SMS says what each recipient's own card says; an e-mail is the message of the chatter.
+        for (mail_message, fallback, _body), messages in fallen.grouped(
+            lambda message: (
+                message.mail_message_id,
+                message._get_fallback(),
+                message.body if message._get_fallback() == "sms" else None,
+            )
         ).items():
             record = self.env[mail_message.model].browse(mail_message.res_id).exists()
             if not record:

@@ -89,12 +89,12 @@ class WechatMessage(models.Model):
         :param str | None obstacle: why WeChat does not reach the partner.
         :rtype: dict
         """
-        failure_type, reason = self._get_notice_failure(template, message, card, partner, obstacle)
+        failure_type, reason = self._get_notice_failure(card, partner, obstacle)
         return {
             "partner_id": partner.id,
             "template_id": template.id,
-            "card": card.card if card else {},
-            "body": card.body if card else "",
+            "card": card.card,
+            "body": card.body,
             "mail_message_id": message.id,
             "res_model": message.model,
             "res_id": message.res_id,
@@ -104,15 +104,13 @@ class WechatMessage(models.Model):
         }
 
     @api.model
-    def _get_notice_failure(self, template, message, card, partner, obstacle):
+    def _get_notice_failure(self, card, partner, obstacle):
         """Return why a card is not even tried to be sent: failure type and reason, in words, or None twice.
 
         :rtype: tuple[str | None, str | None]
         """
-        if not template:
-            return "wechat_template", self.env._("The template was deleted before the message was due.")
         if card.errors:
-            return "wechat_value", "\n".join(card.errors)
+            return card.failure_type, "\n".join(card.errors)
         if not partner:
             return "wechat_recipient", self.env._("The document names no merchant who could be notified.")
         return obstacle, obstacle and partner._wechat_get_obstacle_words(obstacle)

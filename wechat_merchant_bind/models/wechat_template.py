@@ -1,5 +1,5 @@
 from odoo import Command, api, fields, models
-from odoo.exceptions import AccessError
+from odoo.exceptions import AccessError, ValidationError
 
 from ..tools import wechat_keywords
 
@@ -73,6 +73,33 @@ class WechatTemplate(models.Model):
         "Valid for", required=True, default=24, help="Hours after which a message that is still waiting is not sent."
     )
 
+    # === CONSTRAINTS === #
+
+    @api.constrains("model_id")
+    def _check_model(self):
+        """Keep the model while server actions send the template, also those of archived automation rules."""
+        # sudo: ir.actions.server - the names of those that send the template
+        actions_sudo = self.env["ir.actions.server"].sudo().search([("wechat_template_id", "in", self.ids)])
+        for template, actions in actions_sudo.grouped("wechat_template_id").items():
+            if others := actions.filtered(lambda action, model=template.model_id: action.model_id != model):
+                raise ValidationError(
+                    self.env._(
+                        "The template %(template)s must stay with %(model)s, since these send it:\n%(senders)s\n"
+                        "Choose another template there first, or make a copy of this one for the other model.",
+                        template=template.name,
+                        model=", ".join(others.model_id.mapped("name")),
+                        senders="\n".join(
+                            " › ".join(filter(None, (action.base_automation_id.name, action.name))) for action in others
+                        ),
+                    )
+                )
+
+    @api.constrains("model_id", "account_id")
+    def _check_welcome(self):
+        # sudo: wechat.account - whether it is welcomed with the template, in any company
+        accounts_sudo = self.env["wechat.account"].sudo().with_context(active_test=False)
+        accounts_sudo.search([("welcome_template_id", "in", self.ids)])._check_welcome_template()
+
     # === SELECTIONS === #
 
     @api.model
@@ -132,6 +159,10 @@ class WechatTemplate(models.Model):
 
     def write(self, vals):
         result = super().write(vals)
+        if "model_id" in vals:
+            # sudo: ir.actions.act_window - the action stays with the documents that the template is for
+            for template in self.sudo().filtered("sidebar_action_id"):
+                template.sidebar_action_id.binding_model_id = template.model_id
         if names := [name for name in EXPRESSION_FIELDS if name in vals]:
             for template in self:
                 template._check_may_edit([template[name] for name in names])

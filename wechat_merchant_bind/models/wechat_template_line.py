@@ -1,10 +1,8 @@
 from odoo import api, fields, models
-from odoo.exceptions import AccessError
 from odoo.tools import format_amount
 
 from ..tools import wechat_keywords
 from ..tools.wechat_keywords import KeywordError
-from .wechat_template_rendering import ExpressionError
 
 
 class WechatTemplateLine(models.Model):
@@ -72,10 +70,10 @@ class WechatTemplateLine(models.Model):
         """
         return not self.value and wechat_keywords.get_type(self.key) != wechat_keywords.KEYWORD_TYPES["const"]
 
-    def _render(self, record, timezone, errors, cuts):
+    def _render(self, record, errors, cuts):
         """Render the keyword on a record of the template's model.
 
-        :param str timezone: of whoever gets the card.
+        :param record: in the language and the time zone of the card.
         :param list[str] errors: takes a sentence if WeChat would refuse the value.
         :param list[str] cuts: takes a sentence if something was lost.
         :return: the value as it is sent; if WeChat would refuse it, as it is.
@@ -83,11 +81,16 @@ class WechatTemplateLine(models.Model):
         """
         self.ensure_one()
         template = self.template_id
-        try:
-            value = template._evaluate(self.value or "", record, timezone)
-        except (ExpressionError, AccessError) as error:
-            errors.append(self.env._("%(keyword)s: %(error)s", keyword=self._get_name(), error=error))
-            return ""
+        with template._telling(self._get_name(), errors):
+            value = template._evaluate(self.value or "", record)
+            return self._fit(value, record, errors, cuts)
+        return ""
+
+    def _fit(self, value, record, errors, cuts):
+        """Return a value as WeChat takes it; see :meth:`_render`.
+
+        :param Value value: what the expression gives.
+        """
         try:
             fitted = wechat_keywords.fit(self.key, *self._get_fitting(value, record))
         except KeywordError as error:
@@ -100,7 +103,7 @@ class WechatTemplateLine(models.Model):
                 self.env._(
                     "%(keyword)s goes without %(currency)s, for which WeChat has no sign.",
                     keyword=self._get_name(),
-                    currency=(value.currency or template._get_record_currency(record)).name,
+                    currency=(value.currency or self.template_id._get_record_currency(record)).name,
                 )
             )
         return fitted.text

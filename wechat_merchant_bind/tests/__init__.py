@@ -44,6 +44,7 @@ from . import test_quota
 from . import test_receipts
 from . import test_reconciliation
 from . import test_reminding
+from . import test_rendering
 from . import test_reports
 from . import test_rights
 from . import test_secrecy

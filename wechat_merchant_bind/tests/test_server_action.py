@@ -3,6 +3,7 @@ from odoo.exceptions import ValidationError
 from odoo.tests import Form
 from odoo.tools import mute_logger
 
+from ..models import wechat_template_rendering
 from .test_channel import ChannelCase
 
 
@@ -61,13 +62,18 @@ class TestServerAction(ChannelCase):
         self.assertIn("res.partner", models)
         self.assertNotIn("res.country", models)
 
-    def test_warnings(self):
-        self.assertFalse(self.action.warning)
-        self.template.model_id = self.env["ir.model"]._get("discuss.channel")
-        self.env.invalidate_all()
-        self.assertIn(self.template.name, self.action.warning)
+    def test_what_cannot_be_sent_is_refused(self):
+        channel = self.env["ir.model"]._get("discuss.channel")
         country = self.env["ir.model"]._get("res.country")
-        self.assertIn("chatter", self._create_action(model_id=country.id, wechat_template_id=False).warning)
+        with self.assertRaisesRegex(ValidationError, self.template.name):
+            self._create_action(model_id=channel.id)
+        with self.assertRaisesRegex(ValidationError, "chatter"):
+            self._create_action(model_id=country.id, wechat_template_id=False)
+        with self.assertRaisesRegex(ValidationError, self.template.name):
+            self._create_action(model_id=channel.id, wechat_template_id=False).wechat_template_id = self.template
+        # Another model takes another template.
+        self.action.model_id = channel
+        self.assertFalse(self.action.wechat_template_id)
 
     def test_run(self):
         self._bind()
@@ -99,6 +105,88 @@ class TestServerAction(ChannelCase):
         self.assertEqual(self.merchant.street, "南山路 1 号")
         row = self.assertWechatNotification(self._get_messages(self.merchant), self.merchant, "failed", "wechat_value")
         self.assertIn("商家", row.failure_reason)
+
+    def _write_street(self):
+        """Change the merchant as an employee does, with a rule that notifies of it; return the message."""
+        self.merchant.with_user(self.employee).street = "南山路 1 号"
+        self.env.flush_all()
+        self.env.invalidate_all()
+        self.assertEqual(self.merchant.street, "南山路 1 号")
+        return self._get_messages(self.merchant)
+
+    def _assertStreetChanges(self, reason):
+        """Check that the merchant can be changed, and that the notice of it has failed for a reason."""
+        row = self.assertWechatNotification(self._write_street(), self.merchant, "failed", "wechat_template")
+        self.assertIn(reason, row.failure_reason)
+
+    def test_unusable_template_fails_no_business(self):
+        self._bind()
+        self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
+        self.template.active = False
+        self._assertStreetChanges("is archived")
+
+    @mute_logger("odoo.models.unlink")
+    def test_deleted_template_fails_no_business(self):
+        self._bind()
+        self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
+        self.template.unlink()
+        self.assertTrue(self.action.exists())
+        self._assertStreetChanges("no WeChat template")
+
+    def test_template_that_was_made_for_another_model_fails_no_business(self):
+        """As an earlier version has left it."""
+        self._bind()
+        self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
+        self.env.cr.execute(
+            "UPDATE wechat_template SET model_id = %s, model = 'discuss.channel' WHERE id = %s",
+            [self.env["ir.model"]._get_id("discuss.channel"), self.template.id],
+        )
+        self.env.invalidate_all()
+        self._assertStreetChanges("is made for")
+
+    def test_archived_account_fails_no_business(self):
+        self._bind()
+        self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
+        self.account.active = False
+        self.assertEqual(len(self._write_street().notification_ids), 1)
+
+    @mute_logger("odoo.sql_db", wechat_template_rendering.__name__)
+    def test_query_that_fails_fails_no_business(self):
+        self._bind()
+        self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
+        self.template.line_ids[0].value = "{{ object.env.cr.execute('SELECT 1 / 0') }}"
+        row = self.assertWechatNotification(self._write_street(), self.merchant, "failed", "wechat_value")
+        self.assertIn("division by zero", row.failure_reason)
+
+    def test_model_of_a_template_in_use_stays(self):
+        rule = self._create_rule()
+        self._create_action(name="另一个通知")
+        channel = self.env["ir.model"]._get("discuss.channel")
+        for active in (True, False):
+            rule.active = active
+            for model in (channel, self.env["ir.model"]):
+                with (
+                    self.subTest(active=active, model=model.name),
+                    self.assertRaisesRegex(ValidationError, "(?s)另一个通知.*新商家 › 通知"),
+                ):
+                    self.template.model_id = model
+        # What changes nothing is no change, and a template that nothing sends is free.
+        self.template.model_id = self.partner_model
+        (rule.action_server_ids + self.action.search([("wechat_template_id", "=", self.template.id)])).write(
+            {"wechat_template_id": False}
+        )
+        self.template.model_id = channel
+
+    def test_model_of_the_welcome_template_stays(self):
+        self.account.welcome_template_id = self._create_template()
+        with self.assertRaisesRegex(ValidationError, "made for contacts"):
+            self.account.welcome_template_id.model_id = self.env["ir.model"]._get("discuss.channel")
+
+    def test_action_menu_follows_the_model(self):
+        template = self._create_template()
+        template.action_create_sidebar_action()
+        template.model_id = self.env["ir.model"]._get("discuss.channel")
+        self.assertEqual(template.sidebar_action_id.binding_model_id, template.model_id)
 
     @mute_logger("odoo.sql_db")
     def test_on_deletion(self):

@@ -1,6 +1,8 @@
 from datetime import datetime
 from unittest.mock import patch
 
+from markupsafe import Markup
+
 from odoo import Command
 from odoo.exceptions import AccessError, UserError, ValidationError
 from odoo.tests import Form
@@ -139,9 +141,10 @@ class TestRendering(WechatTemplateCase):
         # The template's language wins; one that can't be rendered, or isn't there, leaves the recipient's.
         for lang, expected in (("en_US", "en_US"), ("{{ object.nothing }}", "zh_CN"), ("fr_FR", "zh_CN")):
             template.lang = lang
-            with self.subTest(lang=lang), mute_logger("odoo.addons.mail.models.mail_render_mixin"):
-                groups = template._group_by_lang(self.merchant, {self.merchant.id: self.merchant})
-                self.assertEqual(list(groups), [expected])
+            with self.subTest(lang=lang), mute_logger(wechat_template_rendering.__name__):
+                card = template._prepare_cards(self.merchant)[self.merchant.id]
+                label = dict(words._description_selection(self.env(context={"lang": expected})))["contact"]
+                self.assertEqual(card.card["data"]["thing1"]["value"], label)
 
     def test_what_is_lost_and_what_is_refused_is_told(self):
         card, data = self._render(
@@ -171,6 +174,42 @@ class TestRendering(WechatTemplateCase):
         self.assertEqual(cards[self.other_merchant.id].errors, [])
         self.assertEqual(cards[self.other_merchant.id].card["data"]["number1"]["value"], "0.5")
 
+    def test_blank_values_leave_the_default(self):
+        self.merchant.write({"ref": "  ", "comment": "<!-- only a\ncomment -->"})
+        _card, data = self._render(
+            {
+                "thing1": "{{ object.ref ||| 无 }}",
+                "thing2": "编号 {{ object.ref ||| 无 }}",
+                "thing3": "{{ object.comment ||| 无 }}",
+                "thing4": "{{ 0 ||| 无 }}",
+            }
+        )
+        self.assertEqual(list(data.values()), ["无", "编号 无", "无", "0"])
+
+    def test_comments_of_html_are_left_out(self):
+        for comment, expected in (
+            ("<p>一<!-- 二\n> 三 -->四</p>", "一四"),
+            ("<!-- 一 -->", "无"),
+            ("<!-- 一", "无"),
+            ("<?xml version='1.0'?>", "无"),
+        ):
+            with self.subTest(comment=comment):
+                # As it is from elsewhere, without the cleaning of Odoo's own HTML fields.
+                with patch.object(
+                    type(self.merchant), "get_html", lambda _self, html=comment: Markup(html), create=True
+                ):
+                    card, data = self._render({"thing1": "{{ object.get_html() ||| 无 }}"})
+                self.assertEqual((data["thing1"], card.errors), (expected, []))
+
+    def test_blanks_around_an_expression_are_not_text(self):
+        template = self._create_template({"amount1": " {{ object.amount_total }} \n"})
+        with (
+            patch.object(type(template), "_is_field_path", lambda *_args: True),
+            patch.object(type(template), "_read_path", lambda *_args: (12.5, self.env.ref("base.EUR"))),
+        ):
+            card = template._prepare_cards(self.merchant)[self.merchant.id]
+        self.assertEqual(card.card["data"]["amount1"]["value"], "€12.50")
+
     def test_links(self):
         for url, error in (
             ("https://example.com/{{ object.id }}", False),
@@ -178,6 +217,8 @@ class TestRendering(WechatTemplateCase):
             ("javascript:alert(1)", True),
             ("example.com", True),
             ("https://", True),
+            ("https://[example.com/", True),
+            ("/[{{ object.id }}", False),
         ):
             card, _data = self._render({"thing1": "x"}, url=url)
             with self.subTest(url=url):

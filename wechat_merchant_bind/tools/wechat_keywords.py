@@ -158,7 +158,8 @@ def to_text(value):
         return _format_day(value)
     if isinstance(value, float):
         return _trim(f"{value:.6f}")
-    return str(value)
+    # PostgreSQL stores neither NUL nor half an emoji.
+    return re.sub("[\x00\ud800-\udfff]", "", str(value))
 
 
 # === WHAT FITS === #
@@ -237,6 +238,8 @@ def _fit_amount(value, currency):
     if isinstance(value, (int, float, Decimal)):
         sign, end = _SIGNS.get(currency.code, ""), ""
         is_without_currency = not sign
+        if not Decimal(value).is_finite():
+            raise KeywordError("amount")
         number = _round(Decimal(str(value)), currency.decimal_places)
     else:
         sign, number, end = _read_amount(_normalize(value), currency)

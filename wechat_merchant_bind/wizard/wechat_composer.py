@@ -4,6 +4,8 @@ from odoo import api, fields, models
 from odoo.exceptions import UserError
 from odoo.tools import split_every
 
+from ..models.wechat_template_rendering import PREVIEW
+
 # Records whose messages are made at a time: as many as Odoo reads at a time.
 BATCH_SIZE = 1000
 # Merchants that a reason for not being reached names.
@@ -160,8 +162,7 @@ class WechatComposer(models.TransientModel):
         """
         if len(records) > TRIED_AT_MOST:
             return set()
-        addressees = {res_id: partners[:1] for res_id, partners in recipients.items()}
-        cards = self._get_template_sudo()._prepare_cards(records, addressees)
+        cards = self._get_template_sudo().with_context(**{PREVIEW: True})._prepare_cards(records, recipients)
         return {res_id for res_id, card in cards.items() if card.errors}
 
     def _describe_unreached(self, audience):
