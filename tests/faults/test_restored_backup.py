@@ -119,7 +119,7 @@ def test_neutralized(backup):
 
 
 def test_not_neutralized(backup):
-    """A copy with a number or an address of its own keeps its messages until a manager confirms that it should send."""
+    """A copy with a number of its own keeps its messages until a manager confirms that it should send."""
     with backup.restored("copied", is_neutralized=False) as copy:
         admin, sandbox = copy.admin, copy.sandbox
         sends = sandbox.calls(SEND_PATH)

@@ -191,8 +191,8 @@ class WechatAccountHealth(models.Model):
                     "problem",
                     self.env._("All messages wait until a manager confirms that this database sends them."),
                     self.env._(
-                        "The number or the address of this database has changed, as it does in a copy. If this is the "
-                        "one that should send, press “Confirm Sending” on the Official Account."
+                        "The number of this database has changed, as it does in a copy. If this is the one that should "
+                        "send, press “Confirm Sending” on the Official Account."
                     ),
                 )
             elif account.send_stop_reason:

@@ -75,7 +75,7 @@ class WechatAccount(models.Model):
         return True
 
     def action_confirm_outbox(self):
-        """Confirm that it is this database, at its present address, that sends.
+        """Confirm that it is this database that sends.
 
         :return: True
         :raise AccessError: if the user is not a WeChat manager.

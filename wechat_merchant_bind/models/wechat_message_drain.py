@@ -221,9 +221,8 @@ class WechatMessage(models.Model):
         account._schedule_stop_activity(
             account.env._("WeChat messages wait until you confirm that this database sends them"),
             account.env._(
-                "The number or the address of this database has changed, as it does in a copy: a copy would send all "
-                "waiting messages a second time. If this is the one that should send, press “Confirm Sending” on the "
-                "Official Account."
+                "The number of this database has changed, as it does in a copy: a copy would send all waiting messages "
+                "a second time. If this is the one that should send, press “Confirm Sending” on the Official Account."
             ),
         )
 

@@ -84,13 +84,14 @@ class WechatMessage(models.Model):
 
     @api.model
     def _get_outbox_identity(self):
-        """Return what tells this database from its copies: its number and its address.
+        """Return what tells this database from its copies: its number.
+
+        Not its address, which Odoo rewrites when an administrator logs in by another one.
 
         :rtype: str
         """
         # sudo: ir.config_parameter - compared, and shown to nobody
-        parameters = self.env["ir.config_parameter"].sudo()
-        return f"{parameters.get_param('database.uuid')} {parameters.get_param('web.base.url')}"
+        return self.env["ir.config_parameter"].sudo().get_param("database.uuid")
 
     @api.model
     def _remember_outbox_identity(self):
@@ -101,13 +102,13 @@ class WechatMessage(models.Model):
 
     @api.model
     def _confirm_outbox(self):
-        """Let this database send, at its present address."""
+        """Let this database send."""
         # sudo: see _get_outbox_identity; it is a manager who has confirmed it, or the first message
         self.env["ir.config_parameter"].sudo().set_param(IDENTITY_PARAMETER, self._get_outbox_identity())
 
     @api.model
     def _is_outbox_confirmed(self):
-        """Return whether this database, at its present address, may send: a copy would send everything twice.
+        """Return whether this database may send: a copy would send everything twice.
 
         :rtype: bool
         """

@@ -174,7 +174,7 @@ class TestChecks(HealthCase):
         self.assertIn("48001", self._find("sending").message)
         self.account.with_user(self.manager).action_resume_sending()
         self._queue()
-        self.env["ir.config_parameter"].set_param("web.base.url", "https://copy.example.com")
+        self.env["ir.config_parameter"].set_param("database.uuid", "copy")
         self.assertEqual(self._get_states(), {"sending": "problem"})
         self.account.with_user(self.manager).action_confirm_outbox()
         self.assertEqual(self._get_states(), {})

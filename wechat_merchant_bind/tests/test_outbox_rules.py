@@ -3,6 +3,7 @@ from unittest.mock import patch
 
 from odoo import fields
 from odoo.exceptions import AccessError, UserError
+from odoo.modules.module import load_script
 from odoo.tools import file_open, mute_logger
 
 from ..models.wechat_message_lane import IDENTITY_PARAMETER
@@ -377,7 +378,7 @@ class TestBindings(OutboxCase):
 class TestIdentity(OutboxCase):
     def test_copy_of_the_database(self):
         message = self._queue()
-        self.env["ir.config_parameter"].set_param("web.base.url", "https://copy.example.com")
+        self.env["ir.config_parameter"].set_param("database.uuid", "copy")
         self._drain()
         self.assertEqual((message.state, self.wechat.calls), ("outgoing", []))
         self.assertTrue(self.account.is_outbox_unconfirmed)
@@ -389,11 +390,39 @@ class TestIdentity(OutboxCase):
         self.assertEqual(message.state, "sent")
         self.assertFalse(self.account.activity_ids)
 
+    def test_login_from_another_host_stops_nothing(self):
+        """Odoo then rewrites web.base.url."""
+        message = self._queue()
+        self.env["ir.config_parameter"].set_param("web.base.url", "https://other.example.com")
+        self.assertFalse(self.account.is_outbox_unconfirmed)
+        self._drain()
+        self.assertEqual(message.state, "sent")
+
     def test_remembered_at_the_first_message(self):
-        self.env["ir.config_parameter"].set_param(IDENTITY_PARAMETER, False)
-        self.env["ir.config_parameter"].set_param("web.base.url", "https://new.example.com")
+        parameters = self.env["ir.config_parameter"]
+        parameters.set_param(IDENTITY_PARAMETER, False)
+        parameters.set_param("database.uuid", "new")
         self._queue()
-        self.assertIn("https://new.example.com", self.env["ir.config_parameter"].get_param(IDENTITY_PARAMETER))
+        self.assertEqual(parameters.get_param(IDENTITY_PARAMETER), "new")
+
+    def test_update_asks_for_no_confirmation(self):
+        """Earlier versions kept the address beside the number. A copy still waits for a confirmation."""
+        migration = load_script("wechat_merchant_bind/migrations/19.0.1.4.0/post-outbox_identity.py", "outbox_identity")
+        parameters = self.env["ir.config_parameter"]
+        number = parameters.get_param("database.uuid")
+        for known, is_unconfirmed in (
+            (f"{number} https://old.example.com", False),
+            (f"{number} False", False),
+            (number, False),
+            ("original https://old.example.com", True),
+        ):
+            parameters.set_param(IDENTITY_PARAMETER, known)
+            self.env.flush_all()
+            migration.migrate(self.env.cr, "19.0.1.3.0")
+            self.env.invalidate_all()
+            self.env.registry.clear_cache()
+            with self.subTest(known=known):
+                self.assertEqual(self.account.is_outbox_unconfirmed, is_unconfirmed)
 
     def test_neutralized(self):
         messages = self._queue(count=2)
