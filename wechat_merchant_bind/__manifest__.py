@@ -3,7 +3,7 @@
     "summary": "Bind merchants to your WeChat Official Account by QR code, and notify them by template messages",
     "version": "19.0.1.4.0",
     "category": "Marketing",
-    "author": "wechat_merchant_bind contributors, Odoo Community Association (OCA)",
+    "author": "wechat_merchant_bind contributors",
     "license": "LGPL-3",
     "application": True,
     "depends": ["mail", "contacts", "portal", "base_automation", "base_import", "privacy_lookup"],

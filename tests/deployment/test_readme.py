@@ -65,6 +65,17 @@ def test_readme():
         assert f"\n{heading}\n{'=' * len(heading)}\n" in body
 
 
+def test_authors():
+    """The addon claims no other authors than its own: it is no project of the Odoo Community Association."""
+    assert readme.read_manifest(ADDON)["author"] == "wechat_merchant_bind contributors"
+    pylintrc = (REPOSITORY / ".pylintrc").read_text()
+    assert "manifest-required-authors=wechat_merchant_bind contributors\n" in pylintrc, "else it asks for its own"
+    fragments = (ADDON / "readme").glob("*.md")
+    shown = (ADDON / "README.rst", DESCRIPTION / "index.html", *fragments, *REPOSITORY.glob("README*.md"))
+    for file in shown:
+        assert not re.search(r"\bOCA\b|Odoo Community|odoo-community", file.read_text()), file.name
+
+
 def test_page():
     """The page is the README, with pictures that are beside it: Odoo looks for them there."""
     page = (DESCRIPTION / "index.html").read_text()
