@@ -63,7 +63,7 @@ class Push:
         self.query["msg_signature"] = sign(token, self.query["timestamp"], self.query["nonce"], encrypt)
         outer = {"ToUserName": account.original_id or "gh_unknown", "Encrypt": encrypt}
         if mode == "compatible":
-            outer = {**xmltodict.parse(self.xml)["xml"], "Encrypt": encrypt}
+            outer = {**(xmltodict.parse(fields)["xml"] if isinstance(fields, str) else fields), "Encrypt": encrypt}
         self.body = to_xml(outer)
 
     def read_reply(self, text):

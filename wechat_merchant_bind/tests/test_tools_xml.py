@@ -59,6 +59,19 @@ class TestParse(BaseCase):
             with self.subTest(xml):
                 self.assertEqual(wechat_xml.parse(f"<xml>{xml}</xml>".encode()), {"A": text})
 
+    def test_characters_that_xml_forbids_are_dropped(self):
+        """Of what users type, WeChat passes on whatever it holds."""
+        allowed = "\t\n 商🍵\x7f\x85\ufffd"
+        forbidden = [*range(0x20), 0xD800, 0xDBFF, 0xDC00, 0xDFFF, 0xFFFE, 0xFFFF]
+        for character in (chr(code) for code in forbidden if chr(code) not in "\t\n\r"):
+            xml = f"<xml><A><![CDATA[{character}好{character}\x02{allowed}]]></A><B>1{character}</B></xml>"
+            with self.subTest(repr(character)):
+                fields = wechat_xml.parse(xml.encode("utf-8", "surrogatepass"))
+                self.assertEqual(fields, {"A": f"好{allowed}", "B": "1"})
+
+    def test_a_carriage_return_is_a_line_break(self):
+        self.assertEqual(wechat_xml.parse(b"<xml><A>a\r\nb\rc</A></xml>"), {"A": "a\nb\nc"})
+
     def test_declared_encoding_does_not_count(self):
         body = '<?xml version="1.0" encoding="gbk"?><xml><A>商家</A></xml>'.encode()
         self.assertEqual(wechat_xml.parse(body), {"A": "商家"})
@@ -73,8 +86,6 @@ class TestParse(BaseCase):
             "empty": b"",
             "blank": b" \n",
             "NUL": b"\0",
-            "NUL inside": b"<xml><A>a\0b</A></xml>",
-            "control character": b"<xml><A>a\x08b</A></xml>",
             "referenced control character": b"<xml><A>&#8;</A></xml>",
             "JSON": b'{"ToUserName": "gh_1"}',
             "form": b"ToUserName=gh_1",
@@ -89,7 +100,6 @@ class TestParse(BaseCase):
             "GBK, declared": '<?xml version="1.0" encoding="gbk"?><xml><A>商家</A></xml>'.encode("gbk"),
             "UTF-16": "<xml><A>1</A></xml>".encode("utf-16"),
             "half a character": "<xml><A>商".encode()[:-1] + b"</A></xml>",
-            "surrogate": b"<xml><A>\xed\xa0\x80</A></xml>",
             "bare document type": b"<!DOCTYPE xml><xml><A>1</A></xml>",
             "external document type": b'<!DOCTYPE xml SYSTEM "file:///etc/passwd"><xml><A>1</A></xml>',
             "internal entity": b'<!DOCTYPE xml [<!ENTITY a "b">]><xml><A>&a;</A></xml>',

@@ -1,3 +1,4 @@
+import json
 import time
 from unittest.mock import patch
 
@@ -102,6 +103,34 @@ class TestModes(WechatPushCase):
         self.assertReply(answer, "杭州西湖茶庄", to=openid)
         self.assertIn("杭州西湖茶庄", answer.body, "The reply is plain as the push was")
         self.assertBound(self.merchant, openid, self.account)
+
+    def test_characters_that_xml_forbids_in_what_a_user_types(self):
+        """They are dropped and the message is handled: a refusal would count as our failure."""
+        for mode in ("safe", "compatible", "plain"):
+            with self.subTest(mode=mode):
+                account = self._create_account(
+                    encryption_mode=mode, account_kind="test" if mode == "plain" else "service"
+                )
+                account.transfer_customer_service = True
+                openid = self._make_openid()
+                answer = self._push_text(openid, "你\x02好\x10\x1d\ufffe吗\x00", account=account)
+                self.assertEqual((answer.status, answer.reply["MsgType"]), (200, "transfer_customer_service"))
+                event = self._get_events(account)
+                self.assertRecordValues(event, [{"state": "done", "refusal": False, "openid": openid}])
+                self.assertEqual(json.loads(event.payload)["Content"], "你好吗")
+
+    def test_a_command_among_characters_that_xml_forbids(self):
+        """It is obeyed in each mode."""
+        for mode in ("safe", "compatible", "plain"):
+            with self.subTest(mode=mode):
+                account = self._create_account(
+                    encryption_mode=mode, account_kind="test" if mode == "plain" else "service"
+                )
+                partner = self._create_merchant(f"商家 {mode}")
+                openid = self._make_openid()
+                self._bind(partner, openid=openid, account=account)
+                self.assertReply(self._push_text(openid, "\x1d解\x02绑", account=account), account=account)
+                self.assertEqual(self._get_events(account).state, "done")
 
     @mute_logger(WEBHOOK_LOGGER)
     def test_safe_and_compatible_refuse_plain_bodies(self):

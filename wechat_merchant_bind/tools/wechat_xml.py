@@ -9,7 +9,7 @@ from lxml import etree
 
 TEXT_REPLY_MAX_BYTES = 2048
 
-_ILLEGAL_IN_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ILLEGAL_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class WechatXmlError(ValueError):
@@ -21,6 +21,7 @@ def parse(body, max_depth=8, max_fields=200, max_bytes=64 * 1024):
 
     A field that holds elements (``ScanCodeInfo``) has their serialised XML as its value, so that nothing is lost.
     A document type is refused, whatever it declares: WeChat sends none and every known attack on XML parsers needs one.
+    Characters that XML forbids are dropped: WeChat passes on what users type, whatever it holds.
 
     :param bytes body: UTF-8
     :param int max_depth: levels of elements, the root included
@@ -32,7 +33,8 @@ def parse(body, max_depth=8, max_fields=200, max_bytes=64 * 1024):
     if len(body) > max_bytes:
         raise WechatXmlError("The body is too long")
     try:
-        body.decode("utf-8")  # versions of libxml2 differ in what they take for UTF-8
+        # Decoded here: versions of libxml2 differ in what they take for UTF-8.
+        text = _ILLEGAL_IN_XML.sub("", body.decode("utf-8", "surrogatepass"))
         parser = etree.XMLParser(
             encoding="utf-8",
             resolve_entities=False,
@@ -42,7 +44,7 @@ def parse(body, max_depth=8, max_fields=200, max_bytes=64 * 1024):
             remove_comments=True,
             remove_pis=True,
         )
-        root = etree.fromstring(body, parser)
+        root = etree.fromstring(text.encode(), parser)
     except (ValueError, etree.LxmlError) as exc:
         raise WechatXmlError("The body is not well-formed UTF-8 XML") from exc
     if root.getroottree().docinfo.internalDTD is not None:
