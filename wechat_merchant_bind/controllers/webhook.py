@@ -10,9 +10,10 @@ from typing import NamedTuple
 import psycopg2
 from werkzeug.exceptions import Forbidden, ServiceUnavailable, TooManyRequests
 
-from odoo import SUPERUSER_ID, http
+from odoo import SUPERUSER_ID, api, http
 from odoo.http import request
 from odoo.modules import module
+from odoo.sql_db import PoolError
 
 from ..models.wechat_event import FOLLOW_EVENTS, SignatureReusedError
 from ..models.wechat_event_handling import process_event
@@ -31,6 +32,8 @@ HANDLING_THREADS = 16
 FAILURES_A_MINUTE = 60
 FAILURES_ADDRESSES = 1000
 SUCCESS = "success"
+# Why the database can't be used: it says so, or Odoo has no connection left.
+DATABASE_ERRORS = (psycopg2.Error, PoolError)
 
 
 class Push(NamedTuple):
@@ -152,7 +155,7 @@ class WechatWebhook(http.Controller):
             # As many as messages are sent: they are applied many at a time.
             self._wake_receipts(events)
         elif event_id and events._must_handle(webhook, push.message):
-            reply = self._handle(events.browse(event_id), push)
+            reply = self._handle(event_id, push)
         return self._make_reply(webhook, push, query, reply)
 
     # === AUTHENTICATION === #
@@ -185,7 +188,8 @@ class WechatWebhook(http.Controller):
         :raise PushForbiddenError: if it is not signed with our token.
         :raise PushRefusedError: if it is, and is refused all the same.
         """
-        # Before anything is verified, whatever the account: the time that it takes must not tell that there is one.
+        # Before anything is verified, whatever the account: the time that it takes must not tell that there is one. No
+        # signature covers this body, so it is no matter that characters which XML forbids are dropped from it.
         try:
             message = wechat_xml.parse(body)
         except wechat_xml.WechatXmlError:
@@ -280,27 +284,45 @@ class WechatWebhook(http.Controller):
 
     def _describe(self, error):
         """Return a database error without its details, which may hold a full OpenID."""
-        return error.diag.message_primary or type(error).__name__
+        is_told = isinstance(error, psycopg2.Error) and error.diag.message_primary
+        return is_told or type(error).__name__
 
-    def _handle(self, event_sudo, push):
-        """Have an event handled, and wait for the reply as long as WeChat waits for ours.
+    def _handle(self, event_id, push):
+        """Have a stored event handled, and wait for the reply as long as WeChat waits for ours.
+
+        The handling has a cursor of its own, so the request gives its own back: a push takes one connection, and none
+        while it waits for a thread. Odoo serves requests whose cursor is closed.
 
         :return: the reply in the clear, or None.
         :rtype: str | None
         """
         registry = request.env.registry
+        request.env.cr.close()
         try:
             # What binds nobody runs no code but ours and needs no thread, and so does not wait behind slow automations.
             # In a test, a thread would wait for ever for the cursor that the test and this request share.
             may_bind = push.message.get("Event", "").lower() in FOLLOW_EVENTS or wechat_commands.parse(push.message)
             if not may_bind or module.current_test:
-                return process_event(registry, event_sudo.id)
-            return self._handle_in_thread(registry, event_sudo.id)
+                return process_event(registry, event_id)
+            return self._handle_in_thread(registry, event_id)
         except FutureTimeoutError:
-            _logger.warning("wechat.inbox: takes longer than WeChat waits event=%s", event_sudo.id)
-        except psycopg2.Error as error:
-            _logger.error("wechat.inbox: left to the cron event=%s error=%s", event_sudo.id, self._describe(error))
-        return event_sudo._get_pending_reply()
+            _logger.warning("wechat.inbox: takes longer than WeChat waits event=%s", event_id)
+        except DATABASE_ERRORS as error:
+            _logger.error("wechat.inbox: left to the cron event=%s error=%s", event_id, self._describe(error))
+        return self._get_pending_reply(registry, event_id)
+
+    def _get_pending_reply(self, registry, event_id):
+        """Return what is answered for now to an event that is handled later.
+
+        :return: the reply in the clear, or None.
+        :rtype: str | None
+        """
+        try:
+            with registry.cursor() as cr:
+                return api.Environment(cr, SUPERUSER_ID, {})["wechat.event"].browse(event_id)._get_pending_reply()
+        except DATABASE_ERRORS as error:
+            _logger.error("wechat.inbox: no reply event=%s error=%s", event_id, self._describe(error))
+            return None
 
     def _wake_receipts(self, events):
         """Have the receipts applied soon. A failure costs nothing but a minute: they are stored."""

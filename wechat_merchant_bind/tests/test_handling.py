@@ -6,6 +6,8 @@ import psycopg2
 from psycopg2.errors import CheckViolation, DeadlockDetected, SerializationFailure, UniqueViolation
 
 from odoo import fields, sql_db
+from odoo.http import request
+from odoo.sql_db import PoolError
 from odoo.tools import mute_logger
 
 from ..controllers import webhook
@@ -14,6 +16,7 @@ from ..tools.pg_lock import NAMESPACE, LockTimeoutError, session_locks
 from .common_push import WechatPushCase
 
 CRON = "wechat_merchant_bind.ir_cron_retry_events"
+WEBHOOK_LOGGER = "odoo.addons.wechat_merchant_bind.controllers.webhook"
 EVENT_LOGGER = "odoo.addons.wechat_merchant_bind.models.wechat_event_handling"
 
 
@@ -107,6 +110,37 @@ class TestConcurrency(HandlingCase):
             [NAMESPACE],
         )
         self.assertEqual(self.env.cr.fetchone(), (0,))
+
+
+class TestConnections(HandlingCase):
+    """A push takes one connection of Odoo's pool, which all requests of a process share."""
+
+    def test_a_request_holds_no_connection_while_its_push_is_handled(self):
+        process, held = webhook.process_event, []
+
+        def process_event(*args):
+            held.append(not request.env.cr._closed)
+            return process(*args)
+
+        with patch.object(webhook, "process_event", process_event):
+            self.assertReply(self._push_scan(self.code, self.openid), "杭州西湖茶庄", to=self.openid)
+            self.assertReply(self._push_text(self.openid, "解绑"), to=self.openid)
+            self.account.transfer_customer_service = True
+            self.assertEqual(self._push_text(self.openid, msg_id=1).reply["MsgType"], "transfer_customer_service")
+        self.assertEqual(held, [False] * 3)
+
+    def test_a_push_that_finds_no_free_connection_is_handled_later(self):
+        """It is stored: no answer but a provisional one tells WeChat that all is well."""
+        with (
+            patch.object(webhook, "process_event", side_effect=PoolError("The Connection Pool Is Full")),
+            self.assertLogs(WEBHOOK_LOGGER, "ERROR"),
+        ):
+            self.assertReply(self._push_scan(self.code, self.openid), "已收到", to=self.openid)
+            with patch.object(self.events, "_get_pending_reply", side_effect=PoolError("The Connection Pool Is Full")):
+                self.assertSilent(self._push_scan(self.code, self.openid, create_time=int(time.time()) + 1))
+        self.assertEqual(self._get_events().mapped("state"), ["received"] * 2)
+        self._run_cron_later()
+        self.assertBound(self.merchant, self.openid)
 
 
 class TestLogs(HandlingCase):
