@@ -179,7 +179,8 @@ class Api:
             response = await self._answer(call, request)
         except ApiError as error:
             rid = new_rid()
-            text = json.dumps({"errcode": error.errcode, "errmsg": f"{error.errmsg} rid: {rid}"}, ensure_ascii=False)
+            answer = {"errcode": error.errcode, "errmsg": f"{error.errmsg} rid: {rid}", **error.fields}
+            text = json.dumps(answer, ensure_ascii=False)
             self.log.remember_failure(call, rid, text)
             entry["errcode"] = error.errcode
             response = json_bytes(text)

@@ -17,15 +17,18 @@ ERRMSG = {
     40013: "invalid appid",
     40014: "invalid access_token",
     40033: "invalid charset. please check your request, if include \\uxxxx will create fail!",
+    40036: "invalid template_id size",
     40037: "invalid template_id",
+    40039: "invalid url size",
     40052: "invalid action name",
     40053: "invalid action info",
     40125: "invalid appsecret",
     40165: "invalid weapp pagepath",
-    40166: "invalid weapp appid",
     40241: "the message is duplicate in 60 seconds",
     40243: "appsecret is frozen",
     40246: "invalid keyword_name_list",
+    40247: "need new category template",
+    40249: "blocked for illegal content",
     40252: "hit content review",
     41001: "access_token missing",
     41002: "appid missing",
@@ -37,6 +40,7 @@ ERRMSG = {
     43019: "require remove blacklist",
     43100: "change template too frequently",
     43108: "concurrent messages to one follower",
+    43116: "This template_id is banned",
     43117: "Sending messages to this openid too frequently,please try later",
     44002: "empty post data",
     45009: "reach max api daily quota limit",
@@ -46,6 +50,7 @@ ERRMSG = {
     45029: "qrcode count out of limit",
     45047: "out of response count limit",
     45065: "clientmsgid exist",
+    45067: "clientmsgid size out of limit",
     47001: "data format error",
     47003: "argument invalid!",
     48001: "api unauthorized",
@@ -56,7 +61,10 @@ ERRMSG = {
     76001: "rid not found",
     76002: "rid is error",
     76003: "cgi_path not found",
+    76021: "cgi_path not found",
+    76022: "no permission to use this cgi_path",
     89503: "ip need admin confirm",
+    268487002: "system busy",
 }
 
 
@@ -65,10 +73,12 @@ class ApiError(Exception):
 
     :param errcode: WeChat's error code
     :param errmsg: the wording without the rid; by default the table's
+    :param fields: what the answer holds besides
     """
 
-    def __init__(self, errcode: int, errmsg: str | None = None):
+    def __init__(self, errcode: int, errmsg: str | None = None, **fields: object):
         self.errcode = errcode
+        self.fields = fields
         self.errmsg = errmsg or ERRMSG.get(errcode, "error")
         super().__init__(f"{errcode}: {self.errmsg}")
 

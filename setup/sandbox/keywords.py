@@ -61,8 +61,7 @@ def refusal(key: str, value, allowed: dict) -> str | None:
     if kind == "const" and value == "":
         return None
     if value is None or (isinstance(value, str) and not value.strip()):
-        # The missing letter is WeChat's.
-        return f"argument invalid! data.{key}.value is emtpy"
+        return f"argument invalid! data.{key}.value is empty"
     if not isinstance(value, (str, int, float)) or isinstance(value, bool):
         return f"argument invalid! data.{key}.value invalid"
     value = str(value)

@@ -9,7 +9,8 @@ from errors import ApiError
 from keywords import keys_of, refusal
 
 TEMPLATES_AN_ACCOUNT = 25
-CLIENT_MSG_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
+CLIENT_MSG_ID = re.compile(r"[A-Za-z0-9_-]+")
+CLIENT_MSG_ID_LENGTH = 32
 CLIENT_APP_ID = re.compile(r"wx[0-9a-f]{16}")
 
 # The library: number -> title, the words that may be picked with their keys, approved values of enumerated keys.
@@ -156,15 +157,17 @@ async def send(call) -> dict:
         raise ApiError(47001)
     program = message.get("miniprogram") or {}
     if program and not (isinstance(program, dict) and CLIENT_APP_ID.fullmatch(str(program.get("appid")))):
-        raise ApiError(40166)
+        raise ApiError(40013)
     client_msg_id = message.get("client_msg_id")
     if client_msg_id is not None:
         if not isinstance(client_msg_id, str) or not CLIENT_MSG_ID.fullmatch(client_msg_id):
             raise ApiError(47001, "data format error: client_msg_id")
+        if len(client_msg_id) > CLIENT_MSG_ID_LENGTH:
+            raise ApiError(45067)
         former = account.already_sent(follower.openid, client_msg_id)
         if former:
             if account.duplicate_answer:
-                raise ApiError(account.duplicate_answer)
+                raise ApiError(account.duplicate_answer, msg_id=former)
             call.entry.update(msgid=former, repeats=True)
             return {"msgid": former}
     # A test account takes any value; that is why passing there proves nothing.

@@ -95,10 +95,10 @@ def test_values_out_of_type_are_refused_by_name(send, key, value):
 
 @pytest.mark.parametrize("key", sorted(set(GOOD) - {"const1"}))
 @pytest.mark.parametrize("value", ["", None], ids=["empty", "missing"])
-def test_empty_values_are_refused_in_wechats_spelling(send, key, value):
+def test_empty_values_are_refused(send, key, value):
     with pytest.raises(WeChatClientException) as caught:
         send(data=data(**{key: value}))
-    assert caught.value.errmsg.startswith(f"argument invalid! data.{key}.value is emtpy rid: ")
+    assert caught.value.errmsg.startswith(f"argument invalid! data.{key}.value is empty rid: ")
 
 
 def test_a_const_may_be_empty(send):
@@ -121,7 +121,9 @@ def test_a_test_account_checks_nothing(sandbox, make_client):
         ({"touser": "o" + "x" * 27}, 40003),
         ({"template_id": "unknown"}, 40037),
         ({"data": None}, 47001),
-        ({"miniprogram": {"appid": "none"}}, 40166),
+        ({"miniprogram": {"appid": "none"}}, 40013),
+        ({"client_msg_id": "x" * 33}, 45067),
+        ({"client_msg_id": "x" * 32 + "!"}, 47001),
     ],
 )
 def test_refused_sends(send, change, expected):
@@ -153,8 +155,11 @@ def test_client_msg_id_is_sent_once_even_at_once(sandbox, client, send):
 
 def test_what_a_duplicate_is_answered_can_be_set(sandbox, account, send):
     sandbox.post("accounts", app_id=account["app_id"], duplicate_answer=45065)
-    assert send(client_msg_id="once")["errcode"] == 0
-    assert errcode(send, client_msg_id="once") == 45065
+    first = send(client_msg_id="x" * 32)
+    assert first["errcode"] == 0
+    with pytest.raises(WeChatClientException) as caught:
+        send(client_msg_id="x" * 32)
+    assert (caught.value.errcode, caught.value.response.json()["msg_id"]) == (45065, first["msgid"])
     assert len(sandbox.get("messages", user="王老板")["messages"]) == 1
 
 

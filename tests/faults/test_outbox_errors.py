@@ -6,7 +6,7 @@ WeChat's stand-in answers over HTTP, as Odoo's own processes call it.
 from typing import NamedTuple
 
 import pytest
-from support.outbox import SEND, USER_INFO, Outbox
+from support.outbox import SEND, TEMPLATES, USER_INFO, Outbox
 
 WAITING = ("outgoing", None, "ready")
 
@@ -34,12 +34,15 @@ FAILED, PENDING = "exception", "pending"
 # An access token that WeChat calls stale is replaced, and the call repeated, once.
 STALE = (40001, 40014, 42001)
 BY_ACCOUNT = (
-    *(40013, 40125, 41002, 41004, 40243, 40164, 61004, 48001, 48004, 43107, 45029),
+    *(40125, 41002, 41004, 40243, 40164, 61004, 48001, 48004, 43107),
     *(89501, 89502, 89503, 89504, 89505, 89506, 89507),
 )
-BY_TEMPLATE = (40037, 43100, 40165, 45026)
-MALFORMED = (40033, 41001, 47001, 76003)
-UNDOCUMENTED = (42007, 43116, 99999)
+BY_TEMPLATE = (40013, 40036, 43116, 40165, 40166)
+# WeChat lists the template that it calls unknown: it is tried again.
+LISTED = (40037, 43100)
+MALFORMED = (40033, 41001, 45067, 47001, 76003, 76021)
+# Also the codes of other calls, which tell nothing of a message.
+UNDOCUMENTED = (42007, 45026, 45029, 40246, 40247, 76022, 99999)
 AMBIGUOUS = {
     "no answer": {"timeout": 0.1},
     "reset": {"reset": True},
@@ -48,11 +51,12 @@ AMBIGUOUS = {
     "HTML": {"html": True},
     "empty": {"empty": True},
     "-1": {"errcode": -1},
+    "268487002": {"errcode": 268487002},
 }
 
 FIRST_CALL = {
     **{name: Row(fault, *WAITING, is_open=True) for name, fault in AMBIGUOUS.items()},
-    **{str(errcode): code(errcode, *WAITING) for errcode in (43108, 43117, 40241)},
+    **{str(errcode): code(errcode, *WAITING) for errcode in (43108, 43117, 40241, *LISTED)},
     **{str(errcode): code(errcode, *WAITING, stops="pause") for errcode in (45009, 45011, 48006)},
     **{str(errcode): code(errcode, "sent", None, PENDING, calls=2, is_open=True) for errcode in STALE},
     # WeChat has it, whatever becomes of it: its receipt will tell.
@@ -67,8 +71,8 @@ FIRST_CALL = {
         for errcode in (40003, 46004, 50002)
     },
     **{str(errcode): code(errcode, "failed", "wechat_refused", FAILED, is_open=True) for errcode in (45015, 45047)},
-    "47003": code(47003, "failed", "wechat_value", FAILED, is_open=True),
-    "45168": code(45168, "failed", "wechat_content", FAILED, is_open=True),
+    **{str(errcode): code(errcode, "failed", "wechat_value", FAILED, is_open=True) for errcode in (40039, 47003)},
+    **{str(errcode): code(errcode, "failed", "wechat_content", FAILED, is_open=True) for errcode in (40249, 45168)},
     **{str(errcode): code(errcode, *WAITING, stops="template") for errcode in BY_TEMPLATE},
     **{str(errcode): code(errcode, *WAITING, stops="account") for errcode in BY_ACCOUNT},
     **{str(errcode): code(errcode, "failed", "wechat_request", FAILED, is_open=True) for errcode in MALFORMED},
@@ -245,7 +249,7 @@ def test_refusal_marks_the_binding(outbox):
 
 def test_resumed(outbox):
     """What has waited for an account or a template leaves once a manager resumes it, and is called for once more."""
-    for errcode in (48001, 40037):
+    for errcode in (48001, 43116):
         message_ids = outbox.queue(*(outbox.new_merchant() for _number in range(3)))
         outbox.fail(errcode=errcode, times=3)
         outbox.drain()
@@ -269,3 +273,29 @@ def test_wrong_value_names_its_keyword(outbox):
         assert "thing3" in message["failure_reason"].splitlines()[0]
     [template] = outbox.system.admin.read("wechat.template", [outbox.template_id], ["stop_reason"])
     assert "thing3" in template["stop_reason"]
+
+
+def test_a_template_that_wechat_lost_is_stopped(outbox):
+    """40037 stops a template that WeChat does not list, and none that it lists: it is asked once a minute."""
+    [message_id] = outbox.queue(outbox.new_merchant())
+    outbox.system.database.execute("UPDATE wechat_template SET looked_up_at = NULL")
+    calls, asked = outbox.system.sandbox.calls(SEND), outbox.system.sandbox.calls(TEMPLATES)
+    outbox.fail(errcode=40037, times=2)
+    for _number in range(2):
+        outbox.drain()
+        outbox.make_due(message_id)
+    assert outbox.system.sandbox.calls(TEMPLATES) - asked == 1
+    assert not outbox.system.admin.read("wechat.template", [outbox.template_id], ["stop_reason"])[0]["stop_reason"]
+    outbox.drain()
+    assert (outbox.read(message_id)["state"], outbox.system.sandbox.calls(SEND) - calls) == ("sent", 3)
+    [gone_id] = outbox.queue(outbox.new_merchant())
+    [template] = outbox.system.admin.read("wechat.template", [outbox.template_id], ["template_uid"])
+    set_uid = "UPDATE wechat_template SET looked_up_at = NULL, template_uid = %s WHERE id = %s"
+    outbox.system.database.execute(set_uid, "gone", outbox.template_id)
+    outbox.system.database.execute("UPDATE wechat_message SET template_uid = 'gone' WHERE id = %s", gone_id)
+    try:
+        outbox.drain()
+    finally:
+        outbox.system.database.execute(set_uid, template["template_uid"], outbox.template_id)
+    assert outbox.read(gone_id)["state"] == "outgoing"
+    assert "40037" in outbox.system.admin.read("wechat.template", [outbox.template_id], ["stop_reason"])[0]["stop_reason"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from support.system import System
 
 SEND = "/cgi-bin/message/template/send"
+TEMPLATES = "/cgi-bin/template/get_all_private_template"
 USER_INFO = "/cgi-bin/user/info"
 # The sandbox's template 新订单通知: keyword, label and what fills it.
 KEYWORDS = [

@@ -1,5 +1,4 @@
 import logging
-import re
 import time
 from datetime import timedelta
 
@@ -9,11 +8,11 @@ from odoo import api, fields, models
 from odoo.tools import SQL
 
 from ..tools.pg_lock import NAMESPACE
+from ..tools.wechat_api import parse_msgid
 
 _logger = logging.getLogger(__name__)
 
 RECEIPT_EVENT = "templatesendjobfinish"
-MSGID = re.compile(r"[0-9]{1,20}")
 CRON = "wechat_merchant_bind.ir_cron_apply_receipts"
 
 APPLY_BATCH = 1000
@@ -65,8 +64,7 @@ class WechatEvent(models.Model):
     def _prepare_event_values(self, webhook, message):
         values = super()._prepare_event_values(webhook, message)
         if values["event"] == RECEIPT_EVENT:
-            msgid = message.get("MsgID") or ""
-            values["msgid"] = msgid if MSGID.fullmatch(msgid) else None
+            values["msgid"] = parse_msgid(message.get("MsgID"))
             values["receipt_status"] = message.get("Status")
             if not values["msgid"]:
                 values["state"] = "ignored"
@@ -204,7 +202,9 @@ class WechatEvent(models.Model):
                 WITH receipt AS (
                     SELECT event.id,
                            EXISTS (SELECT FROM wechat_message AS message
-                                    WHERE message.account_id = event.account_id AND message.msgid = event.msgid)
+                                    WHERE message.account_id = event.account_id
+                                      AND message.msgid = event.msgid
+                                      AND message.openid = event.openid)
                            AS is_known,
                            event.msgid IS NULL
                            OR event.create_date + %(keep)s * interval '1 day' < statement_timestamp() AT TIME ZONE 'UTC'

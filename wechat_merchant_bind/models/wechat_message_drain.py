@@ -328,6 +328,7 @@ class WechatMessage(models.Model):
     def _attempt(self, step, *args):
         """Run a step whose failure must not keep messages waiting: it may be another addon's."""
         try:
-            self._write(step, *args)
+            return self._write(step, *args)
         except Exception:
             _logger.exception("wechat.outbox: goes on without step=%s", step.__name__)
+            return None

@@ -9,6 +9,9 @@ from odoo import api, fields, models
 
 from ..tools.wechat_errors import (
     DAILY_QUOTA,
+    LINK_TOO_LONG,
+    OF_ONE_MESSAGE,
+    PERHAPS_GONE,
     UNKNOWN_OPENID,
     VALUE_NOT_ALLOWED,
     WechatAccountError,
@@ -42,6 +45,11 @@ TOO_OFTEN_RETRY = 2 * 3600
 TOO_OFTEN_RETRY_MAX = 12 * 3600
 RETRY, RETRY_MAX = 5, 900
 AMBIGUOUS_RETRY, AMBIGUOUS_RETRY_MAX = 10, 120
+# A template that WeChat calls unknown, and lists all the same, is tried so often before it is stopped: for half an hour.
+LISTED_RETRY, LISTED_RETRY_MAX = 60, 900
+LISTED_ATTEMPTS = 5
+# What is shown of a link that is too long.
+LINK_SHOWN = 80
 # Back-offs differ by this share, so that what failed together is not repeated together.
 JITTER = 0.25
 
@@ -69,6 +77,8 @@ class Outcome(NamedTuple):
     pause: float = 0
     # What a manager has to look at: "account" or "template".
     stops: str | None = None
+    # Whether the template is stopped unless WeChat still lists it.
+    looks_up: bool = False
     # What the binding is marked as: "unfollowed" (once confirmed) or "blocked".
     mark: str | None = None
 
@@ -124,8 +134,11 @@ class WechatMessage(models.Model):
                 return Outcome("sent", may_have_arrived=True)
             case WechatUnreachable():
                 return self._get_unreachable_outcome(call)
-            case WechatTemplateError(errcode=47003):
+            case WechatTemplateError() if error.errcode in OF_ONE_MESSAGE:
                 return Outcome("failed", "wechat_value")
+            case WechatTemplateError() if error.errcode in PERHAPS_GONE and row["attempts"] < LISTED_ATTEMPTS:
+                delay = self._get_delay(LISTED_RETRY, LISTED_RETRY_MAX, row)
+                return Outcome("outgoing", delay=delay, looks_up=True)
             case WechatTemplateError():
                 return Outcome("outgoing", stops="template")
             case WechatAccountError():
@@ -186,11 +199,12 @@ class WechatMessage(models.Model):
         return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # nosec B311  # nothing to be guessed
 
     @api.model
-    def _get_failure_message(self, account, error):
+    def _get_failure_message(self, account, error, card=None):
         """Return what a failure means and what to do, in words.
 
         :param wechat.account account: in the language of the reader.
         :param Exception error: what the call has brought.
+        :param dict card: what was sent.
         :rtype: str
         """
         if not isinstance(error, WechatError):
@@ -198,4 +212,9 @@ class WechatMessage(models.Model):
         message = account._get_error_message(error)
         if error.errcode == VALUE_NOT_ALLOWED and (keyword := re.search(r"data\.(\w+)\.value", error.errmsg)):
             message = account.env._("Keyword %s is not allowed.", keyword[1]) + "\n" + message
+        if error.errcode == LINK_TOO_LONG and (link := (card or {}).get("url")):
+            # Without its query, which may hold the key to a document.
+            shown = link.partition("?")[0][:LINK_SHOWN]
+            words = account.env._("Link of %(length)s characters: %(link)s…", length=len(link), link=shown)
+            message = words + "\n" + message
         return message

@@ -54,7 +54,9 @@ class WechatMessage(models.Model):
                            message.id, message.state AS former_state, event.receipt_status, event.create_date, outcome.*
                       FROM wechat_event AS event
                       JOIN wechat_message AS message
-                        ON message.account_id = event.account_id AND message.msgid = event.msgid
+                        ON message.account_id = event.account_id
+                       AND message.msgid = event.msgid
+                       AND message.openid = event.openid
                       JOIN outcome ON outcome.status = COALESCE(event.receipt_status, '')
                      WHERE event.id IN %(ids)s
                      ORDER BY message.id, outcome.state, event.create_date, event.id

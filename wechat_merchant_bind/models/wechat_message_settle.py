@@ -8,8 +8,8 @@ from psycopg2 import IntegrityError
 from odoo import api, models
 from odoo.tools import SQL
 
-from ..tools.call_pool import Call, SendCall
-from ..tools.wechat_errors import UNKNOWN_OPENID, VALUE_NOT_ALLOWED
+from ..tools.call_pool import Call, LookUpCall, SendCall
+from ..tools.wechat_errors import OF_ONE_MESSAGE, UNKNOWN_OPENID
 from .wechat_call_mixin import CONCURRENCY_ERRORS
 from .wechat_message import PRIORITY_REPEAT
 from .wechat_message_lane import ORDER_SECONDS
@@ -41,7 +41,9 @@ class WechatMessage(models.Model):
             lane.untold |= written
             # Of a message that was called for before, the receipt may have come long ago.
             if late := [
-                (call.lane, call.answer["msgid"]) for call, _outcome in sends if call.answer and call.row["is_repeat"]
+                (call.lane, call.answer["msgid"])
+                for call, _outcome in sends
+                if call.answer and call.answer["msgid"] and call.row["is_repeat"]
             ]:
                 self._attempt(self.env["wechat.event"]._hurry_receipts, late)
             self._react(lane, pool, sends)
@@ -49,7 +51,9 @@ class WechatMessage(models.Model):
             if unreachable:
                 self._attempt(self.browse(unreachable)._apply_fallback)
         for call in calls:
-            if not isinstance(call, SendCall):
+            if isinstance(call, LookUpCall):
+                self._attempt(self._finish_look_up, call)
+            elif not isinstance(call, SendCall):
                 self._attempt(self._finish_confirmation, lane, pool, call)
 
     @api.model
@@ -142,7 +146,7 @@ class WechatMessage(models.Model):
         if error:
             accounts = self.env["wechat.account"]
             account = accounts.browse(call.lane).with_context(lang=accounts._get_lang(call.row["lang"]))
-            reason = self._get_failure_message(account, error)
+            reason = self._get_failure_message(account, error, call.row["card"])
         return (
             call.key,
             call.row["lease_until"],
@@ -186,6 +190,7 @@ class WechatMessage(models.Model):
         :param list sends: pairs of a call and its outcome.
         """
         pauses, stops, marks, ends = {}, {}, defaultdict(set), set()
+        doubts = defaultdict(dict)
         for call, outcome in sends:
             account_id, template_id = call.lane, call.template
             pace = lane.paces[account_id]
@@ -199,14 +204,16 @@ class WechatMessage(models.Model):
                     pauses[account_id] = seconds, call.error
             if call.answer:
                 lane.wrong_values[template_id] = 0
-            elif getattr(call.error, "errcode", None) == VALUE_NOT_ALLOWED:
+            elif getattr(call.error, "errcode", None) in OF_ONE_MESSAGE:
                 lane.wrong_values[template_id] += 1
                 if lane.wrong_values[template_id] >= WRONG_VALUES_MAX and template_id:
-                    stops["wechat.template", template_id] = call.error
+                    stops["wechat.template", template_id] = call
             if outcome.stops == "account":
-                stops["wechat.account", account_id] = call.error
+                stops["wechat.account", account_id] = call
             elif outcome.stops == "template" and template_id:
-                stops["wechat.template", template_id] = call.error
+                stops["wechat.template", template_id] = call
+            elif outcome.looks_up and template_id:
+                doubts[account_id][template_id] = call.error
             if outcome.mark:
                 marks[account_id, outcome.mark].add(call.row["openid"])
         for account_id in ends:
@@ -215,8 +222,8 @@ class WechatMessage(models.Model):
             self._attempt(self._pause, account_id, seconds, error)
             lane.paces[account_id].is_trying = True
             pool.hold(("account", account_id))
-        for (model, record_id), error in stops.items():
-            self._attempt(self._stop, model, record_id, error)
+        for (model, record_id), call in stops.items():
+            self._attempt(self._stop, model, record_id, call.error, call.row["card"])
         # What was claimed before is given back by the threads, not called for; what is claimed from now on is wanted.
         pool.resume({key for call, _outcome in sends for key in call.get_stopped()})
         for (account_id, mark), openids in marks.items():
@@ -224,6 +231,8 @@ class WechatMessage(models.Model):
                 self._attempt(self._mark, account_id, openids, mark)
             else:
                 self._confirm(lane, pool, account_id, sorted(openids))
+        for account_id, refusals in doubts.items():
+            self._look_up(lane, pool, account_id, refusals)
 
     @api.model
     def _pause(self, account_id, seconds, error):
@@ -232,10 +241,10 @@ class WechatMessage(models.Model):
         _logger.warning("wechat.outbox: paused account=%s seconds=%s error=%s", account_id, seconds, error)
 
     @api.model
-    def _stop(self, model, record_id, error):
+    def _stop(self, model, record_id, error, card=None):
         record = self.env[model].browse(record_id)
         account = (record if model == "wechat.account" else record.account_id)._with_manager_lang()
-        reason = self._get_failure_message(account, error)
+        reason = self._get_failure_message(account, error, card)
         _logger.error(
             "wechat.outbox: stopped until a manager resumes it account=%s model=%s id=%s error=%s",
             account.id,
@@ -247,6 +256,36 @@ class WechatMessage(models.Model):
             account._stop_sending(reason)
         else:
             record.with_env(account.env)._stop(reason)
+
+    # === BUSINESS METHODS - TEMPLATES === #
+
+    @api.model
+    def _look_up(self, lane, pool, account_id, refusals):
+        """Ask WeChat whether templates that it has called unknown exist, each once a minute at most.
+
+        :param dict refusals: WeChat's error, by template id.
+        """
+        if claimed := self._attempt(self.env["wechat.template"].browse(refusals)._claim_look_up):
+            refusals = {template_id: refusals[template_id] for template_id in claimed}
+            call = LookUpCall(tuple(claimed), account_id, "get_all_private_template", (), refusals=refusals)
+            self._submit(pool, lane.access, call)
+
+    @api.model
+    def _finish_look_up(self, call):
+        """Stop the templates that WeChat does not list. Messages of the others are tried again later.
+
+        :param LookUpCall call: from :meth:`_look_up`.
+        """
+        if call.answer is None:
+            if call.error:
+                _logger.warning("wechat.outbox: templates not looked up account=%s error=%s", call.lane, call.error)
+            return
+        listed = {template.get("template_id") for template in call.answer}
+        for template in self.env["wechat.template"].browse(call.key).exists():
+            if template.template_uid in listed:
+                _logger.warning("wechat.outbox: template refused, and listed by WeChat template=%s", template.id)
+            else:
+                self._stop("wechat.template", template.id, call.refusals[template.id])
 
     # === BUSINESS METHODS - RECIPIENTS === #
 

@@ -113,7 +113,9 @@ class WechatMessage(models.Model):
                    AND EXISTS (
                        SELECT FROM wechat_event AS event
                          JOIN wechat_message AS later
-                           ON later.account_id = event.account_id AND later.msgid = event.msgid
+                           ON later.account_id = event.account_id
+                          AND later.msgid = event.msgid
+                          AND later.openid = event.openid
                         WHERE event.account_id = message.account_id
                           AND event.event = %(event)s
                           AND event.create_date > message.first_call_at

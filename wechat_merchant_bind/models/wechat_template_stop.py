@@ -1,4 +1,8 @@
-from odoo import models
+from odoo import fields, models
+from odoo.tools import SQL
+
+# Seconds between two questions to WeChat whether a template exists.
+LOOK_UP_SECONDS = 60
 
 
 class WechatTemplate(models.Model):
@@ -6,6 +10,12 @@ class WechatTemplate(models.Model):
 
     _name = "wechat.template"
     _inherit = ["wechat.template", "wechat.stop.mixin"]
+
+    # === FIELDS === #
+
+    looked_up_at = fields.Datetime(
+        "Looked Up on", readonly=True, copy=False, help="When WeChat was last asked whether the template exists."
+    )
 
     # === ACTION METHODS === #
 
@@ -22,6 +32,28 @@ class WechatTemplate(models.Model):
         return True
 
     # === BUSINESS METHODS === #
+
+    def _claim_look_up(self):
+        """Return those of these templates that WeChat is to be asked about now: one process asks, once a minute.
+
+        :rtype: list[int]
+        """
+        rows = self.env.execute_query(
+            SQL(
+                """
+                UPDATE wechat_template
+                   SET looked_up_at = statement_timestamp() AT TIME ZONE 'UTC'
+                 WHERE id = ANY(%(ids)s)
+                   AND (looked_up_at IS NULL
+                        OR looked_up_at < statement_timestamp() AT TIME ZONE 'UTC' - %(seconds)s * interval '1 second')
+             RETURNING id
+                """,
+                ids=self.ids,
+                seconds=LOOK_UP_SECONDS,
+            )
+        )
+        self.invalidate_recordset(["looked_up_at"], flush=False)
+        return [template_id for [template_id] in rows]
 
     def _stop(self, reason):
         """Send nothing of this template until a manager resumes it, and ask one for that.

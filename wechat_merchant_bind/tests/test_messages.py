@@ -29,12 +29,13 @@ class TestUnknown(OutboxCase):
         self.env.invalidate_all()
         return event
 
-    def _deliver_later_message(self, minutes):
+    def _deliver_later_message(self, minutes, receipt_openid=None):
         """Let a message to somebody else be called for, and its receipt come."""
         later = self._queue(self.other_merchant, state="delivered", msgid=f"{next(self._serial)}")
-        self._set(later, first_call_at=f"now() AT TIME ZONE 'UTC' - interval '{minutes} minutes'")
+        openid = self._make_openid()
+        self._set(later, first_call_at=f"now() AT TIME ZONE 'UTC' - interval '{minutes} minutes'", openid=f"'{openid}'")
         self._create_event(
-            minutes, event="templatesendjobfinish", msgid=later.msgid, state="done", openid=self._make_openid()
+            minutes, event="templatesendjobfinish", msgid=later.msgid, state="done", openid=receipt_openid or openid
         )
 
     def _mark(self):
@@ -49,6 +50,9 @@ class TestUnknown(OutboxCase):
         self._deliver_later_message(70)
         self._mark()
         self.assertEqual(message.failure_type, "wechat_unknown", "That one was called for before")
+        self._deliver_later_message(10, receipt_openid=self._make_openid())
+        self._mark()
+        self.assertEqual(message.failure_type, "wechat_unknown", "That receipt is of another person")
         self._deliver_later_message(10)
         self._mark()
         self.assertEqual((message.failure_type, young.failure_type), ("wechat_unsent", "wechat_unknown"))

@@ -7,8 +7,12 @@ from odoo.modules.module import load_script
 from odoo.tools import file_open, mute_logger
 
 from ..models.wechat_message_lane import IDENTITY_PARAMETER
-from .common import SEND_PATH, USER_PATH, USERS_PATH
+from ..models.wechat_message_outcome import LISTED_ATTEMPTS
+from ..models.wechat_message_settle import WRONG_VALUES_MAX
+from .common import FIRST_MSGID, SEND_PATH, TEMPLATES_PATH, USER_PATH, USERS_PATH
 from .common_outbox import DRAIN, LANES, OutboxCase
+
+SETTLE = "odoo.addons.wechat_merchant_bind.models.wechat_message_settle"
 
 
 class TestQueue(OutboxCase):
@@ -450,3 +454,194 @@ class TestPause(OutboxCase):
             self.account.with_user(self.manager).action_resume_sending()
             self._drain()
             self.assertEqual(messages.mapped("state"), ["sent"] * 2)
+
+
+class TestRefusals(OutboxCase):
+    """What WeChat's refusal of a message stops: what it concerns, and nothing else."""
+
+    def _queue_three(self):
+        """Queue a message to each of three merchants."""
+        partners = self.merchant
+        for number in range(2):
+            partners += self._create_merchant(f"商家 {number}")
+            self._bind(partners[-1])
+        return self._queue(*partners)
+
+    def _refuse(self, errcode, times=1, errmsg="refused"):
+        self.wechat.answer(SEND_PATH, *[{"errcode": errcode, "errmsg": f"{errmsg} rid: 1-2-3"}] * times)
+
+    def test_what_concerns_the_template_stops_the_template(self):
+        for errcode, words in ((40013, "小程序"), (40166, "小程序"), (43116, "封禁"), (40036, "编号"), (40165, "页面")):
+            with self.subTest(errcode), mute_logger(SETTLE):
+                messages = self._queue_three()
+                calls = self.wechat.count(SEND_PATH)
+                self._refuse(errcode, times=3)
+                self._drain()
+                self.assertEqual(self.wechat.count(SEND_PATH) - calls, 1, "The others wait")
+                self.assertEqual(messages.mapped("state"), ["outgoing"] * 3)
+                self.assertFalse(self.account.send_stop_reason or self.account.is_send_paused)
+                self.assertIn(words, self.template.stop_reason)
+                self.template.with_user(self.manager).action_resume()
+                self.wechat._answers.clear()
+                messages.with_user(self.user).action_cancel()
+        self.assertEqual(self.wechat.count(TEMPLATES_PATH), 0)
+
+    def test_what_concerns_another_call_stops_nothing(self):
+        """The codes of other calls tell nothing of the account's messages."""
+        for errcode in (45029, 45026, 76022, 40247):
+            with self.subTest(errcode):
+                message = self._queue()
+                self._refuse(errcode)
+                self._drain()
+                self.assertRecordValues(message, [{"state": "failed", "failure_type": "wechat_refused"}])
+                self.assertFalse(self.account.send_stop_reason or self.template.stop_reason)
+
+    def test_a_link_that_is_too_long(self):
+        """The message fails, whose card would stay as it is; the reason names the link, not the key that it holds."""
+        link = f"https://example.com/{'x' * 100}?access_token=key-of-the-document"
+        message = self._queue(card={"data": {}, "url": link})
+        self._refuse(40039, errmsg="invalid url size")
+        self._drain()
+        self.assertRecordValues(message, [{"state": "failed", "failure_type": "wechat_value", "errcode": 40039}])
+        first = message.failure_reason.splitlines()[0]
+        self.assertIn("https://example.com/xxx", first)
+        self.assertIn(str(len(link)), first)
+        self.assertNotIn("key-of-the-document", message.failure_reason)
+        self.assertFalse(self.template.stop_reason)
+
+    @mute_logger(SETTLE)
+    def test_links_that_are_too_long_again_and_again(self):
+        """They are the template's fault."""
+        for _number in range(WRONG_VALUES_MAX):
+            self._queue(self._bind(self._create_merchant("商家")).partner_id)
+        self._refuse(40039, times=WRONG_VALUES_MAX)
+        self.env.ref(LANES[1]).active = False
+        self.env.ref(LANES[0]).method_direct_trigger()
+        self.env.invalidate_all()
+        self.assertIn("example.com", self.template.stop_reason)
+
+    def test_content_that_was_blocked(self):
+        for errcode in (45168, 40249):
+            with self.subTest(errcode):
+                message = self._queue()
+                self._refuse(errcode)
+                self._drain()
+                self.assertRecordValues(message, [{"state": "failed", "failure_type": "wechat_content"}])
+                self._make_due(message)
+                self._drain()
+        self.assertEqual(self.wechat.count(SEND_PATH), 2)
+
+    def test_a_message_that_was_sent_before_keeps_its_number(self):
+        message = self._queue()
+        self.wechat.answer(SEND_PATH, 502, {"errcode": 45065, "errmsg": "clientmsgid exist", "msg_id": FIRST_MSGID})
+        self._drain()
+        self._make_due(message)
+        self._drain()
+        self.assertRecordValues(message, [{"state": "sent", "msgid": str(FIRST_MSGID), "attempts": 2, "errcode": 0}])
+
+    def test_zero_is_stored_as_no_number(self):
+        """Else only one message of an account could have it."""
+        messages = self._queue_three()
+        self.wechat.answer(SEND_PATH, *[{"errcode": 0, "errmsg": "ok", "msgid": 0}] * 3)
+        self._drain()
+        self.assertEqual([(message.state, message.msgid) for message in messages], [("sent", False)] * 3)
+
+
+class TestUnknownTemplate(OutboxCase):
+    """WeChat says in passing of templates that it has that it does not know them."""
+
+    def _refuse(self, errcode=40037, times=1):
+        self.wechat.answer(SEND_PATH, *[{"errcode": errcode, "errmsg": "invalid template_id rid: 1-2-3"}] * times)
+
+    def _list(self, *uids):
+        """Let WeChat list these templates from now on."""
+        answer = {"template_list": [{"template_id": uid, "title": "通知"} for uid in uids]}
+        self.wechat.answer(TEMPLATES_PATH, *[answer] * 20)
+
+    def _let_a_minute_pass(self):
+        self.env.cr.execute("UPDATE wechat_template SET looked_up_at = looked_up_at - interval '61 seconds'")
+        self.env.invalidate_all()
+
+    @mute_logger(SETTLE)
+    def test_a_template_that_wechat_lists_is_tried_again_later(self):
+        for errcode in (40037, 43100):
+            with self.subTest(errcode):
+                self._let_a_minute_pass()
+                message = self._queue()
+                sent, asked = self.wechat.count(SEND_PATH), self.wechat.count(TEMPLATES_PATH)
+                self._list("other", self.template.template_uid)
+                self._refuse(errcode)
+                self._drain()
+                self.assertRecordValues(message, [{"state": "outgoing", "first_call_at": False, "errcode": errcode}])
+                self.assertGreater(message.next_attempt_at, fields.Datetime.now() + timedelta(seconds=30))
+                self._drain()
+                self.assertEqual(self.wechat.count(SEND_PATH) - sent, 1, "Not at once")
+                self.assertEqual(self.wechat.count(TEMPLATES_PATH) - asked, 1)
+                self.assertFalse(self.template.stop_reason or self.account.send_stop_reason)
+                self._make_due(message)
+                self._drain()
+                self.assertEqual(message.state, "sent")
+
+    @mute_logger(SETTLE)
+    def test_a_template_that_wechat_does_not_list_is_stopped(self):
+        message, other = self._queue(), self._queue(self._bind(self.other_merchant).partner_id)
+        self._list("other")
+        self._refuse(times=2)
+        self._drain()
+        self.assertEqual((message + other).mapped("state"), ["outgoing"] * 2)
+        self.assertIn("40037", self.template.stop_reason)
+        self.assertEqual(len(self.template.activity_ids), 1)
+        calls = self.wechat.count(SEND_PATH)
+        self._make_due(message + other)
+        self._drain()
+        self.assertEqual(self.wechat.count(SEND_PATH), calls)
+
+    @mute_logger(SETTLE)
+    def test_a_list_without_templates_is_an_answer(self):
+        self._queue()
+        self._list()
+        self._refuse()
+        self._drain()
+        self.assertTrue(self.template.stop_reason)
+
+    @mute_logger(SETTLE)
+    def test_wechat_is_asked_once_a_minute(self):
+        """However many messages meet the refusal, in however many runs."""
+        self._list(self.template.template_uid)
+        for number in range(23):
+            self._queue(self._bind(self._create_merchant(f"商家 {number}")).partner_id)
+            self._refuse()
+            self._drain()
+        self.assertEqual((self.wechat.count(SEND_PATH), self.wechat.count(TEMPLATES_PATH)), (23, 1))
+        self._let_a_minute_pass()
+        self._queue(self._bind(self._create_merchant("最后一家")).partner_id)
+        self._refuse()
+        self._drain()
+        self.assertEqual(self.wechat.count(TEMPLATES_PATH), 2)
+        self.assertFalse(self.template.stop_reason)
+
+    @mute_logger(SETTLE)
+    def test_without_an_answer_nothing_is_stopped(self):
+        message = self._queue()
+        self.wechat.answer(TEMPLATES_PATH, 502, 502)
+        self._refuse()
+        self._drain()
+        self.assertEqual(message.state, "outgoing")
+        self.assertFalse(self.template.stop_reason)
+        self._make_due(message)
+        self._drain()
+        self.assertEqual(message.state, "sent")
+
+    @mute_logger(SETTLE)
+    def test_a_template_that_is_listed_and_refused_for_long_is_stopped(self):
+        message = self._queue()
+        self._list(self.template.template_uid)
+        self._refuse(times=20)
+        for number in range(LISTED_ATTEMPTS):
+            self.assertFalse(self.template.stop_reason, f"After {number} calls")
+            self._make_due(message)
+            self._drain()
+        self.assertTrue(self.template.stop_reason)
+        self._make_due(message)
+        self._drain()
+        self.assertEqual(self.wechat.count(SEND_PATH), LISTED_ATTEMPTS)

@@ -3,6 +3,8 @@ from datetime import timedelta
 from unittest.mock import patch
 
 from odoo import fields
+from odoo.modules.migration import load_script
+from odoo.tools import file_path
 
 from ..models import wechat_event_receipt
 from .common import FIRST_MSGID
@@ -149,6 +151,47 @@ class TestReceipts(ReceiptCase):
         self._push_receipt(42, account=other)
         self._apply(later=True)
         self.assertEqual(message.state, "sent")
+
+    def test_of_another_person(self):
+        """A number that was given to two people tells nothing of the message to the other one."""
+        message = self._create_message(msgid="42")
+        other = self._create_message("unknown", openid=self._make_openid())
+        self._push_receipt(42, "failed:user block", openid=other.openid)
+        self._apply(later=True)
+        self.assertRecordValues(message + other, [{"state": "sent", "msgid": "42"}, {"state": "unknown", "msgid": False}])
+        self.assertFalse(self.binding.is_blocked)
+        self.assertEqual(self._get_receipts().state, "received")
+        self._push_receipt(42)
+        self._apply()
+        self.assertEqual(message.state, "delivered")
+        self.assertEqual(self._get_receipts().mapped("state"), ["received", "done"])
+
+    def test_zero_is_no_number(self):
+        """WeChat has sent it for messages of several people."""
+        message = self._create_message("unknown")
+        for number, msgid in enumerate(("0", "000")):
+            self.assertSilent(
+                self._push_event(
+                    "TEMPLATESENDJOBFINISH", self.openid, SCAN_TIME + number, MsgID=msgid, Status="success"
+                )
+            )
+        self._apply(later=True)
+        self.assertRecordValues(message, [{"state": "unknown", "msgid": False}])
+        self.assertRecordValues(self._get_receipts(), [{"state": "ignored", "msgid": False}] * 2)
+
+    def test_the_migration_forgets_zero(self):
+        message, other = self._create_message(msgid="0"), self._create_message(msgid="10")
+        self._push_receipt(10)
+        receipts = self._get_receipts()
+        receipts += receipts.copy({"dedupe_key": "zero", "signature": False, "msgid": "0", "state": "received"})
+        self.env.flush_all()
+        load_script(file_path("wechat_merchant_bind/migrations/19.0.1.4.0/post-msgid.py"), "post-msgid").migrate(
+            self.env.cr, "19.0.1.3.0"
+        )
+        self.env.invalidate_all()
+        self.assertEqual((message + other).mapped("msgid"), [False, "10"])
+        self.assertEqual(receipts.mapped("msgid"), ["10", False])
+        self.assertEqual(receipts.mapped("state"), ["received", "ignored"])
 
     def test_a_receipt_without_a_number(self):
         answer = self._push_event("TEMPLATESENDJOBFINISH", self.openid, Status="success")

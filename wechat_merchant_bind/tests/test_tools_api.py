@@ -98,6 +98,27 @@ class TestCalls(ClientCase):
         self.assertEqual((method, path), ("POST", f"/cgi-bin/user/info/batchget?access_token={TOKEN}"))
         self.assertEqual(json.loads(body), {"user_list": [{"openid": openid} for openid in (OPENID, gone, other)]})
 
+    def test_the_number_of_a_message(self):
+        for body, msgid in (
+            ({"errcode": 0, "errmsg": "ok", "msgid": 3717005636572528642}, "3717005636572528642"),
+            ({"errcode": 0, "errmsg": "ok", "msgid": "3717005636572528642"}, "3717005636572528642"),
+            ({"errcode": 0, "errmsg": "ok", "msgid": 0}, None),
+            ({"errcode": 0, "errmsg": "ok", "msgid": "000"}, None),
+            ({"errcode": 0, "errmsg": "ok", "msgid": -1}, None),
+            ({"errcode": 0, "errmsg": "ok", "msgid": "9" * 21}, None),
+            ({"errcode": 45065, "errmsg": "clientmsgid exist", "msg_id": 3717005636572528642}, "3717005636572528642"),
+            ({"errcode": "45065", "errmsg": "clientmsgid exist", "msg_id": "42"}, "42"),
+        ):
+            with self.subTest(body):
+                server = self.serve(answer(body))
+                self.assertEqual(WechatClient(server.url).send_template(TOKEN, {}), {"msgid": msgid})
+
+    def test_an_earlier_number_that_is_none(self):
+        """Nor does a code that may speak of another message bring one."""
+        for body in ({"errcode": 45065}, {"errcode": 45065, "msg_id": 0}, {"errcode": 40241, "msg_id": 42}):
+            with self.subTest(body), self.assertRaises(wechat_errors.WechatRepeated):
+                WechatClient(self.serve(answer(body)).url).send_template(TOKEN, {})
+
     def test_incomplete_batches(self):
         for users in (
             None,

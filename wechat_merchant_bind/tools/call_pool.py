@@ -5,11 +5,11 @@ import math
 import queue
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from .wechat_errors import (
-    VALUE_NOT_ALLOWED,
+    OF_ONE_MESSAGE,
     WechatAccountError,
     WechatAmbiguous,
     WechatError,
@@ -77,6 +77,13 @@ class Call:
 
 
 @dataclass
+class LookUpCall(Call):
+    """The call that reads an account's templates, because WeChat has refused some of them as unknown."""
+
+    refusals: dict = field(default_factory=dict)  # WeChat's error, by template id
+
+
+@dataclass
 class SendCall(Call):
     """The call that sends one row of the outbox. Whether and when it is repeated is the outbox's to say."""
 
@@ -90,7 +97,7 @@ class SendCall(Call):
         account, template = self.get_keys()
         if isinstance(self.error, WechatPaused | WechatAccountError):
             return (account,)
-        if isinstance(self.error, WechatTemplateError) and self.error.errcode != VALUE_NOT_ALLOWED:
+        if isinstance(self.error, WechatTemplateError) and self.error.errcode not in OF_ONE_MESSAGE:
             return (template,)
         return ()
 

@@ -12,7 +12,20 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import NewConnectionError
 
-from .wechat_errors import WechatAmbiguous, WechatNotSent, from_response
+from .wechat_errors import (
+    ADD_TEMPLATE_PATH,
+    ALREADY_SENT,
+    FOLLOWERS_PATH,
+    QR_PATH,
+    QUOTA_PATH,
+    SEND_PATH,
+    TOKEN_PATHS,
+    USER_PATH,
+    USERS_PATH,
+    WechatAmbiguous,
+    WechatNotSent,
+    from_response,
+)
 from .wechat_http import MAX_RESPONSE_BYTES, get_proxies, get_session, read_body
 
 DEFAULT_BASE_URL = "https://api.weixin.qq.com"
@@ -20,8 +33,20 @@ BACKUP_HOST = "api2.weixin.qq.com"  # "disaster recovery" in WeChat's guide on A
 
 USER_INFO_BATCH = 100  # OpenIDs that user/info/batchget takes at a time
 
+_MSGID = re.compile(r"(?!0+\Z)[0-9]{1,20}")
 _SANDBOX_HOST = "sandbox"  # its name in the project's compose network
 _SECRET_NAMES = ("access_token", "secret", "openid", "touser")
+
+
+def parse_msgid(value):
+    """Return WeChat's number of a message, from the answer to its call or from its receipt.
+
+    :param value: documented as a 64-bit integer; a text means the same
+    :return: the digits, or ``None`` for what is no number; 0 is none, WeChat gives it to any message
+    :rtype: str or None
+    """
+    text = str(value)
+    return text if _MSGID.fullmatch(text) else None
 
 
 class WechatUrlError(ValueError):
@@ -100,6 +125,17 @@ class WechatClient:
         :raise WechatError: the subclass that the table of errors gives for WeChat's errcode, :class:`WechatNotSent` if
             the request was never written, :class:`WechatAmbiguous` if there was no answer or not one of WeChat's
         """
+        answer, error = self._exchange(method, path, access_token, params, payload)
+        if error:
+            raise error
+        return answer
+
+    def _exchange(self, method, path, access_token=None, params=None, payload=None):
+        """Call an API; parameters and errors are those of :meth:`call`.
+
+        :return: the answer, and the exception for its errcode if it has one other than 0
+        :rtype: tuple[dict, WechatError | None]
+        """
         params = dict(params or {})
         if access_token is not None:
             params["access_token"] = access_token
@@ -109,9 +145,10 @@ class WechatClient:
             request["data"] = json.dumps(payload, ensure_ascii=False).encode()
             request["headers"] = {"Content-Type": "application/json"}
         answer = self._parse(path, self._send(path, request))
-        if answer.get("errcode") not in (None, 0, "0"):
-            raise from_response(path, answer["errcode"], _redact(answer.get("errmsg"), _get_secrets(params, payload)))
-        return answer
+        if answer.get("errcode") in (None, 0, "0"):
+            return answer, None
+        errmsg = _redact(answer.get("errmsg"), _get_secrets(params, payload))
+        return answer, from_response(path, answer["errcode"], errmsg)
 
     def stable_token(self, app_id, app_secret):
         """Fetch the account's access token, in normal mode: all callers get the same one as long as it is valid.
@@ -120,7 +157,7 @@ class WechatClient:
         :rtype: tuple[str, int]
         :raise WechatError: as :meth:`call`
         """
-        path = "/cgi-bin/stable_token"
+        path = TOKEN_PATHS[0]
         payload = {"grant_type": "client_credential", "appid": app_id, "secret": app_secret, "force_refresh": False}
         answer = self.call("POST", path, payload=payload)
         return _get(path, answer, "access_token", str), _get(path, answer, "expires_in", int)
@@ -134,7 +171,7 @@ class WechatClient:
         :rtype: dict
         :raise WechatError: as :meth:`call`
         """
-        path = "/cgi-bin/qrcode/create"
+        path = QR_PATH
         payload = {
             "expire_seconds": expire_seconds,
             "action_name": "QR_STR_SCENE",
@@ -167,7 +204,7 @@ class WechatClient:
         :rtype: str
         :raise WechatError: as :meth:`call`
         """
-        path = "/cgi-bin/template/api_add_template"
+        path = ADD_TEMPLATE_PATH
         payload = {"template_id_short": template_id_short, "keyword_name_list": keyword_name_list}
         return _get(path, self.call("POST", path, access_token, payload=payload), "template_id", str)
 
@@ -177,14 +214,18 @@ class WechatClient:
         :param dict payload: ``touser`` (OpenID), ``template_id``, ``data`` (``{key: {"value": text}}``) and, as wanted,
             ``url``, ``miniprogram`` (``appid``, ``pagepath``; goes before the url) and ``client_msg_id`` (of the calls
             to one OpenID with the same one, WeChat sends only one within 10 minutes)
-        :return: ``msgid``, the number that the receipt will have; WeChat's are 64-bit
+        :return: ``msgid``, the number that the receipt will have, see :func:`parse_msgid`
         :rtype: dict
         :raise WechatError: as :meth:`call`
         """
-        path = "/cgi-bin/message/template/send"
-        answer = self.call("POST", path, access_token, payload=payload)
-        # An integer is what WeChat documents; a text would mean the same message.
-        return {"msgid": str(_get(path, answer, "msgid", int | str))}
+        path = SEND_PATH
+        answer, error = self._exchange("POST", path, access_token, payload=payload)
+        if error:
+            # A repetition of a message that was sent, and its number: the answer to the first call, which was lost.
+            if error.errcode == ALREADY_SENT and (msgid := parse_msgid(answer.get("msg_id"))):
+                return {"msgid": msgid}
+            raise error
+        return {"msgid": parse_msgid(_get(path, answer, "msgid", int | str))}
 
     def user_info(self, access_token, openid):
         """Return what WeChat tells about a user: ``subscribe`` is 1 for a follower, 0 for everybody else.
@@ -192,7 +233,7 @@ class WechatClient:
         :rtype: dict
         :raise WechatError: as :meth:`call`
         """
-        path = "/cgi-bin/user/info"
+        path = USER_PATH
         answer = self.call("GET", path, access_token, params={"openid": openid})
         _get(path, answer, "subscribe", int)
         return answer
@@ -205,7 +246,7 @@ class WechatClient:
         :rtype: dict[str, dict]
         :raise WechatError: as :meth:`call`; 40003 for the whole batch if one of them is not the account's
         """
-        path = "/cgi-bin/user/info/batchget"
+        path = USERS_PATH
         payload = {"user_list": [{"openid": openid} for openid in openids]}
         users = _get(path, self.call("POST", path, access_token, payload=payload), "user_info_list", list)
         asked, found = set(openids), {}
@@ -224,7 +265,7 @@ class WechatClient:
         :rtype: tuple[list[str], str]
         :raise WechatError: as :meth:`call`
         """
-        path = "/cgi-bin/user/get"
+        path = FOLLOWERS_PATH
         answer = self.call("GET", path, access_token, params={"next_openid": next_openid} if next_openid else {})
         _get(path, answer, "total", int)
         data = answer.get("data")
@@ -240,7 +281,7 @@ class WechatClient:
         :rtype: dict
         :raise WechatError: as :meth:`call`
         """
-        path = "/cgi-bin/openapi/quota/get"
+        path = QUOTA_PATH
         quota = _get(path, self.call("POST", path, access_token, payload={"cgi_path": api_path}), "quota", dict)
         return {name: _get(path, quota, name, int) for name in ("daily_limit", "used", "remain")}
 

@@ -1,7 +1,8 @@
 """The one table of WeChat's error codes: what each means for us and what an admin can do about it.
 
 Sources: WeChat's list of error codes (https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html),
-the error tables of the SDK WxJava, and WeChat's developer community for 40241, 40252, 43117, 45065 and 45066.
+the error tables of the SDK WxJava, and WeChat's developer community for 40241, 40249, 40252, 43116, 43117, 45065, 45066
+and 45067, and for 40013 as the answer to a template message.
 """
 
 import enum
@@ -35,6 +36,17 @@ class ErrorInfo(NamedTuple):
     remedy: str
 
 
+# Paths of the calls whose error codes have a meaning of their own.
+TOKEN_PATHS = ("/cgi-bin/stable_token", "/cgi-bin/token")
+SEND_PATH = "/cgi-bin/message/template/send"
+ADD_TEMPLATE_PATH = "/cgi-bin/template/api_add_template"
+QR_PATH = "/cgi-bin/qrcode/create"
+USER_PATH = "/cgi-bin/user/info"
+USERS_PATH = "/cgi-bin/user/info/batchget"
+FOLLOWERS_PATH = "/cgi-bin/user/get"
+QUOTA_PATH = "/cgi-bin/openapi/quota/get"
+
+
 def _lt(text):
     # The name is what Odoo's term extraction looks for; who shows the text translates it.
     return text
@@ -52,14 +64,31 @@ _ALLOW_IP = _lt("Add the address in WeChat's text to the IP allow-list on WeChat
 _CONFIRM_IP = _lt("Let the administrator of the Official Account confirm the request in WeChat, then try again.")
 _CHECK_RIGHTS = _lt("Check in WeChat's console that the account is a verified Service Account and has this right.")
 _SYNC_TEMPLATES = _lt("Synchronise the templates and choose one that still exists.")
+_CHANGE_TEXT = _lt("Change the text and send it again.")
+_BUSY = ErrorInfo(
+    ErrorClass.AMBIGUOUS,
+    _lt("WeChat is busy and does not say whether it did the work."),
+    _lt("Try again in a moment."),
+)
+_WRONG_SECRET = ErrorInfo(ErrorClass.ACCOUNT, _lt("The AppSecret is wrong."), _CHECK_SECRET)
+_MINI_PROGRAM = ErrorInfo(
+    ErrorClass.TEMPLATE,
+    _lt("The mini program of the template is not linked to the Official Account, or its AppID is wrong."),
+    _lt("Link the mini program to the Official Account in WeChat's console, or correct its AppID in the template."),
+)
+_RESTRICTED_RECIPIENT = ErrorInfo(
+    ErrorClass.UNREACHABLE,
+    _lt("The merchant's WeChat account or the Official Account is restricted."),
+    _lt("If it happens to many merchants, look for a notice in WeChat's console."),
+)
+_UNKNOWN_API = ErrorInfo(ErrorClass.BUG, _lt("The request named an API that does not exist."), _REPORT)
 
+# By error code, or by path and error code where the answer to that call means something of its own.
 ERRORS = {
     # --- may be repeated ---
-    -1: ErrorInfo(
-        ErrorClass.AMBIGUOUS,
-        _lt("WeChat is busy and does not say whether it did the work."),
-        _lt("Try again in a moment."),
-    ),
+    -1: _BUSY,
+    268487002: _BUSY,
+    (FOLLOWERS_PATH, 268487002): _BUSY._replace(error_class=ErrorClass.RETRY),
     43108: ErrorInfo(
         ErrorClass.RETRY, _lt("Several messages were sent to the same follower at the same time."), _SEND_LATER
     ),
@@ -137,11 +166,7 @@ ERRORS = {
         _lt("The OpenID is not one of this Official Account."),
         _lt("If it happens to many merchants, check that the AppID is the one they were bound with."),
     ),
-    50002: ErrorInfo(
-        ErrorClass.UNREACHABLE,
-        _lt("The merchant's WeChat account or the Official Account is restricted."),
-        _lt("If it happens to many merchants, look for a notice in WeChat's console."),
-    ),
+    **dict.fromkeys([(path, 50002) for path in (SEND_PATH, USER_PATH, USERS_PATH)], _RESTRICTED_RECIPIENT),
     45015: ErrorInfo(
         ErrorClass.UNREACHABLE,
         _lt("The time to answer this user has passed, or the user does not follow any more."),
@@ -156,6 +181,14 @@ ERRORS = {
     40037: ErrorInfo(
         ErrorClass.TEMPLATE, _lt("The Official Account has no template with this number."), _SYNC_TEMPLATES
     ),
+    40036: ErrorInfo(
+        ErrorClass.TEMPLATE, _lt("The number of the template is longer or shorter than WeChat's are."), _SYNC_TEMPLATES
+    ),
+    43116: ErrorInfo(
+        ErrorClass.TEMPLATE,
+        _lt("WeChat has banned this template."),
+        _lt("Look for the notice in WeChat's console, and use another template."),
+    ),
     43100: ErrorInfo(
         ErrorClass.TEMPLATE,
         _lt("The template was changed too often, or WeChat has withdrawn it."),
@@ -166,30 +199,43 @@ ERRORS = {
         _lt("A value is empty or breaks the rules of its field; WeChat's text names the field."),
         _lt("Correct that line of the template."),
     ),
+    40039: ErrorInfo(
+        ErrorClass.TEMPLATE,
+        _lt("The link of the template is longer than WeChat takes."),
+        _lt("Shorten the link of the template."),
+    ),
     40165: ErrorInfo(
         ErrorClass.TEMPLATE,
         _lt("The mini program has no such page."),
         _lt("Correct the page that the template opens."),
     ),
-    45026: ErrorInfo(
+    40166: _MINI_PROGRAM,
+    (SEND_PATH, 40013): _MINI_PROGRAM,
+    (ADD_TEMPLATE_PATH, 45026): ErrorInfo(
         ErrorClass.TEMPLATE,
         _lt("The Official Account has as many templates as WeChat allows."),
         _lt("Delete a template that is not used in WeChat's console."),
     ),
-    40246: ErrorInfo(
+    (ADD_TEMPLATE_PATH, 40246): ErrorInfo(
         ErrorClass.TEMPLATE,
         _lt("The template of the library has no such keywords."),
         _lt("Copy the names of the keywords from WeChat's library, in the order in which the card shall show them."),
     ),
-    45168: ErrorInfo(
-        ErrorClass.DATA,
-        _lt("The message holds a word that WeChat does not allow."),
-        _lt("Change the text and send it again."),
+    (ADD_TEMPLATE_PATH, 40247): ErrorInfo(
+        ErrorClass.TEMPLATE,
+        _lt("The template of the library belongs to a service category that the Official Account does not have."),
+        _lt("Choose a template of one of the account's service categories, or add the category in WeChat's console."),
     ),
+    45168: ErrorInfo(
+        ErrorClass.DATA, _lt("The message holds a word that WeChat does not allow."), _CHANGE_TEXT
+    ),
+    40249: ErrorInfo(ErrorClass.DATA, _lt("WeChat has blocked the message because of its content."), _CHANGE_TEXT),
     # --- account ---
     40013: ErrorInfo(ErrorClass.ACCOUNT, _lt("The AppID is wrong."), _CHECK_APP_ID),
     41002: ErrorInfo(ErrorClass.ACCOUNT, _lt("The AppID is missing."), _CHECK_APP_ID),
-    40125: ErrorInfo(ErrorClass.ACCOUNT, _lt("The AppSecret is wrong."), _CHECK_SECRET),
+    40125: _WRONG_SECRET,
+    # There is no access token yet that could be stale.
+    **dict.fromkeys([(path, 40001) for path in TOKEN_PATHS], _WRONG_SECRET),
     41004: ErrorInfo(ErrorClass.ACCOUNT, _lt("The AppSecret is missing."), _CHECK_SECRET),
     40243: ErrorInfo(
         ErrorClass.ACCOUNT,
@@ -227,7 +273,15 @@ ERRORS = {
         _lt("WeChat has banned the Official Account from sending subscription messages."),
         _lt("Look for the notice in WeChat's console and follow it."),
     ),
-    45029: ErrorInfo(
+    50002: ErrorInfo(
+        ErrorClass.ACCOUNT,
+        _lt("WeChat has restricted the Official Account."),
+        _lt("Look for the notice in WeChat's console and follow it."),
+    ),
+    (QUOTA_PATH, 76022): ErrorInfo(
+        ErrorClass.ACCOUNT, _lt("The Official Account may not ask for the quota of this API."), _CHECK_RIGHTS
+    ),
+    (QR_PATH, 45029): ErrorInfo(
         ErrorClass.ACCOUNT,
         _lt("The Official Account has as many QR codes as WeChat allows."),
         _lt("Use temporary codes instead of permanent ones."),
@@ -236,14 +290,15 @@ ERRORS = {
     40033: ErrorInfo(ErrorClass.BUG, _lt("The request had escaped characters."), _REPORT),
     41001: ErrorInfo(ErrorClass.BUG, _lt("The request had no access token."), _REPORT),
     47001: ErrorInfo(ErrorClass.BUG, _lt("The request was malformed."), _REPORT),
-    76003: ErrorInfo(ErrorClass.BUG, _lt("The request named an API that does not exist."), _REPORT),
+    45067: ErrorInfo(ErrorClass.BUG, _lt("The request's own number is too long."), _REPORT),
+    76003: _UNKNOWN_API,
+    76021: _UNKNOWN_API,
     # --- nothing certain is known ---
     42007: ErrorInfo(
         ErrorClass.UNKNOWN,
         _lt("A user's authorisation has ended because the user changed the WeChat password."),
         _lt("Ask the user to log in again."),
     ),
-    43116: ErrorInfo(ErrorClass.UNKNOWN, _lt("WeChat refused the message; the reason is not documented."), _REPORT),
 }
 
 _UNKNOWN = ErrorInfo(
@@ -263,12 +318,13 @@ _NO_ANSWER = ErrorInfo(
 )
 
 # Codes that mean more than their class says.
-VALUE_NOT_ALLOWED = 47003  # of one message: the next of the same template may be right
+VALUE_NOT_ALLOWED = 47003
+LINK_TOO_LONG = 40039
+OF_ONE_MESSAGE = (VALUE_NOT_ALLOWED, LINK_TOO_LONG)  # the next message of the same template may be right
+PERHAPS_GONE = (40037, 43100)  # also said, in passing, of templates that exist: the list of templates tells
 DAILY_QUOTA = 45009
+ALREADY_SENT = 45065  # the answer may hold the number that the message has
 UNKNOWN_OPENID = (40003, 46004)  # of a person; other refusals may concern the account as a whole
-
-# Where an access token is fetched, 40001 speaks of the AppSecret: there is no token yet that could be stale.
-TOKEN_PATHS = ("/cgi-bin/stable_token", "/cgi-bin/token")
 
 ERRMSG_MAX_LENGTH = 500
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
@@ -307,7 +363,7 @@ class WechatError(Exception):
 
         :rtype: ErrorInfo
         """
-        return self._info or ERRORS.get(self.errcode, self.default_info)
+        return self._info or _find(self.path, self.errcode) or self.default_info
 
 
 class WechatRetry(WechatError):
@@ -382,13 +438,14 @@ _EXCEPTIONS = {
 }
 
 
-def info(errcode):
-    """Return the table's row of an error code.
+def info(path, errcode):
+    """Return what an error code means as the answer to a call.
 
+    :param str path: path of the call
     :param int errcode: any; an unknown one has the class UNKNOWN
     :rtype: ErrorInfo
     """
-    return ERRORS.get(errcode, _UNKNOWN)
+    return _find(path, errcode) or _UNKNOWN
 
 
 def from_response(path, errcode, errmsg):
@@ -404,7 +461,7 @@ def from_response(path, errcode, errmsg):
     errmsg = _UNPRINTABLE.sub(" ", str(errmsg or "")[:ERRMSG_MAX_LENGTH])
     if code is None:
         return WechatAmbiguous(path, errmsg=f"unreadable errcode; {errmsg}")
-    row = ERRORS[40125] if code == 40001 and path in TOKEN_PATHS else info(code)
+    row = info(path, code)
     return _EXCEPTIONS[row.error_class](path, code, errmsg, row)
 
 
@@ -433,3 +490,7 @@ def _to_int(errcode):
     except ValueError:
         return None
     return code if code in _INT32 else None
+
+
+def _find(path, errcode):
+    return ERRORS.get((path, errcode)) or ERRORS.get(errcode)
