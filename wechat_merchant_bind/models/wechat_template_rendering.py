@@ -160,12 +160,9 @@ class WechatTemplate(models.Model):
         :param dict[int, res.partner] recipients: by id of the record.
         :return: see :meth:`_prepare_notices`.
         """
-        try:
-            with self._savepoint():
-                return self._render_localized(records, recipients)
-        except BrokenTransactionError:
-            # A savepoint for each expression tells which of them it was. It costs two queries each, so not before.
-            pass
+        with suppress(BrokenTransactionError), self._savepoint():
+            return self._render_localized(records, recipients)
+        # A savepoint for each expression tells which of them has broken it. It costs two queries each, so not before.
         return self.with_context(**{SAVEPOINTS: True})._render_localized(records, recipients)
 
     def _render_localized(self, records, recipients):
@@ -290,7 +287,9 @@ class WechatTemplate(models.Model):
         except Exception as error:
             self._reraise_database_error(error)
             if not isinstance(error, UserError):
-                _logger.exception("wechat.templates: rendering failed template=%s keyword=%s", self.id, keyword)
+                _logger.warning(
+                    "wechat.templates: rendering failed template=%s keyword=%s", self.id, keyword, exc_info=True
+                )
             errors.append(self.env._("%(keyword)s: %(error)s", keyword=keyword, error=error))
 
     @contextmanager

@@ -36,7 +36,7 @@ class TestFailingExpressions(ChannelCase):
             try:
                 self._raise_in_sql("40001")
             except SerializationFailure as error:
-                raise UserError("hidden") from error
+                raise UserError(str(error)) from error
 
         def undo(_partner):
             with self.env.cr.savepoint():
@@ -133,6 +133,11 @@ class TestFailingExpressions(ChannelCase):
                 "'\\ud83d'",
                 "datetime.datetime(9999, 12, 31, 23, 0)",
                 "[1, {}]",
+                "object.",
+                ")(",
+                "object.__class__",
+                "object.no_such_field.name",
+                "lambda: 0",
                 "object",
             ):
                 self.template.line_ids[0].value = f"{{{{ {value} }}}}"
