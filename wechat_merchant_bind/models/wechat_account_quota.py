@@ -115,7 +115,7 @@ class WechatAccount(models.Model):
             )
         )
         self.invalidate_recordset(["send_paused_until", "send_pause_errcode"], flush=False)
-        self.env["wechat.message"]._trigger_lanes()
+        self.env["wechat.message"]._wake_refused(self)
 
     def _warn_of_quota(self):
         """Tell a manager once that the quota is almost used up, until that is over."""

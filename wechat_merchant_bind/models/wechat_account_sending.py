@@ -71,7 +71,7 @@ class WechatAccount(models.Model):
             }
         )
         self._close_stop_activities()
-        self.env["wechat.message"]._trigger_lanes()
+        self.env["wechat.message"]._wake_refused(self)
         return True
 
     def action_confirm_outbox(self):
@@ -179,7 +179,7 @@ class WechatAccount(models.Model):
         self.invalidate_recordset(["send_paused_until", "send_pause_reason", "send_pause_errcode"], flush=False)
 
     def _end_pause(self):
-        """Forget a pause that is over, because WeChat has answered again."""
+        """Forget a pause that is over, because WeChat has answered again, and try what has met it."""
         self.env.cr.execute(
             SQL(
                 """
@@ -191,6 +191,7 @@ class WechatAccount(models.Model):
             )
         )
         self.invalidate_recordset(["send_paused_until", "send_pause_reason", "send_pause_errcode"], flush=False)
+        self.env["wechat.message"]._wake_refused(self)
 
     def _stop_sending(self, reason):
         """Send nothing by this account until a manager resumes it, and ask one for that.

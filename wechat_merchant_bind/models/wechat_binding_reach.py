@@ -36,8 +36,7 @@ class WechatBinding(models.Model):
         before = self.filtered("is_subscribed")
         result = super()._set_subscribed(subscribed, at)
         if returned := (self - before).filtered(lambda binding: binding.is_subscribed and binding.state == "bound"):
-            # What has waited meanwhile is sent now.
-            self.env["wechat.message"]._postpone_waiting(returned.partner_id, fields.Datetime.now())
+            self.env["wechat.message"]._wake_unfollowed(returned.partner_id)
         if subscribed:
             self._mark_reachable()
         return result

@@ -18,7 +18,7 @@ class WechatBinding(models.Model):
         """Queue the welcome of a new binding. It leaves by the outbox: no call to WeChat is made here."""
         self.ensure_one()
         template = self.account_id.welcome_template_id
-        if not template or template.is_vanished or not self.is_subscribed:
+        if not template.active or template.is_vanished or not self.is_subscribed:
             return
         try:
             # The savepoint keeps the binding, whatever the template's expressions do to the transaction.

@@ -42,6 +42,8 @@ FAILURE_TYPES = [
     ("wechat_unknown", "Result unknown"),
     ("wechat_unsent", "Probably not sent"),
 ]
+# State and failure type of what was called for as often as it may be, and was certainly not taken.
+EXHAUSTED = ("failed", "wechat_system")
 # The lower goes first: a test and a welcome overtake the notices, which overtake what goes to many. What WeChat may
 # have taken is repeated before any of the notices: soon WeChat will not know it any more.
 PRIORITY_URGENT = 0

@@ -8,15 +8,15 @@ and repeats it under the same number only, and only as long as WeChat recognises
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from psycopg2 import IntegrityError
 
 from odoo import api, fields, models
-from odoo.tools import config
+from odoo.tools import SQL, config
 
-from ..tools.call_pool import CallPool, SendCall
+from ..tools.call_pool import MAX_CALLS, CallPool, SendCall
 from ..tools.pace import Pace
 from .wechat_call_mixin import CONCURRENCY_ERRORS
 
@@ -284,6 +284,7 @@ class WechatMessage(models.Model):
             budgets = self._get_budgets(lane)
             self.env.cr.commit()  # pylint: disable=invalid-commit  # what follows begins with its claim
             rows = self._claim(lane.buckets, budgets, lane.threads)
+            self._cancel_orphans(rows)
             self._after_claim(rows)
             self.env.cr.commit()  # pylint: disable=invalid-commit  # before the calls
         except (*CONCURRENCY_ERRORS, IntegrityError):
@@ -293,6 +294,42 @@ class WechatMessage(models.Model):
         return rows
 
     @api.model
+    def _cancel_orphans(self, rows):
+        """Cancel claimed messages whose document was deleted while they waited; their verdict is then ``orphan``.
+
+        :param list[dict] rows: of a claim.
+        """
+        claimed = defaultdict(list)
+        for row in rows:
+            if row["verdict"] == "send" and row["res_model"]:
+                claimed[row["res_model"]].append(row)
+        orphans = []
+        for model, model_rows in claimed.items():
+            documents = self.env[model].browse({row["res_id"] for row in model_rows}) if model in self.env else ()
+            left = set(documents and documents.exists().ids)
+            orphans += [row for row in model_rows if row["res_id"] not in left]
+        if not orphans:
+            return
+        self.env.cr.execute(
+            SQL(
+                """
+                UPDATE wechat_message
+                   SET state = CASE WHEN id = ANY(%(repeated_ids)s) THEN 'unknown' ELSE 'canceled' END,
+                       failure_type = CASE WHEN id = ANY(%(repeated_ids)s) THEN 'wechat_unknown'
+                                           ELSE 'wechat_expired' END,
+                       first_call_at = CASE WHEN id = ANY(%(repeated_ids)s) THEN first_call_at END,
+                       lease_until = NULL,
+                       attempts = attempts - 1
+                 WHERE id = ANY(%(ids)s)
+                """,
+                ids=[row["id"] for row in orphans],
+                repeated_ids=[row["id"] for row in orphans if row["is_repeat"]],
+            )
+        )
+        for row in orphans:
+            row["verdict"] = "orphan"
+
+    @api.model
     def _after_claim(self, rows):
         """Deal with the rows of a claim that are not sent."""
         closed = [row for row in rows if row["verdict"] not in ("send", "parked")]
@@ -300,8 +337,31 @@ class WechatMessage(models.Model):
             return
         self.invalidate_model(flush=False)
         self._wake_next([row["partner_id"] for row in closed if row["partner_id"]])
-        ended = [row["id"] for row in closed if row["verdict"] not in ("limited", "unfollowed")]
-        self.browse(ended)._sync_notifications()
+        ended = [row for row in closed if row["verdict"] not in ("limited", "unfollowed")]
+        for row in ended:
+            lang = self.env["wechat.account"]._get_lang(row["lang"])
+            if words := self._get_ending_words(self.with_context(lang=lang).env, row):
+                self.browse(row["id"]).failure_reason = words
+        messages = self.browse([row["id"] for row in ended])
+        messages._sync_notifications()
+        messages._apply_fallback()
+
+    @api.model
+    def _get_ending_words(self, env, row):
+        """Return why a claim has ended a message, where its failure type does not say it all.
+
+        :param Environment env: in the language of the reader.
+        :param dict row: of the claim.
+        :rtype: str | None
+        """
+        match row["verdict"]:
+            case "exhausted":
+                return self._get_exhausted_words(env)
+            case "orphan":
+                return env._("The document was deleted before the message was sent.")
+            case "wechat_template":
+                return env["wechat.template"].browse(row["template_id"] or ())._get_obstacle() or None
+        return None
 
     @api.model
     def _prepare_call(self, row):
@@ -323,6 +383,41 @@ class WechatMessage(models.Model):
         return SendCall(
             row["id"], row["account_id"], "send_template", (payload,), template=row["template_id"] or 0, row=row
         )
+
+    @api.model
+    def _submit(self, pool, access, call, refused=None):
+        # A repetition was not announced by a claim, and whoever comes after a process that was killed must know of it.
+        if isinstance(call, SendCall) and refused and not self._write(self._announce_call, call):
+            pool.give_back(call)
+            return
+        super()._submit(pool, access, call, refused)
+
+    @api.model
+    def _announce_call(self, call):
+        """Count one more call of a message that is being sent, unless it was called for as often as it may be.
+
+        :param SendCall call: that is about to be made once more.
+        :return: whether it may be made.
+        :rtype: bool
+        """
+        self.env.cr.execute(
+            SQL(
+                """
+                UPDATE wechat_message
+                   SET attempts = attempts + 1
+                 WHERE id = %s AND state = 'sending' AND lease_until = %s AND attempts < %s
+             RETURNING attempts
+                """,
+                call.key,
+                call.row["lease_until"],
+                MAX_CALLS,
+            )
+        )
+        if not (found := self.env.cr.fetchone()):
+            return False
+        call.row["attempts"] = found[0]
+        call.unmade += 1
+        return True
 
     @api.model
     def _attempt(self, step, *args):

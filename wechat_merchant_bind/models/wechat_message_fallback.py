@@ -6,8 +6,9 @@ from .wechat_call_mixin import CONCURRENCY_ERRORS
 
 _logger = logging.getLogger(__name__)
 
-# What makes a message of WeChat's pointless, but not one by e-mail or SMS. A disabled merchant is told nothing at all.
-UNREACHABLE_TYPES = ("wechat_unbound", "wechat_unfollowed", "wechat_blocked", "wechat_recipient")
+# What somebody has canceled has no failure type. A disabled merchant is told nothing at all, and a card with errors is
+# wrong in an e-mail too.
+WITHOUT_FALLBACK = (False, "wechat_disabled", "wechat_value")
 # Messages that are sent by other means in one transaction.
 FALLBACK_BATCH = 50
 
@@ -105,7 +106,7 @@ class WechatMessage(models.Model):
         :rtype: str | bool
         """
         self.ensure_one()
-        if self.fallback or self.failure_type not in UNREACHABLE_TYPES or self.state not in ("failed", "canceled"):
+        if self.fallback or self.failure_type in WITHOUT_FALLBACK or self.state not in ("failed", "canceled"):
             return False
         fallback = self.template_id.fallback
         address = {"email": self.partner_id.email_normalized, "sms": self.partner_id.phone}

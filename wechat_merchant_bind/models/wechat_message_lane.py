@@ -7,7 +7,8 @@ lanes, each drains every ``n``-th bucket of merchants.
 from odoo import api, fields, models
 from odoo.tools import SQL
 
-from .wechat_message import PRIORITY_URGENT
+from ..tools.call_pool import MAX_CALLS, REPEAT_SECONDS
+from .wechat_message import EXHAUSTED, PRIORITY_URGENT
 from .wechat_message_queue import BUCKETS
 
 LANE_CODE = "model._cron_send()"
@@ -15,8 +16,6 @@ IDENTITY_PARAMETER = "wechat_merchant_bind.outbox_identity"
 # How long a claimed message is its lane's. A call takes 3 seconds to connect, to each of two hosts, and 15 for the
 # answer; it may have to wait for two others to end.
 LEASE_SECONDS = 75
-# WeChat takes calls with the same number for the same message for 10 minutes; what is not known by then stays unknown.
-REPEAT_SECONDS = 8 * 60
 # A message that is due within this time keeps later ones of the same merchant waiting, so that they arrive in order.
 ORDER_SECONDS = 5 * 60
 # Who has unfollowed is looked at again so often, besides at once when following again.
@@ -226,8 +225,8 @@ CROSS JOIN LATERAL (
         """Claim the messages that are to be sent next, by the first statement of a transaction.
 
         What cannot be sent is dealt with by the same statement, so that it is looked at only once: it is canceled if
-        its time or its binding has ended, unknown if a repetition would come too late, and otherwise postponed, or
-        parked behind the message that it must wait for.
+        its time, its template or its binding has ended, failed if it was called for often enough, unknown if a
+        repetition would come too late, and otherwise postponed, or parked behind the message that it must wait for.
 
         :param list[int] buckets: of the lane.
         :param list[dict] budgets: by account that may send now: ``account_id``, ``calls`` (how many may begin),
@@ -253,13 +252,14 @@ CROSS JOIN LATERAL (
         return SQL(
             """
 %(lines)s, stopped AS MATERIALIZED (
-    SELECT ARRAY(SELECT id FROM wechat_template WHERE stop_reason IS NOT NULL) AS ids
+    SELECT ARRAY(SELECT id FROM wechat_template WHERE stop_reason IS NOT NULL AND active) AS ids
 ), candidate AS MATERIALIZED (
     SELECT found.*, budget.calls, budget.daily_limit, budget.day_start, budget.day_end
       FROM line
       JOIN budget USING (account_id)
 CROSS JOIN LATERAL (
-           SELECT id, partner_id, account_id, priority, next_attempt_at, valid_until, first_call_at
+           SELECT id, partner_id, account_id, template_id, priority, next_attempt_at, valid_until, first_call_at,
+                  attempts
              FROM wechat_message
             WHERE %(due)s
               AND %(bucket)s = line.bucket
@@ -278,7 +278,9 @@ CROSS JOIN LATERAL (
     SELECT candidate.*, binding.openid, binding.last_event_at,
            CASE
                WHEN candidate.first_call_at <= %(now)s - %(repeat)s * interval '1 second' THEN 'unknown'
+               WHEN candidate.attempts >= %(max_calls)s THEN 'exhausted'
                WHEN candidate.valid_until <= %(now)s THEN 'wechat_expired'
+               WHEN template.active IS NOT TRUE THEN 'wechat_template'
                WHEN binding.id IS NULL THEN 'wechat_unbound'
                WHEN NOT (partner.active AND merchant.active) THEN 'wechat_disabled'
                WHEN NOT binding.is_subscribed THEN 'unfollowed'
@@ -322,6 +324,7 @@ CROSS JOIN LATERAL (
       FROM candidate
  LEFT JOIN res_partner AS partner ON partner.id = candidate.partner_id
  LEFT JOIN res_partner AS merchant ON merchant.id = COALESCE(partner.commercial_partner_id, partner.id)
+ LEFT JOIN wechat_template AS template ON template.id = candidate.template_id
  LEFT JOIN wechat_binding AS binding
         ON binding.partner_id = candidate.partner_id
        AND binding.account_id = candidate.account_id
@@ -331,7 +334,7 @@ CROSS JOIN LATERAL (
            row_number() OVER (PARTITION BY account_id, verdict ORDER BY priority, next_attempt_at, id) AS place
       FROM judged
 ), locked AS (
-    SELECT message.id, message.first_call_at, message.errcode, message.failure_type, message.next_attempt_at,
+    SELECT message.id, message.first_call_at, message.errcode, message.next_attempt_at,
            chosen.verdict, chosen.openid, chosen.last_event_at, chosen.day_end, author.lang,
            chosen.verdict = 'send' AS is_sent,
            chosen.verdict IN ('parked', 'limited', 'unfollowed') AS is_waiting,
@@ -345,10 +348,19 @@ CROSS JOIN LATERAL (
 )
 UPDATE wechat_message AS message
    SET state = CASE
-           WHEN is_sent THEN 'sending' WHEN is_waiting THEN 'outgoing' WHEN is_unknown THEN 'unknown' ELSE 'canceled'
+           WHEN is_sent THEN 'sending'
+           WHEN is_waiting THEN 'outgoing'
+           WHEN is_unknown THEN 'unknown'
+           WHEN verdict = 'exhausted' THEN %(exhausted_state)s
+           ELSE 'canceled'
        END,
        failure_type = CASE
-           WHEN is_sent OR is_waiting THEN locked.failure_type WHEN is_unknown THEN 'wechat_unknown' ELSE verdict
+           -- By that it is known what is to be woken when its recipient follows again.
+           WHEN verdict = 'unfollowed' THEN 'wechat_unfollowed'
+           WHEN is_sent OR is_waiting THEN NULL
+           WHEN is_unknown THEN 'wechat_unknown'
+           WHEN verdict = 'exhausted' THEN %(exhausted_type)s
+           ELSE verdict
        END,
        openid = CASE WHEN is_sent THEN locked.openid ELSE message.openid END,
        is_parked = verdict = 'parked',
@@ -364,8 +376,8 @@ UPDATE wechat_message AS message
   FROM locked
  WHERE message.id = locked.id
 RETURNING message.id, message.account_id, message.template_id, message.partner_id, message.priority, message.openid,
-          message.template_uid, message.client_msg_id, message.card, message.attempts, message.lease_until,
-          message.first_call_at, locked.first_call_at IS NOT NULL AS is_repeat, locked.errcode AS former_errcode,
+          message.template_uid, message.client_msg_id, message.card, message.res_model, message.res_id,
+          message.attempts, message.lease_until, message.first_call_at, locked.first_call_at IS NOT NULL AS is_repeat, locked.errcode AS former_errcode,
           locked.last_event_at, locked.lang, locked.verdict
             """,
             lines=self._get_lines_query(buckets, budgets),
@@ -376,6 +388,9 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
             limit=limit,
             urgent=PRIORITY_URGENT,
             repeat=REPEAT_SECONDS,
+            max_calls=MAX_CALLS,
+            exhausted_state=EXHAUSTED[0],
+            exhausted_type=EXHAUSTED[1],
             order=ORDER_SECONDS,
             unfollowed=UNFOLLOWED_SECONDS,
             lease=LEASE_SECONDS,

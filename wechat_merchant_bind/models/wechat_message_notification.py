@@ -162,7 +162,9 @@ class WechatMessage(models.Model):
                 ), decisive AS (
                     SELECT DISTINCT ON (notification_id)
                            notification_id,
-                           (%(statuses)s::jsonb) ->> state AS status,
+                           -- What nobody has canceled by hand has failed, except for a disabled merchant.
+                           CASE WHEN state = 'canceled' AND failure_type != 'wechat_disabled' THEN 'exception'
+                                ELSE (%(statuses)s::jsonb) ->> state END AS status,
                            CASE WHEN state IN ('failed', 'unknown', 'canceled') THEN failure_type END AS failure_type,
                            CASE WHEN state IN ('failed', 'unknown', 'canceled') THEN failure_reason END AS reason,
                            kind = 'mass' AND resent_from_id IS NULL AND state IN ('sent', 'delivered') AS is_expected

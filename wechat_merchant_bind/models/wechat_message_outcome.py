@@ -7,13 +7,16 @@ from typing import NamedTuple
 
 from odoo import api, fields, models
 
+from ..tools.call_pool import MAX_CALLS, REPEAT_SECONDS
 from ..tools.wechat_errors import (
     DAILY_QUOTA,
+    ERRORS,
     LINK_TOO_LONG,
     OF_ONE_MESSAGE,
     PERHAPS_GONE,
     UNKNOWN_OPENID,
     VALUE_NOT_ALLOWED,
+    ErrorClass,
     WechatAccountError,
     WechatAmbiguous,
     WechatBug,
@@ -27,7 +30,7 @@ from ..tools.wechat_errors import (
     WechatUnderReview,
     WechatUnreachable,
 )
-from .wechat_message_lane import REPEAT_SECONDS
+from .wechat_message import EXHAUSTED
 
 TOO_OFTEN = 43117
 MINUTE_QUOTA = 45011
@@ -43,16 +46,22 @@ FOLLOWED_RETRY = 30
 DUPLICATE_RETRY = 65
 TOO_OFTEN_RETRY = 2 * 3600
 TOO_OFTEN_RETRY_MAX = 12 * 3600
-RETRY, RETRY_MAX = 5, 900
+# The few calls that a message has are spread over many hours: WeChat may be out of reach for so long.
+RETRY, RETRY_MAX = 5, 6 * 3600
 AMBIGUOUS_RETRY, AMBIGUOUS_RETRY_MAX = 10, 120
-# A template that WeChat calls unknown, and lists all the same, is tried so often before it is stopped: for half an hour.
+# A template that WeChat calls unknown and lists all the same is tried so often, for half an hour, before it is stopped.
 LISTED_RETRY, LISTED_RETRY_MAX = 60, 900
 LISTED_ATTEMPTS = 5
 # What is shown of a link that is too long.
 LINK_SHOWN = 80
 # Back-offs differ by this share, so that what failed together is not repeated together.
 JITTER = 0.25
-
+# Codes after which a message waits for its account.
+PAUSING = tuple(
+    code
+    for code, info in ERRORS.items()
+    if isinstance(code, int) and info.error_class in (ErrorClass.PAUSED, ErrorClass.TOKEN_STALE)
+)
 FAILURE_BY_CODE = {
     **dict.fromkeys(NOT_FOLLOWING, "wechat_unfollowed"),
     **dict.fromkeys(REFUSING, "wechat_blocked"),
@@ -69,8 +78,6 @@ class Outcome(NamedTuple):
     delay: float | None = None
     # Whether WeChat may have taken the message: it is then repeated for a while only.
     may_have_arrived: bool = False
-    # Whether an attempt was made at all.
-    was_called: bool = True
     # Whether WeChat has said something; None if it was not asked.
     is_answered: bool | None = True
     # Seconds to leave the account alone.
@@ -81,6 +88,8 @@ class Outcome(NamedTuple):
     looks_up: bool = False
     # What the binding is marked as: "unfollowed" (once confirmed) or "blocked".
     mark: str | None = None
+    # Whether it ends because it was called for so often.
+    is_exhausted: bool = False
 
 
 class WechatMessage(models.Model):
@@ -98,7 +107,7 @@ class WechatMessage(models.Model):
         if call.answer:
             return Outcome("sent", may_have_arrived=True)
         if not (call.error or call.began_at):
-            outcome = Outcome("outgoing", was_called=False, is_answered=None)
+            outcome = Outcome("outgoing", is_answered=None)
         elif not call.began_at:
             outcome = self._get_outcome_without_token(call.error)
         elif not isinstance(call.error, WechatError):
@@ -108,6 +117,9 @@ class WechatMessage(models.Model):
         if call.row["is_repeat"] and outcome.state == "outgoing":
             # Whatever this call has brought: what came of the one before it is as open as ever.
             outcome = outcome._replace(may_have_arrived=True)
+        if outcome.state == "outgoing" and call.row["attempts"] - call.unmade >= MAX_CALLS:
+            state, failure_type = ("unknown", "wechat_unknown") if outcome.may_have_arrived else EXHAUSTED
+            outcome = outcome._replace(state=state, failure_type=failure_type, delay=None, is_exhausted=True)
         return outcome
 
     @api.model
@@ -125,9 +137,9 @@ class WechatMessage(models.Model):
                 return Outcome("outgoing", delay=self._get_delay(RETRY, RETRY_MAX, row))
             case WechatTokenStale():
                 # Its replacement was refused too.
-                return Outcome("outgoing", pause=PAUSE)
+                return self._get_paused_outcome(PAUSE, row)
             case WechatPaused():
-                return Outcome("outgoing", pause=PAUSES.get(error.errcode, LONG_PAUSE))
+                return self._get_paused_outcome(PAUSES.get(error.errcode, LONG_PAUSE), row)
             case WechatRepeated(errcode=40241) if not row["is_repeat"]:
                 return Outcome("outgoing", delay=self._spread(DUPLICATE_RETRY))
             case WechatRepeated() | WechatUnderReview():
@@ -150,6 +162,12 @@ class WechatMessage(models.Model):
         if row["is_repeat"]:
             return Outcome("sent", may_have_arrived=True)
         return Outcome("failed", "wechat_refused")
+
+    @api.model
+    def _get_paused_outcome(self, pause, row):
+        """Return what becomes of a message that met a pause of its account: longer each time, so that the end of the
+        next pause is tried with another one. It is woken when WeChat takes messages again."""
+        return Outcome("outgoing", delay=self._get_delay(pause, RETRY_MAX, row), pause=pause)
 
     @api.model
     def _get_ambiguous_outcome(self, call):
@@ -185,18 +203,31 @@ class WechatMessage(models.Model):
     def _get_outcome_without_token(self, error):
         """Return what becomes of a message that was not sent because no access token could be had."""
         if isinstance(error, WechatAccountError) and error.errcode is not None:
-            return Outcome("outgoing", was_called=False, is_answered=None, stops="account")
+            return Outcome("outgoing", is_answered=None, stops="account")
         pause = PAUSES.get(error.errcode, PAUSE) if isinstance(error, WechatPaused) else PAUSE
-        return Outcome("outgoing", was_called=False, is_answered=None, pause=pause)
+        return Outcome("outgoing", is_answered=None, pause=pause)
 
     @api.model
     def _get_delay(self, first, longest, row):
-        """Return the seconds until a message is tried again: each time three times as long."""
-        return self._spread(min(first * 3 ** min(row["attempts"] - 1, 10), longest))
+        """Return the seconds until a message is tried again: each time four times as long."""
+        return self._spread(min(first * 4 ** min(row["attempts"] - 1, 10), longest))
 
     @api.model
     def _spread(self, seconds):
         return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # nosec B311  # nothing to be guessed
+
+    @api.model
+    def _get_exhausted_words(self, env):
+        """Return what it means that a message was called for as often as may be.
+
+        :param Environment env: in the language of the reader.
+        :rtype: str
+        """
+        return env._(
+            "WeChat was called for this message %s times and is not called for it again. Send it again once the "
+            "reason is gone.",
+            MAX_CALLS,
+        )
 
     @api.model
     def _get_failure_message(self, account, error, card=None):

@@ -1,3 +1,4 @@
+from collections import defaultdict
 from datetime import timedelta
 
 from odoo import api, fields, models
@@ -7,6 +8,7 @@ from odoo.tools import SQL
 
 from .res_partner import GROUP_USER
 from .wechat_message import PRIORITY_MASS, PRIORITY_NOTICE, PRIORITY_URGENT
+from .wechat_message_outcome import PAUSING
 
 # Shares of the outbox: a merchant's messages are all in one of them, and a lane drains some of them.
 BUCKETS = 8
@@ -61,9 +63,10 @@ class WechatMessage(models.Model):
     # === ACTION METHODS === #
 
     def action_resend(self):
-        """Send messages that have failed, were canceled, or whose result is unknown, as new ones.
+        """Send messages that have failed, were canceled, or whose result is unknown, as new ones: with the template and
+        the document as they are now.
 
-        :return: a notification that says how many.
+        :return: a notification that says how many, and why the others were not.
         :rtype: dict
         :raise AccessError: if the user may not send.
         :raise UserError: if none of them can be sent again; in words.
@@ -81,14 +84,23 @@ class WechatMessage(models.Model):
                     "Only messages that failed, were canceled or whose result is unknown can be sent again, each once."
                 )
             )
-        resent = self._queue([message._prepare_resend_values() for message in messages_sudo])
+        cards, refusals = messages_sudo._render_anew(self.env)
+        if not cards:
+            raise UserError("\n".join(dict.fromkeys(refusals.values())))
+        messages_sudo = messages_sudo.filtered(lambda message: message.id in cards)
+        resent = self._queue([message._prepare_resend_values(cards[message.id]) for message in messages_sudo])
+        messages_sudo._update_chatter(cards)
         resent.sudo()._sync_notifications()
+        words = [self.env._("Queued again: %s", len(resent))]
+        if refusals:
+            words.append(self.env._("Not sent again: %s", len(refusals)))
+            words += dict.fromkeys(refusals.values())
         return {
             "type": "ir.actions.client",
             "tag": "display_notification",
             "params": {
-                "type": "success",
-                "message": self.env._("Queued again: %s", len(resent)),
+                "type": "warning" if refusals else "success",
+                "message": "\n".join(words),
                 "next": {"type": "ir.actions.act_window_close"},
             },
         }
@@ -175,11 +187,13 @@ class WechatMessage(models.Model):
 
         :rtype: dict
         """
+        if words := template._get_obstacle():
+            return {"state": "failed", "failure_type": "wechat_template", "failure_reason": words}
         if not (partner.active and partner.commercial_partner_id.active):
             return {"state": "failed", "failure_type": "wechat_disabled"}
         if not binding:
             return {"state": "failed", "failure_type": "wechat_unbound"}
-        if template and template.account_id != binding.account_id:
+        if template.account_id != binding.account_id:
             reason = self.env._(
                 "The template belongs to the Official Account %(account)s, but the merchant is bound by %(other)s.",
                 account=template.account_id.name,
@@ -188,15 +202,85 @@ class WechatMessage(models.Model):
             return {"state": "failed", "failure_type": "wechat_template", "failure_reason": reason}
         return {}
 
-    def _prepare_resend_values(self):
+    def _render_anew(self, env):
+        """Make the cards with which these messages are sent again.
+
+        :param Environment env: of the user, with whose rights the documents are read.
+        :return: by message id the card (None if it is sent as it was, because it is about no document), and of those
+            that can't be sent again the reason in words.
+        :rtype: tuple[dict[int, Card | None], dict[int, str]]
+        """
+        cards, refusals = {}, self._get_resend_obstacles()
+        turns = defaultdict(self.browse)
+        for (template, model, _res_id), messages in (
+            self.filtered(lambda message: message.id not in refusals)
+            .grouped(lambda message: (message.template_id, message.res_model, message.res_id))
+            .items()
+        ):
+            # A document has one card at a time: each of its recipients gets one in his own language.
+            for turn, message in enumerate(messages):
+                turns[template, model, turn] += message
+        for (template, model, _turn), messages in turns.items():
+            if not model:
+                cards.update(dict.fromkeys(messages.ids))
+                continue
+            documents = env[model].browse(messages.mapped("res_id")).exists() if model in env else self.browse()
+            recipients = {message.res_id: message.partner_id for message in messages}
+            rendered = template._prepare_cards(documents._filtered_access("read"), recipients)
+            for message in messages:
+                card = rendered.get(message.res_id)
+                if card and not card.errors:
+                    cards[message.id] = card
+                elif card:
+                    refusals[message.id] = env._("WeChat would refuse this card.\n%s", "\n".join(card.errors))
+                elif message.res_id in documents.ids:
+                    refusals[message.id] = env._("You may not read the document that the message is about.")
+                else:
+                    refusals[message.id] = env._("The document was deleted: there is nothing left to tell.")
+        return cards, refusals
+
+    def _get_resend_obstacles(self):
+        """Return why messages can't be sent again, whatever their cards would be.
+
+        :return: by message id the reason in words.
+        :rtype: dict[int, str]
+        """
+        reasons = {}
+        for template, messages in self.grouped("template_id").items():
+            obstacles = messages.partner_id._wechat_get_reachability(template.account_id)
+            for message in messages:
+                obstacle = obstacles[message.partner_id.id]
+                words = template._get_obstacle()
+                if not words and obstacle:
+                    words = message.partner_id._wechat_get_obstacle_words(obstacle)
+                if not words and not message.res_model and message.failure_type == "wechat_value":
+                    words = message.failure_reason or message.failure_label
+                if words:
+                    reasons[message.id] = words
+        return reasons
+
+    def _update_chatter(self, cards):
+        """Let the chatter say what is sent again. A message to several recipients, with a card each, stays as it is.
+
+        :param dict[int, Card | None] cards: by id of the message that is sent again.
+        """
+        for message in self.filtered(lambda message: len(message.mail_message_id.notification_ids) == 1):
+            card = cards[message.id]
+            if card and card.body != message.body:
+                message.mail_message_id.body = self.env["mail.thread"]._wechat_get_message_body(card)
+
+    def _prepare_resend_values(self, card):
+        """Return the values of the message that is sent in the place of this one.
+
+        :param Card | None card: see :meth:`_render_anew`.
+        :rtype: dict
+        """
         self.ensure_one()
         return {
             "partner_id": self.partner_id.id,
             "template_id": self.template_id.id,
-            "template_name": self.template_name,
-            "template_uid": self.template_uid,
-            "card": self.card,
-            "body": self.body,
+            "card": card.card if card else self.card,
+            "body": card.body if card else self.body,
             "kind": self.kind,
             "mail_message_id": self.mail_message_id.id,
             "notification_id": self.notification_id.id,
@@ -217,10 +301,11 @@ class WechatMessage(models.Model):
             failure_type
         )
 
-    def _cancel(self, failure_type):
+    def _cancel(self, failure_type, reason=None):
         """Cancel those of these messages that wait. What may have arrived is unknown, not canceled.
 
         :param failure_type: why, or False if somebody wanted it.
+        :param str reason: the same in words, if there is more to say.
         """
         if not self:
             return
@@ -231,6 +316,7 @@ class WechatMessage(models.Model):
                 UPDATE wechat_message
                    SET state = CASE WHEN first_call_at IS NULL THEN 'canceled' ELSE 'unknown' END,
                        failure_type = CASE WHEN first_call_at IS NULL THEN %s ELSE 'wechat_unknown' END,
+                       failure_reason = COALESCE(%s, failure_reason),
                        is_parked = FALSE,
                        write_uid = %s,
                        write_date = now() AT TIME ZONE 'UTC'
@@ -239,6 +325,7 @@ class WechatMessage(models.Model):
              RETURNING id
                 """,
                 failure_type or None,
+                reason,
                 self.env.uid,
                 tuple(self.ids),
             )
@@ -247,6 +334,7 @@ class WechatMessage(models.Model):
         self.invalidate_recordset(flush=False)
         self._wake_next(canceled.partner_id.ids)
         canceled._sync_notifications()
+        canceled._apply_fallback()
 
     @api.model
     def _wake_next(self, partner_ids):
@@ -280,19 +368,42 @@ class WechatMessage(models.Model):
         )
 
     @api.model
-    def _postpone_waiting(self, partners, until):
-        """Let what waits for these partners wait until a moment, or not any longer.
+    def _wake_unfollowed(self, partners):
+        """Let what waits until these partners follow again be sent now, and nothing else.
 
-        :param res.partner partners: the partners.
-        :param datetime until: the moment.
+        :param res.partner partners: who follow again.
         """
         # sudo: see _cancel_waiting
         self.sudo().search(
             Domain("partner_id", "in", partners.ids)
             & Domain("state", "=", "outgoing")
-            & Domain("priority", ">", PRIORITY_URGENT)
-        ).next_attempt_at = until
-        self._trigger_lanes(partners.ids, until)
+            & Domain("failure_type", "=", "wechat_unfollowed")
+        ).next_attempt_at = fields.Datetime.now()
+        self._trigger_lanes(partners.ids)
+
+    @api.model
+    def _wake_refused(self, accounts):
+        """Let the messages be tried now that waited because WeChat took none of these accounts, or was out of reach.
+
+        :param wechat.account accounts: those that WeChat takes messages of again.
+        """
+        self.env.cr.execute(
+            SQL(
+                """
+                UPDATE wechat_message
+                   SET next_attempt_at = statement_timestamp() AT TIME ZONE 'UTC'
+                 WHERE account_id = ANY(%s)
+                   AND state = 'outgoing'
+                   AND attempts > 0
+                   AND COALESCE(errcode, 0) = ANY(%s)
+                   AND next_attempt_at > statement_timestamp() AT TIME ZONE 'UTC'
+                """,
+                accounts.ids,
+                [0, *PAUSING],
+            )
+        )
+        self.invalidate_model(["next_attempt_at"], flush=False)
+        self._trigger_lanes()
 
     def _erase_content(self):
         """Forget what messages said and whose OpenID they were sent to."""

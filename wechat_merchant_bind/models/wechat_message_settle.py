@@ -47,9 +47,9 @@ class WechatMessage(models.Model):
             ]:
                 self._attempt(self.env["wechat.event"]._hurry_receipts, late)
             self._react(lane, pool, sends)
-            unreachable = [call.key for call, outcome in sends if outcome.mark and call.key in written]
-            if unreachable:
-                self._attempt(self.browse(unreachable)._apply_fallback)
+            failed = [call.key for call, outcome in sends if outcome.state == "failed" and call.key in written]
+            if failed:
+                self._attempt(self.browse(failed)._apply_fallback)
         for call in calls:
             if isinstance(call, LookUpCall):
                 self._attempt(self._finish_look_up, call)
@@ -98,12 +98,12 @@ class WechatMessage(models.Model):
                    lease_until = NULL,
                    first_call_at = CASE WHEN result.state != 'outgoing' OR result.may_have_arrived
                                         THEN message.first_call_at END,
-                   attempts = message.attempts - (NOT result.was_called)::int,
+                   attempts = message.attempts - result.unmade,
                    sent_at = CASE WHEN result.state = 'sent' THEN statement_timestamp() AT TIME ZONE 'UTC' END,
                    write_date = statement_timestamp() AT TIME ZONE 'UTC'
               FROM (VALUES %s)
                    AS result (id, lease, state, failure_type, failure_reason, errcode, errmsg, rid, msgid,
-                              priority, delay, may_have_arrived, was_called, is_news)
+                              priority, delay, may_have_arrived, unmade, is_news)
              WHERE message.id = result.id
                -- COALESCE keeps PostgreSQL from reading the index of what is being sent from end to end: it takes that
                -- for short, but each message that has left it stays in it until it is vacuumed.
@@ -113,7 +113,7 @@ class WechatMessage(models.Model):
             """,
             [self._prepare_result(call, outcome) for call, outcome in sends],
             template="(%s::int, %s::timestamp, %s, %s::text, %s::text, %s::int, %s::text, %s::text, %s::text,"
-            " %s::int, %s::float, %s::bool, %s::bool, %s::bool)",
+            " %s::int, %s::float, %s::bool, %s::int, %s::bool)",
             page_size=len(sends),
             fetch=True,
         )
@@ -142,17 +142,17 @@ class WechatMessage(models.Model):
         :rtype: tuple
         """
         error = call.error
-        reason = None
-        if error:
-            accounts = self.env["wechat.account"]
-            account = accounts.browse(call.lane).with_context(lang=accounts._get_lang(call.row["lang"]))
-            reason = self._get_failure_message(account, error, call.row["card"])
+        accounts = self.env["wechat.account"]
+        account = accounts.browse(call.lane).with_context(lang=accounts._get_lang(call.row["lang"]))
+        reasons = [self._get_failure_message(account, error, call.row["card"])] if error else []
+        if outcome.is_exhausted:
+            reasons.append(self._get_exhausted_words(account.env))
         return (
             call.key,
             call.row["lease_until"],
             outcome.state,
             outcome.failure_type,
-            reason,
+            "\n".join(reasons) or None,
             getattr(error, "errcode", None),
             getattr(error, "errmsg", None),
             getattr(error, "rid", None),
@@ -160,8 +160,8 @@ class WechatMessage(models.Model):
             PRIORITY_REPEAT if outcome.state == "outgoing" and outcome.may_have_arrived else None,
             outcome.delay,
             outcome.may_have_arrived,
-            outcome.was_called,
-            bool(error or call.answer),
+            call.unmade,
+            bool(error or call.answer or outcome.is_exhausted),
         )
 
     @api.model
@@ -196,7 +196,7 @@ class WechatMessage(models.Model):
             pace = lane.paces[account_id]
             was_trying = pace.is_trying
             is_enough = pace.end(outcome.is_answered)
-            if was_trying and not pace.is_trying:
+            if was_trying and not pace.is_trying and not outcome.pause:
                 ends.add(account_id)
             if outcome.pause or is_enough:
                 seconds = outcome.pause or PAUSE

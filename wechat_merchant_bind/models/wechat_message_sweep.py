@@ -3,8 +3,9 @@
 from odoo import api, models
 from odoo.tools import SQL
 
+from ..tools.call_pool import REPEAT_SECONDS
 from .wechat_message import PRIORITY_REPEAT
-from .wechat_message_lane import BUCKET, NOW, REPEAT_SECONDS
+from .wechat_message_lane import BUCKET, NOW
 from .wechat_message_queue import BUCKETS
 
 # Messages that a sweep deals with in one transaction; the next one follows soon.
@@ -94,7 +95,9 @@ class WechatMessage(models.Model):
         if rows:
             self.invalidate_model(flush=False)
             self._wake_next([row["partner_id"] for row in rows if row["partner_id"]])
-            self.browse([row["id"] for row in rows])._sync_notifications()
+            messages = self.browse([row["id"] for row in rows])
+            messages._sync_notifications()
+            messages._apply_fallback()
 
     @api.model
     def _sweep_parked(self, buckets):

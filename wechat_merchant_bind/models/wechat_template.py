@@ -73,7 +73,9 @@ class WechatTemplate(models.Model):
         "Valid for", required=True, default=24, help="Hours after which a message that is still waiting is not sent."
     )
 
-    # === CONSTRAINTS === #
+    # === CONSTRAINTS AND INDEXES === #
+
+    _valid_hours_positive = models.Constraint("CHECK(valid_hours > 0)", "A message is valid for one hour at least.")
 
     @api.constrains("model_id")
     def _check_model(self):
@@ -169,6 +171,10 @@ class WechatTemplate(models.Model):
         return result
 
     def unlink(self):
+        # sudo: wechat.message - what waits of a template ends with it, whoever deletes it
+        waiting_sudo = self.env["wechat.message"].sudo()
+        waiting_sudo = waiting_sudo.search([("template_id", "in", self.ids), ("state", "=", "outgoing")])
+        waiting_sudo._cancel("wechat_template", self.browse()._get_obstacle())
         # sudo: ir.actions.act_window - whoever may delete the template takes along the action that names it
         self.sudo().sidebar_action_id.unlink()
         return super().unlink()

@@ -96,10 +96,10 @@ class WechatTemplate(models.Model):
             return {record.id: [(failed, recipients[record.id])] for record in records}
         return self._render(records, recipients)
 
-    def _get_obstacle(self, model):
+    def _get_obstacle(self, model=None):
         """Return why no notice can be made by this template, in words, or None.
 
-        :param str model: what the notice is about.
+        :param str model: what the notice is about; by default what the template is made for.
         :rtype: str | None
         """
         if not self:
@@ -112,7 +112,11 @@ class WechatTemplate(models.Model):
                 "The template %(template)s is archived. Unarchive it, or choose another one where the notice is sent.",
                 template=self.name,
             )
-        return self._get_model_obstacle(model)
+        if self.is_vanished:
+            return self.env._(
+                "WeChat does not have the template %(template)s any more. Choose another one.", template=self.name
+            )
+        return self._get_model_obstacle(model) if model else None
 
     def _get_model_obstacle(self, model):
         if not self.model or self.model == model:

@@ -32,6 +32,7 @@ from . import test_merchant_list
 from . import test_merge
 from . import test_messages
 from . import test_outbox
+from . import test_outbox_limits
 from . import test_outbox_rules
 from . import test_overview
 from . import test_partner_life

@@ -332,7 +332,9 @@ class WechatCommon(MockWechat):
             [
                 {
                     "notification_type": "wechat",
-                    "notification_status": NOTIFICATION_STATUS[state],
+                    "notification_status": "exception"
+                    if state == "canceled" and failure_type not in (False, "wechat_disabled")
+                    else NOTIFICATION_STATUS[state],
                     "failure_type": failure_type,
                     "author_id": mail_message.author_id.id,
                     "is_read": True,

@@ -55,6 +55,34 @@ class TestFallback(ChannelCase):
         sms = self.env["sms.sms"].search([("mail_message_id", "=", message.id)])
         self.assertEqual((sms.body, sms.state), (self._get_rows(message).body, "outgoing"))
 
+    def test_what_ends_while_it_waits(self):
+        """It has failed, and is sent otherwise, whatever has ended it."""
+        for failure_type, end in (
+            ("wechat_expired", lambda row: row.write({"valid_until": fields.Datetime.now() - timedelta(hours=1)})),
+            ("wechat_template", lambda _row: self.template.action_archive()),
+            ("wechat_unbound", lambda _row: self._get_live_binding()._unbind("x")),
+        ):
+            with self.subTest(failure_type):
+                self.template.action_unarchive()
+                if not self._get_live_binding():
+                    self._bind()
+                message = self._send()
+                row = self._get_rows(message)
+                end(row)
+                self.send_wechat_outbox()
+                self.assertWechatNotification(message, self.merchant, "canceled", failure_type)
+                self.assertTrue(message.has_wechat_error)
+                self._run_cron()
+                self.assertEqual((row.fallback, message.notification_ids.notification_type), ("email", "email"))
+
+    def test_canceled_by_hand(self):
+        self._bind()
+        message = self._send()
+        self._get_rows(message).with_user(self.user).action_cancel()
+        self._run_cron()
+        self.assertWechatNotification(message, self.merchant, "canceled")
+        self.assertFalse(message.has_wechat_error)
+
     def test_only_once(self):
         message = self._send()
         self._run_cron()
@@ -88,9 +116,10 @@ class TestFallback(ChannelCase):
         self._bind()
         message = self._send()
         row = self._get_rows(message)
-        row.write({"state": "failed", "failure_type": "wechat_template"})
-        row._apply_fallback()
-        self.assertFalse(row.fallback_due_at)
+        for failure_type in ("wechat_value", False):
+            row.write({"state": "failed", "failure_type": failure_type})
+            row._apply_fallback()
+            self.assertFalse(row.fallback_due_at, failure_type)
         self.merchant.active = False
         self.assertFalse(self._get_rows(self._send()).fallback_due_at)
 

@@ -6,7 +6,7 @@ import queue
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from .wechat_errors import (
     OF_ONE_MESSAGE,
@@ -22,6 +22,10 @@ _logger = logging.getLogger(__name__)
 
 # After one of these no other call of the same lane would fare better, and WeChat counts every try.
 STOPPING = (WechatRetry, WechatAmbiguous, WechatPaused, WechatAccountError)
+# No message is called for more often, whatever WeChat answers.
+MAX_CALLS = 8
+# WeChat takes calls with the same number for the same message for 10 minutes; what is not known by then stays unknown.
+REPEAT_SECONDS = 8 * 60
 
 
 @dataclass
@@ -88,7 +92,19 @@ class SendCall(Call):
     """The call that sends one row of the outbox. Whether and when it is repeated is the outbox's to say."""
 
     template: int = 0
-    row: dict | None = None  # as it was claimed
+    row: dict | None = None  # as it was claimed; ``attempts`` counts the calls that were announced to the database
+    made: int = 0  # calls since it was claimed
+    unmade: int = 1  # calls that were announced, and not made yet
+
+    def make(self):
+        """Call WeChat, within the limits that no answer lifts: this is the only place where a message is called for."""
+        latest = self.row["first_call_at"] + timedelta(seconds=REPEAT_SECONDS)
+        if self.unmade < 1 or self.row["attempts"] > MAX_CALLS or datetime.now(UTC).replace(tzinfo=None) >= latest:
+            _logger.warning("wechat.outbox: not called, limit reached message=%s", self.key)
+            return
+        self.unmade -= 1
+        self.made += 1
+        super().make()
 
     def get_keys(self):
         return (("account", self.lane), ("template", self.template))

@@ -69,6 +69,8 @@ class WechatTemplateTest(models.TransientModel):
         if not record or not partner:
             raise UserError(self.env._("Choose a recipient and a record."))
         partner.check_access("read")
+        if words := self.template_id._get_obstacle():
+            raise UserError(words)
         if obstacle := partner._wechat_get_reachability(self.account_id)[partner.id]:
             raise UserError(partner._wechat_get_obstacle_words(obstacle))
         card = self.template_id._prepare_cards(record, {record.id: partner})[record.id]
