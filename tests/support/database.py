@@ -27,7 +27,7 @@ ADDED = {
     ),
     "mail_notification": (
         ("wechat_message", "notification_id"),
-        "SELECT id, res_partner_id, mail_message_id, notification_status, failure_type, failure_reason"
+        "SELECT id, res_partner_id, mail_message_id, notification_status, failure_type"
         "  FROM mail_notification WHERE notification_type = 'wechat'",
     ),
     "ir_act_server": (

@@ -67,6 +67,10 @@ def test_update_keeps_every_row(dump, database):
         """
     )
     assert not undated, "the merchants know when they were bound"
+    told = database.execute(
+        "SELECT id FROM mail_notification WHERE notification_type = 'wechat' AND failure_reason IS NOT NULL"
+    )
+    assert not told, "every user may read notifications, but not every document"
     for table, rows in before.items():
         updated = {row["id"]: row for row in after[table]}
         for row in rows:

@@ -5,6 +5,8 @@ from odoo.http import request
 
 from odoo.addons.portal.controllers.portal import CustomerPortal
 
+from .device import get_device
+
 # The picture is a bearer's right to bind, and the rest is out of date as soon as somebody scans.
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -31,7 +33,7 @@ class WechatPortal(CustomerPortal):
             "page_name": "wechat",
             "merchant": merchant_sudo,
             "notice": notice,
-            "device": self._get_device(),
+            "device": get_device(request.httprequest.user_agent.string),
             "notices": self._prepare_wechat_notices(merchant_sudo),
         }
         return request.render("wechat_merchant_bind.portal_my_wechat", values, headers=NO_STORE)
@@ -72,13 +74,6 @@ class WechatPortal(CustomerPortal):
         # sudo: res.partner, wechat.binding, wechat.bind.code - portal users have no access to any of them; this is the
         # user's own merchant, and what the controller reads and does concerns it alone
         return user.sudo().partner_id.commercial_partner_id
-
-    def _get_device(self):
-        """Return where the page is open, ``wechat``, ``phone`` or ``desktop``: it decides how the code is scanned."""
-        agent = request.httprequest.user_agent.string
-        if "MicroMessenger" in agent:
-            return "wechat"
-        return "phone" if "Mobile" in agent else "desktop"
 
     def _prepare_wechat_notices(self, merchant_sudo):
         """Return the merchant's last notices, newest first.

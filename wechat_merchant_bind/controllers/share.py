@@ -3,6 +3,8 @@ from werkzeug.exceptions import NotFound
 from odoo import http
 from odoo.http import request
 
+from .device import get_device
+
 # Neither browsers nor proxies nor search engines keep a page that is a bearer's right to bind, and it tells no other
 # site its address.
 HEADERS = {
@@ -32,21 +34,60 @@ class WechatShare(http.Controller):
         """
         code_sudo = self._find_code(share_token)
         request.update_context(lang=request.env["wechat.account"]._get_lang(code_sudo.partner_id.lang))
+        code_sudo = code_sudo.with_context(lang=request.env.lang)
         state = code_sudo._get_share_state()
         response = request.render(
             "wechat_merchant_bind.share_page",
             {
-                "title": request.env._("WeChat Binding"),
-                "code": code_sudo.with_context(lang=request.env.lang),
+                "code": code_sudo,
                 "state": state,
                 "asks_digits": "phone" in code_sudo._get_pending_requests().mapped("method"),
                 "merchant": code_sudo.partner_id._wechat_mask_name() if state not in ("expired", "unknown") else "",
                 "tz": code_sudo._get_tz() if code_sudo else None,
+                "device": get_device(request.httprequest.user_agent.string),
+                **self._prepare_issuer_values(code_sudo),
             },
             status=200 if code_sudo else 404,
         )
         response.headers.update(HEADERS)
         return response
+
+    def _prepare_issuer_values(self, code_sudo):
+        """Return what the page and its preview in a chat say of the sender. It holds no secret of the code.
+
+        :param wechat.bind.code code_sudo: the code, or nothing.
+        :return: ``issuer``, see :meth:`~.WechatBindCode._get_issuer`, ``contact`` (whom to ask, in words), ``title``,
+            ``purpose`` and ``preview_image``, an absolute address.
+        :rtype: dict
+        """
+        env = request.env
+        if not code_sudo:
+            return {
+                "issuer": {},
+                "contact": "",
+                "title": env._("WeChat Binding"),
+                "purpose": "",
+                "preview_image": False,
+            }
+        issuer = code_sudo._get_issuer()
+        contact = ""
+        if issuer["person"]:
+            contact = env._("Questions? Ask %s, who generated this code.", issuer["person"])
+        elif issuer["phone"] or issuer["email"]:
+            contact = env._("Questions? Contact us:")
+        return {
+            "issuer": issuer,
+            "contact": contact,
+            "title": env._("Bind WeChat - %s", issuer["company"]),
+            "purpose": env._(
+                "%(company)s sends merchants its notices through the WeChat Official Account “%(account)s”. Bind your "
+                "WeChat to receive them.",
+                company=issuer["company"],
+                account=issuer["account"],
+            ),
+            "preview_image": code_sudo.get_base_url()
+            + (issuer["logo_url"] or "/wechat_merchant_bind/static/description/icon.png"),
+        }
 
     @http.route(_image_url, type="http", auth="public", methods=["GET"], save_session=False)
     def wechat_share_image(self, share_token, **_query):

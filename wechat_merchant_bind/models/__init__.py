@@ -9,6 +9,7 @@ from . import wechat_call_mixin
 from . import wechat_stop_mixin
 from . import ir_config_parameter
 from . import mail_followers
+from . import mail_mail
 from . import mail_message
 from . import mail_message_secrecy
 from . import mail_notification

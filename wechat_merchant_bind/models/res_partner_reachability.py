@@ -1,4 +1,7 @@
 from odoo import api, fields, models
+from odoo.tools import LazyTranslate
+
+_lt = LazyTranslate(__name__)
 
 # Whoever refused our messages that long ago is tried again: WeChat does not tell that somebody has switched them on.
 BLOCKED_DAYS = 7
@@ -73,20 +76,27 @@ class ResPartner(models.Model):
         :param str failure_type: see :meth:`_wechat_get_reachability`.
         :rtype: str
         """
+        return self.env._(self._wechat_get_obstacle_term(failure_type))
+
+    def _wechat_get_obstacle_term(self, failure_type):
+        """Return :meth:`_wechat_get_obstacle_words`, to be translated by its reader.
+
+        :rtype: LazyGettext
+        """
         name = self.display_name
         return {
-            "wechat_disabled": self.env._("%s is disabled and receives nothing. Enable the merchant first.", name),
-            "wechat_unbound": self.env._("%s is not bound to WeChat. Send the merchant a binding code.", name),
-            "wechat_unfollowed": self.env._(
+            "wechat_disabled": _lt("%s is disabled and receives nothing. Enable the merchant first.", name),
+            "wechat_unbound": _lt("%s is not bound to WeChat. Send the merchant a binding code.", name),
+            "wechat_unfollowed": _lt(
                 "%s has unfollowed the Official Account. WeChat delivers nothing until the merchant follows again.",
                 name,
             ),
-            "wechat_blocked": self.env._(
+            "wechat_blocked": _lt(
                 "%s has switched our messages off in WeChat. The merchant can switch them on in the Official Account's "
                 "settings.",
                 name,
             ),
-            "wechat_template": self.env._(
+            "wechat_template": _lt(
                 "%s is bound by another Official Account than the template's. Send a template of that account.", name
             ),
         }[failure_type]

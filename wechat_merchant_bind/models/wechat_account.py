@@ -24,11 +24,6 @@ class WechatAccount(models.Model):
     _order = "sequence, id"
     _check_company_auto = True
 
-    # === DEFAULTS === #
-
-    def _default_webhook_key(self):
-        return secrets.token_urlsafe(24)
-
     # === FIELDS === #
 
     name = fields.Char(required=True)
@@ -57,14 +52,12 @@ class WechatAccount(models.Model):
         copy=False,
         exportable=False,
         groups="wechat_merchant_bind.group_manager",
-        default=lambda self: wechat_crypto.generate_token(),
     )
     encoding_aes_key = fields.Char(
         "EncodingAESKey",
         copy=False,
         exportable=False,
         groups="wechat_merchant_bind.group_manager",
-        default=lambda self: wechat_crypto.generate_encoding_aes_key(),
     )
     previous_encoding_aes_key = fields.Char(
         "Previous EncodingAESKey",
@@ -88,7 +81,6 @@ class WechatAccount(models.Model):
         copy=False,
         exportable=False,
         groups="wechat_merchant_bind.group_manager",
-        default=lambda self: self._default_webhook_key(),
     )
     webhook_url = fields.Char(
         "Webhook URL", compute="_compute_webhook_url", exportable=False, groups="wechat_merchant_bind.group_manager"
@@ -277,13 +269,15 @@ class WechatAccount(models.Model):
     @api.depends("webhook_key")
     def _compute_webhook_url(self):
         for account in self:
-            account.webhook_url = f"{account.get_base_url()}/wechat/merchant/{account.webhook_key}"
+            key = account.webhook_key
+            account.webhook_url = key and f"{account.get_base_url()}/wechat/merchant/{key}"
 
     # === CRUD METHODS === #
 
     @api.model_create_multi
     def create(self, vals_list):
-        accounts = super().create(vals_list)
+        """Generate the secrets here and not as defaults: a form would show other ones than it saves."""
+        accounts = super().create([{**vals, **self._prepare_missing_secrets(vals)} for vals in vals_list])
         # sudo: wechat.access.token - an empty row to lock later; nobody has access to tokens
         self.env["wechat.access.token"].sudo().create([{"account_id": account.id} for account in accounts])
         return accounts
@@ -356,6 +350,22 @@ class WechatAccount(models.Model):
                     "encoding_aes_key": wechat_crypto.generate_encoding_aes_key(),
                 }
             )
+
+    # === BUSINESS METHODS - SECRETS === #
+
+    @api.model
+    def _prepare_missing_secrets(self, vals):
+        """Return new values of the secrets of the webhook that the values of a new account lack.
+
+        :param dict vals: of the new account.
+        :rtype: dict
+        """
+        generators = {
+            "webhook_key": lambda: secrets.token_urlsafe(24),
+            "webhook_token": wechat_crypto.generate_token,
+            "encoding_aes_key": wechat_crypto.generate_encoding_aes_key,
+        }
+        return {name: generate() for name, generate in generators.items() if not vals.get(name)}
 
     # === BUSINESS METHODS - CHOICE === #
 

@@ -1,8 +1,11 @@
 from odoo import models
 from odoo.exceptions import ValidationError
+from odoo.tools import LazyTranslate
 
 from ..tools.wechat_api import WechatClient, WechatUrlError, check_base_url
 from ..tools.wechat_errors import WechatTokenStale, invalid_ip
+
+_lt = LazyTranslate(__name__)
 
 
 class WechatAccount(models.Model):
@@ -71,14 +74,20 @@ class WechatAccount(models.Model):
         :return: the meaning, the remedy, and what WeChat said: errcode, text and rid.
         :rtype: str
         """
+        return "\n".join(self.env._(term) for term in self._get_error_terms(error))
+
+    def _get_error_terms(self, error):
+        """Return the lines of :meth:`_get_error_message`, to be translated by their reader.
+
+        :param WechatError error: the error.
+        :rtype: list[LazyGettext]
+        """
         info = error.info
-        lines = [self.env._(info.meaning), self.env._(info.remedy)]
+        terms = [_lt(info.meaning), _lt(info.remedy)]
         if address := invalid_ip(error.errmsg):
-            lines.append(self.env._("Address to add to the IP allow-list: %s", address))
+            terms.append(_lt("Address to add to the IP allow-list: %s", address))
         if error.errcode is not None:
-            lines.append(
-                self.env._("WeChat's answer: %(errcode)s %(errmsg)s", errcode=error.errcode, errmsg=error.errmsg)
-            )
+            terms.append(_lt("WeChat's answer: %(errcode)s %(errmsg)s", errcode=error.errcode, errmsg=error.errmsg))
         elif error.errmsg:
-            lines.append(self.env._("Details: %s", error.errmsg))
-        return "\n".join(lines)
+            terms.append(_lt("Details: %s", error.errmsg))
+        return terms

@@ -19,7 +19,13 @@ MENDING = {
     "quota": ("wechat_message_action", "waiting"),
     "templates": ("wechat_template_action", "stopped"),
 }
-STATES = [("ok", "In order"), ("warning", "Attention"), ("problem", "Problem")]
+# From good to bad. What is not connected yet is neither in order nor a reason to alarm anybody.
+STATES = [
+    ("ok", "In order"),
+    ("unconnected", "Not connected yet"),
+    ("warning", "Attention"),
+    ("problem", "Problem"),
+]
 
 
 class Finding(NamedTuple):
@@ -61,6 +67,7 @@ class WechatAccountHealth(models.Model):
             ("quota", "Quota of Today"),
             ("inbox", "Inbox"),
             ("schedule", "Scheduled Actions"),
+            ("connection", "Connection Check"),
         ],
         "Checked",
         required=True,
@@ -69,7 +76,8 @@ class WechatAccountHealth(models.Model):
         "receipts nor anything else; or nothing has come for a week, after something came on most days of the four "
         "weeks before.\n"
         "Refused Pushes: the last push of the last three days was refused.\n"
-        "Access Token: WeChat refuses it, or has not been reached for a quarter of an hour.\n"
+        "Access Token: WeChat refuses it, or has not been reached for a quarter of an hour. Before that it is worth "
+        "attention only.\n"
         "Sending of Messages: it is stopped or has to be confirmed. A pause that WeChat has asked for is worth "
         "attention only.\n"
         "Outbox: messages have been due for half an hour and none is being sent, or they will not all be sent before "
@@ -77,7 +85,9 @@ class WechatAccountHealth(models.Model):
         "Templates: WeChat refuses one, and its messages wait.\n"
         "Quota of Today: almost used up.\n"
         "Inbox: events of the last three days could not be handled.\n"
-        "Scheduled Actions: none sends, or one is a quarter of an hour late or fails.",
+        "Scheduled Actions: none sends, or one is a quarter of an hour late or fails.\n"
+        "Connection Check: WeChat did not accept the account at the last connection check, and no message was sent "
+        "since.",
     )
     # sudo: what is computed is about the record's own account, tells no secret, and the record is for managers only
     state = fields.Selection(STATES, compute="_compute_finding", compute_sudo=True)
@@ -158,7 +168,7 @@ class WechatAccountHealth(models.Model):
 
         :rtype: dict
         """
-        if self.kind in ("webhook", "token"):
+        if self.kind in ("webhook", "token", "connection"):
             return self.account_id.action_test_connection()
         if self.kind == "schedule":
             action = self.env["ir.actions.act_window"]._for_xml_id("base.ir_cron_act")

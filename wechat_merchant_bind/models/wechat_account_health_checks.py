@@ -71,12 +71,13 @@ class WechatAccountHealth(models.Model):
                                      AND create_date <= last.create_date - (day.number - 1) * interval '1 day'
                                      AND create_date > last.create_date - day.number * interval '1 day'
                               )
-                   ) AS is_silent
+                   ) AS is_silent,
+                   EXISTS (SELECT FROM wechat_binding WHERE account_id = account.id AND source = 'scan') AS was_scanned
               FROM wechat_account AS account
          LEFT JOIN LATERAL (
                        SELECT create_date
                          FROM wechat_event
-                        WHERE account_id = account.id
+                        WHERE account_id = account.id AND (event IS NOT NULL OR msg_type IS NOT NULL)
                      ORDER BY create_date DESC
                         LIMIT 1
                    ) AS last ON TRUE
@@ -98,11 +99,12 @@ class WechatAccountHealth(models.Model):
         )
         findings = {}
         for account, row in self._execute_by_account(query).items():
-            last = (
-                self.env._("The last one came on %s.", format_datetime(self.env, row["last_at"]))
-                if row["last_at"]
-                else self.env._("WeChat has never reached this account's webhook.")
-            )
+            if row["last_at"]:
+                last = self.env._("The last one came on %s.", format_datetime(self.env, row["last_at"]))
+            elif row["was_scanned"]:
+                last = self.env._("Nothing has come for as long as received events are kept.")
+            else:
+                last = self.env._("WeChat has never reached this account's webhook.")
             remedy = self.env._(
                 "Scans bind nobody and nobody knows which messages have arrived. Compare the webhook address, Token "
                 "and EncodingAESKey with WeChat's console, see whether the server configuration is still enabled "
@@ -115,8 +117,14 @@ class WechatAccountHealth(models.Model):
                 days = (fields.Datetime.now() - row["last_at"]).days
                 summary = self.env._("Nothing has come from WeChat for %s days.", days)
                 findings[account] = Finding("problem", summary, f"{last} {remedy}")
-            else:
+            elif row["last_at"] or row["was_scanned"]:
                 findings[account] = Finding("ok", message=last)
+            else:
+                steps = self.env._(
+                    "Enter the webhook address, Token and EncodingAESKey in WeChat's console, enable the server "
+                    "configuration, then follow the account with your phone."
+                )
+                findings[account] = Finding("unconnected", last, steps)
         return findings
 
     @api.model
@@ -149,7 +157,15 @@ class WechatAccountHealth(models.Model):
             ]
             if row["refusal"] == "clock_skew":
                 lines.append(
-                    self.env._("The difference is %s seconds. Set this server's clock by NTP.", abs(row["skew"]))
+                    self.env._(
+                        "The signed time was %s seconds behind this server's clock. Set the server's clock by NTP.",
+                        row["skew"],
+                    )
+                    if row["skew"] > 0
+                    else self.env._(
+                        "The signed time was %s seconds ahead of this server's clock. Set the server's clock by NTP.",
+                        -row["skew"],
+                    )
                 )
             else:
                 lines.append(
@@ -165,12 +181,14 @@ class WechatAccountHealth(models.Model):
     def _check_token(self, accounts):
         unreachable_before = fields.Datetime.now() - self._get_threshold("patience_minutes")
         findings = {}
-        tokens = self.env["wechat.access.token"].search([("account_id", "in", accounts.ids)])
-        for token in tokens.filtered("failed_since"):
+        for token in self.env["wechat.access.token"].search([("account_id", "in", accounts.ids)]):
+            if not token.failed_since:
+                if not token.token:
+                    summary = self.env._("WeChat was not called yet. Press “Test Connection”.")
+                    findings[token.account_id] = Finding("unconnected", summary)
+                continue
             error = token._get_error()
             is_passing = isinstance(error, (WechatAmbiguous, WechatRetry))
-            if is_passing and token.failed_since > unreachable_before:
-                continue
             since = self.env._("Since %s:", format_datetime(self.env, token.failed_since))
             summary = (
                 self.env._("WeChat can't be reached.")
@@ -178,8 +196,38 @@ class WechatAccountHealth(models.Model):
                 else self.env._("WeChat gives no access token: nothing can be sent and no code be made.")
             )
             findings[token.account_id] = Finding(
-                "problem", summary, f"{since} {token.account_id._get_error_message(error)}"
+                "warning" if is_passing and token.failed_since > unreachable_before else "problem",
+                summary,
+                f"{since} {token.account_id._get_error_message(error)}",
             )
+        return findings
+
+    @api.model
+    def _check_connection(self, accounts):
+        """Tell what the last connection check found, until a message that was sent since shows that it is over."""
+        findings = {}
+        failed = accounts.filtered("last_check_error")
+        query = SQL(
+            """
+            SELECT id AS account_id
+              FROM wechat_account AS account
+             WHERE id = ANY(%s)
+               AND EXISTS (SELECT FROM wechat_message WHERE account_id = account.id AND sent_at > last_check_at)
+            """,
+            failed.ids,
+        )
+        sending = self._execute_by_account(query) if failed else {}
+        for account in accounts:
+            if not account.last_check_at:
+                findings[account] = Finding("ok", message=self.env._("No connection check was made yet."))
+                continue
+            date = format_datetime(self.env, account.last_check_at)
+            last = self.env._("The last check was on %s.", date)
+            if account in failed and account not in sending:
+                summary = self.env._("WeChat did not accept the account at the last connection check.")
+                findings[account] = Finding("problem", summary, f"{last}\n{account.last_check_error}", date)
+            else:
+                findings[account] = Finding("ok", message=last)
         return findings
 
     @api.model

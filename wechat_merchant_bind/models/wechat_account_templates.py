@@ -37,34 +37,42 @@ class WechatAccount(models.Model):
     # === ACTION METHODS === #
 
     def action_sync_templates(self):
-        """Read the accounts' templates from WeChat.
+        """Read the accounts' templates from WeChat. An account that WeChat refuses keeps no other from its templates.
 
-        :return: the notification that tells what has changed.
+        :return: the notification that tells what has changed, and which accounts could not be read and why.
         :rtype: dict
-        :raise UserError: if WeChat refuses; in words.
+        :raise UserError: if no account could be read; in words.
         """
         self.check_access("write")
-        totals = {"new": 0, "vanished": 0, "all": 0}
+        totals, refusals = {"new": 0, "vanished": 0, "all": 0}, []
         for account in self:
             try:
-                result = account._sync_templates()
-            except WechatError as error:
-                raise UserError(
+                with self.env.cr.savepoint():
+                    result = account._sync_templates()
+            except (WechatError, UserError) as error:
+                reason = account._get_error_message(error) if isinstance(error, WechatError) else str(error)
+                refusals.append(
                     self.env._(
                         "The templates of %(account)s could not be read.\n%(reason)s",
                         account=account.name,
-                        reason=account._get_error_message(error),
+                        reason=reason,
                     )
-                ) from error
-            totals = {name: totals[name] + result[name] for name in totals}
+                )
+            else:
+                totals = {name: totals[name] + result[name] for name in totals}
+        if refusals and len(refusals) == len(self):
+            raise UserError("\n\n".join(refusals))
+        message = self.env._(
+            "WeChat has %(all)s templates: %(new)s are new here, %(vanished)s of those here are gone.", **totals
+        )
         return {
             "type": "ir.actions.client",
             "tag": "display_notification",
             "params": {
-                "type": "success",
-                "message": self.env._(
-                    "WeChat has %(all)s templates: %(new)s are new here, %(vanished)s of those here are gone.", **totals
-                ),
+                "type": "warning" if refusals else "success",
+                # The web client shows it as one paragraph.
+                "message": " ".join([message, *refusals]).replace("\n", " "),
+                "sticky": bool(refusals),
                 "next": {"type": "ir.actions.client", "tag": "soft_reload"},
             },
         }

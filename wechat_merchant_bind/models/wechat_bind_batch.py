@@ -41,7 +41,7 @@ class WechatBindBatch(models.Model):
     total_count = fields.Integer("Merchants", compute="_compute_counts")
     done_count = fields.Integer("Generated", compute="_compute_counts")
     skipped_count = fields.Integer("Skipped", compute="_compute_counts")
-    failed_count = fields.Integer("Failed", compute="_compute_counts")
+    failed_count = fields.Integer("Generation Failed", compute="_compute_counts")
     canceled_count = fields.Integer("Cancelled", compute="_compute_counts")
     pending_count = fields.Integer("Waiting", compute="_compute_counts")
     processed_count = fields.Integer("Processed", compute="_compute_counts")
@@ -102,6 +102,7 @@ class WechatBindBatch(models.Model):
                 batch.state = "canceled" if batch.canceled_count else "done"
 
     @api.depends("line_ids.reason")
+    @api.depends_context("lang")
     def _compute_pause_reason(self):
         reasons = dict(
             self.env["wechat.bind.batch.line"]._read_group(
@@ -109,10 +110,12 @@ class WechatBindBatch(models.Model):
                 ["batch_id", "reason"],
             )
         )
+        reason = self.line_ids._fields["reason"]
         for batch in self:
-            batch.pause_reason = reasons.get(batch)
+            batch.pause_reason = reason.convert_to_record(reasons.get(batch), self)
 
     @api.depends("line_ids.email_state")
+    @api.depends_context("lang")
     def _compute_email_progress(self):
         states = dict(self.line_ids._fields["email_state"]._description_selection(self.env))
         counts = {}
@@ -124,6 +127,7 @@ class WechatBindBatch(models.Model):
             batch.email_progress = " · ".join(counts.get(batch, []))
 
     @api.depends("line_ids.state", "line_ids.summary")
+    @api.depends_context("lang")
     def _compute_outcomes(self):
         states = dict(self.line_ids._fields["state"]._description_selection(self.env))
         rows = {}
@@ -134,7 +138,8 @@ class WechatBindBatch(models.Model):
             order="state, __count desc",
         ):
             colour = "danger" if state == "failed" else "warning"
-            rows.setdefault(batch, []).append(OUTCOME % (colour, states[state], count, summary or ""))
+            reason = self.line_ids._fields["summary"].convert_to_record(summary, self) or ""
+            rows.setdefault(batch, []).append(OUTCOME % (colour, states[state], count, reason))
         for batch in self:
             batch.outcomes = OUTCOMES % Markup().join(rows[batch]) if batch in rows else False
 

@@ -5,7 +5,7 @@ from psycopg2 import OperationalError
 
 from odoo import api, fields, models
 from odoo.exceptions import ConcurrencyError, UserError
-from odoo.tools import SQL
+from odoo.tools import SQL, LazyTranslate
 
 from ..tools.call_pool import Call
 from ..tools.wechat_errors import (
@@ -16,8 +16,10 @@ from ..tools.wechat_errors import (
     WechatPaused,
     WechatRetry,
 )
+from .term_text import TermText, encode_terms
 
 _logger = logging.getLogger(__name__)
+_lt = LazyTranslate(__name__)
 
 # How long to leave WeChat alone once it asks for that, or can't be reached. 45011 counts by the minute, 45009 by the
 # day; when its day turns is not documented.
@@ -53,7 +55,7 @@ class WechatBindBatchLine(models.Model):
             ("pending", "Waiting"),
             ("done", "Generated"),
             ("skipped", "Skipped"),
-            ("failed", "Failed"),
+            ("failed", "Generation failed"),
             ("canceled", "Cancelled"),
         ],
         "Status",
@@ -61,14 +63,21 @@ class WechatBindBatchLine(models.Model):
         readonly=True,
         default="pending",
     )
-    summary = fields.Char("Reason in Short", readonly=True)
-    reason = fields.Text(readonly=True)
+    summary = TermText("Reason in Short", readonly=True)
+    reason = TermText(readonly=True)
     attempts = fields.Integer(readonly=True)
     next_attempt_at = fields.Datetime("Next Attempt on", readonly=True)
     email_state = fields.Selection(
-        [("pending", "Waiting"), ("sent", "Sent"), ("failed", "Not sent")], "Email", readonly=True
+        [("pending", "Waiting"), ("queued", "On its way"), ("sent", "Sent"), ("failed", "Not sent")],
+        "Email",
+        readonly=True,
+        help="On its way: the e-mail waits in Odoo's queue for the mail server. Sent: the mail server has taken it.",
     )
-    email_reason = fields.Text("Why Not Sent", readonly=True)
+    email_reason = TermText("Why Not Sent", readonly=True)
+    # What becomes of it is told by mail.mail.
+    mail_id = fields.Many2one(
+        "mail.mail", "E-mail", readonly=True, ondelete="set null", index="btree_not_null", groups=fields.NO_ACCESS
+    )
 
     # === INDEXES === #
 
@@ -76,6 +85,15 @@ class WechatBindBatchLine(models.Model):
     # Whether another line of the merchant comes first is asked for each line of a claim.
     _pending_partner_idx = models.Index("(partner_id, id) WHERE state = 'pending'")
     _email_pending_idx = models.Index("(id) WHERE email_state = 'pending'")
+
+    # === CRUD METHODS === #
+
+    def _web_read_group_groupby_formatter(self, groupby_spec, values):
+        """Name the groups of a reason in the language of the reader, as the lines do."""
+        field = self._fields.get(groupby_spec)
+        if isinstance(field, TermText):
+            return lambda value: (field.convert_to_record(value or None, self), [(field.name, "=", value)])
+        return super()._web_read_group_groupby_formatter(groupby_spec, values)
 
     # === BUSINESS METHODS - STEPS OF THE DRAIN === #
 
@@ -193,8 +211,30 @@ class WechatBindBatchLine(models.Model):
             _logger.exception("wechat.codes: no email partner=%s", self.partner_id.id)
             obstacles = {self.partner_id.id: str(error)}
         for line in self:
-            reason = obstacles.get(line.partner_id.id, False)
-            line.write({"email_state": "failed" if reason else "sent", "email_reason": reason})
+            if reason := obstacles.get(line.partner_id.id):
+                line.write({"email_state": "failed", "email_reason": reason, "mail_id": False})
+        self.filtered(lambda line: line.partner_id.id not in obstacles)._follow_emails()
+
+    def _follow_emails(self):
+        """Let lines whose e-mails were just queued be told what becomes of these."""
+        # sudo: mail.mail - only the e-mails that were queued for these lines
+        emails_sudo = self.env["mail.mail"].sudo().search([("recipient_ids", "in", self.partner_id.ids)], order="id")
+        newest = {partner: email for email in emails_sudo for partner in email.recipient_ids}
+        for line in self:
+            email = newest.get(line.partner_id, emails_sudo.browse())
+            line.write({"email_state": "queued", "email_reason": False, "mail_id": email.id})
+            if email.state in ("cancel", "exception"):
+                # Odoo has decided at once not to send it.
+                line._set_email_result("failed", *email._wechat_get_failure_terms())
+
+    def _set_email_result(self, state, *terms):
+        """Record what has become of the e-mails of lines.
+
+        :param str state: a value of the field ``email_state``.
+        :param terms: why it was not sent, see :func:`~.term_text.encode_terms`.
+        """
+        self.write({"email_state": state, "email_reason": bool(terms) and encode_terms(*terms)})
+        self.batch_id._notify_changed()
 
     # === BUSINESS METHODS - CLAIM AND PREPARATION === #
 
@@ -324,11 +364,11 @@ class WechatBindBatchLine(models.Model):
             row = rows[line.id]
             obstacle = line.partner_id._wechat_get_bind_obstacle()
             if obstacle == "bound":
-                reason = env._("The merchant is already bound.")
+                reason = _lt("The merchant is already bound.")
             elif obstacle == "disabled":
-                reason = env._("The merchant is disabled.")
+                reason = _lt("The merchant is disabled.")
             elif row["code_id"]:
-                reason = env._("The merchant already has an open binding code. It stays as it is.")
+                reason = _lt("The merchant already has an open binding code. It stays as it is.")
                 line.code_id = row["code_id"]
             else:
                 continue
@@ -367,7 +407,7 @@ class WechatBindBatchLine(models.Model):
             lines._close("failed", str(error) if is_for_people else f"{type(error).__name__}: {error}")
         else:
             for line, code in zip(lines, codes, strict=True):
-                line._close("done", False)
+                line._close("done")
                 line.code_id = code.id
 
     def _store_codes(self, env, calls):
@@ -399,33 +439,47 @@ class WechatBindBatchLine(models.Model):
             if not isinstance(error, WechatError):
                 line._close("failed", f"{type(error).__name__}: {error}")
                 continue
-            reason = env["wechat.bind.code"]._get_failure_message(line.account_id.with_env(env), error)
-            summary = env._(error.info.meaning)
+            terms = env["wechat.bind.code"]._get_failure_terms(line.account_id.with_env(env), error)
+            summary = _lt(error.info.meaning)
             if isinstance(error, WechatRetry | WechatAmbiguous | WechatPaused) and line.attempts + 1 < MAX_ATTEMPTS:
                 # WeChat asks to be left alone, or can't be reached: all lines of this account wait, and no other's.
-                line.write({"reason": reason, "summary": summary, "attempts": line.attempts + 1})
+                line.write(
+                    {
+                        "reason": encode_terms(*terms),
+                        "summary": encode_terms(summary),
+                        "attempts": line.attempts + 1,
+                    }
+                )
                 pause = PAUSE_A_DAY if error.errcode == DAILY_QUOTA else PAUSE
                 pauses[line.account_id] = max(pauses.get(line.account_id, pause), pause)
             elif isinstance(error, WechatAccountError):
                 # A wrong secret is wrong for all, and WeChat counts every try.
-                wrong_accounts[line.account_id] = reason, summary
+                wrong_accounts[line.account_id] = terms, summary
             else:
-                line._close("failed", reason, summary)
+                line._close("failed", *terms, summary=summary)
         for account, pause in pauses.items():
             until = fields.Datetime.now() + pause
             self._get_waiting(account).next_attempt_at = until
             self.env["wechat.bind.batch"]._trigger_drain(until)
-        for account, (reason, summary) in wrong_accounts.items():
-            self._get_waiting(account)._close("failed", reason, summary)
+        for account, (terms, summary) in wrong_accounts.items():
+            self._get_waiting(account)._close("failed", *terms, summary=summary)
 
-    def _close(self, state, reason, summary=None):
+    def _close(self, state, *terms, summary=None):
         """Write the outcome of lines.
 
         :param str state: the outcome.
-        :param str reason: why, in words for the admin.
-        :param str summary: the part of the reason that is the same for all whom it concerns.
+        :param terms: why, for the admin, see :func:`~.term_text.encode_terms`.
+        :param summary: the one of the terms that is the same for all whom it concerns; default: all of them.
         """
-        self.write({"state": state, "reason": reason, "summary": summary or reason, "next_attempt_at": False})
+        reason = bool(terms) and encode_terms(*terms)
+        self.write(
+            {
+                "state": state,
+                "reason": reason,
+                "summary": reason if summary is None else encode_terms(summary),
+                "next_attempt_at": False,
+            }
+        )
 
     @api.model
     def _get_waiting(self, account):

@@ -6,11 +6,13 @@ from psycopg2.errors import UniqueViolation
 
 from odoo import api, fields, models
 from odoo.exceptions import ConcurrencyError, UserError
-from odoo.tools import SQL, format_datetime
+from odoo.tools import SQL, LazyTranslate, format_datetime
 
 from ..tools.file_names import safe_name
 from ..tools.qr_picture import PIXELS_PER_MODULE, draw_png
 from ..tools.wechat_errors import WechatError
+
+_lt = LazyTranslate(__name__)
 
 SCENE_PREFIX = "mb_"
 SHARE_DAYS = 7
@@ -238,7 +240,15 @@ class WechatBindCode(models.Model):
         :param WechatError error: what WeChat answered.
         :rtype: str
         """
-        return self.env._("The binding code could not be generated.") + "\n" + account._get_error_message(error)
+        return "\n".join(self.env._(term) for term in self._get_failure_terms(account, error))
+
+    @api.model
+    def _get_failure_terms(self, account, error):
+        """Return the lines of :meth:`_get_failure_message`, to be translated by their reader.
+
+        :rtype: list[LazyGettext]
+        """
+        return [_lt("The binding code could not be generated."), *account._get_error_terms(error)]
 
     @api.model
     def _prepare_share_values(self, now):
@@ -302,6 +312,28 @@ class WechatBindCode(models.Model):
         if not self._is_open():
             return "expired"
         return "confirming" if self._get_pending_requests() else "waiting"
+
+    def _get_issuer(self):
+        """Return who asks the merchant to bind, as the merchant reads it: a code without that looks like phishing.
+
+        :return: ``company``, ``account``, ``logo_url`` (False if the company has no logo of its own), ``phone`` and
+            ``email`` of the company; if it has neither, ``person``: the name of who generated the code.
+        :rtype: dict
+        """
+        self.ensure_one()
+        # sudo: res.company, res.users, wechat.account - what a company shows on its letters; it addresses a merchant
+        code_sudo = self.sudo()
+        user = code_sudo.user_id
+        company = code_sudo.company_id or code_sudo.partner_id.company_id or user.company_id
+        is_person_asked = not (company.phone or company.email) and user.active and user._is_internal()
+        return {
+            "company": company.name,
+            "account": code_sudo.account_id.name,
+            "logo_url": not company.uses_default_logo and f"/logo.png?company={company.id}",
+            "phone": company.phone,
+            "email": company.email,
+            "person": is_person_asked and user.name,
+        }
 
     def _get_file_name(self):
         """Return the name of the picture's file: the merchant's, without what file systems and headers can't take."""

@@ -24,10 +24,13 @@ class WechatBindRequest(models.Model):
         if not user:
             return
         env = self.with_context(lang=self.env["wechat.account"]._get_lang(user.lang)).env
+        # sudo: ir.ui.menu - the path as whoever is asked reads it, in the words of the menus themselves
+        menu_sudo = env.ref("wechat_merchant_bind.wechat_bind_request_menu").sudo()
         note = env._(
-            "Somebody has scanned the merchant's binding code (OpenID %s). Accept or reject that under Bindings > To "
-            "Confirm.",
-            self.openid_masked,
+            "Somebody has scanned the merchant's binding code (OpenID %(openid)s). Accept or reject that under "
+            "%(menu)s.",
+            openid=self.openid_masked,
+            menu=menu_sudo.complete_name.replace("/", " > "),
         )
         # sudo: mail.activity - nobody is logged in while a push is handled; without an email, which takes its time
         merchant_sudo = self.partner_id.sudo().with_context(lang=env.lang, mail_activity_quick_update=True)

@@ -2,6 +2,7 @@ import logging
 
 from odoo import models
 
+from .term_text import encode_terms
 from .wechat_call_mixin import CONCURRENCY_ERRORS
 
 _logger = logging.getLogger(__name__)
@@ -51,6 +52,6 @@ class WechatBinding(models.Model):
             values |= {
                 "state": "failed",
                 "failure_type": "wechat_value",
-                "failure_reason": "\n".join(card.errors),
+                "failure_reason": encode_terms(*card.errors),
             }
         return values

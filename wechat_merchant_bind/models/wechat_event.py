@@ -7,6 +7,8 @@ from psycopg2.errors import SerializationFailure, UniqueViolation
 
 from odoo import SUPERUSER_ID, api, fields, models
 
+from .term_text import TermText
+
 # What makes a push the same push: WeChat's own rule (FromUserName and CreateTime) takes two receipts of one second for
 # one.
 DEDUPE_FIELDS = ("ToUserName", "FromUserName", "CreateTime", "Event", "EventKey", "MsgID", "MsgId", "Status")
@@ -51,9 +53,9 @@ class WechatEvent(models.Model):
     )
     reply = fields.Text(readonly=True, exportable=False)
     reply_masked = fields.Text("Reply (masked)", compute="_compute_reply_masked")
-    error = fields.Text(readonly=True)
+    error = TermText(readonly=True)
     state = fields.Selection(
-        [("received", "Received"), ("done", "Done"), ("ignored", "Ignored"), ("failed", "Failed")],
+        [("received", "Received"), ("done", "Done"), ("ignored", "Ignored"), ("failed", "Handling failed")],
         required=True,
         readonly=True,
         default="received",

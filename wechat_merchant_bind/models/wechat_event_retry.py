@@ -2,10 +2,14 @@ from datetime import timedelta
 
 from odoo import api, fields, models
 from odoo.exceptions import AccessError
+from odoo.tools import LazyTranslate
 
+from .term_text import encode_terms
 from .wechat_event import FOLLOW_EVENTS
 from .wechat_event_handling import RETRY_WITHIN, process_event
 from .wechat_event_receipt import RECEIPT_EVENT
+
+_lt = LazyTranslate(__name__)
 
 RETRY_BATCH = 100
 RETRY_RECEIVED_AFTER = timedelta(seconds=60)
@@ -67,11 +71,10 @@ class WechatEvent(models.Model):
             ("state", "=", "failed"),
             ("next_attempt_at", "<=", now),
         ]
-        events = self.with_context(lang=self.env["wechat.account"]._get_lang())
-        remaining = events.search_count(due)
-        for event in events.search(due, order="id", limit=RETRY_BATCH):
+        remaining = self.search_count(due)
+        for event in self.search(due, order="id", limit=RETRY_BATCH):
             if obstacle := event._get_retry_obstacle(now):
-                event.write({"state": "failed", "next_attempt_at": False, "error": obstacle})
+                event.write({"state": "failed", "next_attempt_at": False, "error": encode_terms(obstacle)})
             else:
                 process_event(self.env.registry, event.id)
             remaining -= 1
@@ -79,9 +82,9 @@ class WechatEvent(models.Model):
                 break
 
     def _get_retry_obstacle(self, now):
-        """Return why the event must not be handled any more by the cron, or None."""
+        """Return why the event must not be handled any more by the cron, as a lazily translated term, or None."""
         if self.create_date < now - RETRY_WITHIN:
-            return self.env._("Not retried: the event is older than 24 hours.")
+            return _lt("Not retried: the event is older than 24 hours.")
         later = self.search(
             [
                 ("account_id", "=", self.account_id.id),
@@ -93,5 +96,5 @@ class WechatEvent(models.Model):
             ]
         )
         if any(event.event in FOLLOW_EVENTS or event._find_command()[0] for event in later):
-            return self.env._("Not retried: the same person has scanned, followed, unfollowed or unbound since.")
+            return _lt("Not retried: the same person has scanned, followed, unfollowed or unbound since.")
         return None

@@ -2,6 +2,8 @@ import uuid
 
 from odoo import api, fields, models
 
+from .term_text import TermText
+
 KINDS = [("notice", "Notice"), ("mass", "To many"), ("test", "Test"), ("welcome", "Welcome")]
 STATES = [
     ("outgoing", "To send"),
@@ -87,16 +89,20 @@ class WechatMessage(models.Model):
     template_id = fields.Many2one("wechat.template", readonly=True, ondelete="set null", index="btree_not_null")
     template_name = fields.Char(readonly=True, help="As it was when the message was queued.")
     template_uid = fields.Char("Template ID at WeChat", readonly=True)
+    # What tells of the document is read by its readers only, see wechat_message_presentation.
     card = fields.Json(
         readonly=True,
+        groups=fields.NO_ACCESS,
         help="What WeChat is given: data (by keyword), url and miniprogram; and for the eye lines of label and value.",
     )
-    body = fields.Text("Content", readonly=True, help="The card as plain text.")
+    body = fields.Text("Content", readonly=True, groups=fields.NO_ACCESS, help="The card as plain text.")
     kind = fields.Selection(KINDS, required=True, readonly=True, default="notice")
 
     state = fields.Selection(STATES, required=True, readonly=True, default="outgoing")
     failure_type = fields.Selection(FAILURE_TYPES, readonly=True)
-    failure_reason = fields.Text(readonly=True, help="What happened, what it means and what to do.")
+    failure_reason = TermText(
+        readonly=True, groups=fields.NO_ACCESS, help="What happened, what it means and what to do."
+    )
     errcode = fields.Integer("WeChat's Code", readonly=True, aggregator=False)
     errmsg = fields.Char("WeChat's Text", readonly=True)
     rid = fields.Char("WeChat's Request ID", readonly=True, help="WeChat's support asks for it.")

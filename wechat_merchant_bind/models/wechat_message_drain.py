@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from psycopg2 import IntegrityError
 
 from odoo import api, fields, models
-from odoo.tools import SQL, config
+from odoo.tools import SQL, LazyTranslate, config
 
 from ..tools.call_pool import MAX_CALLS, CallPool, SendCall
 from ..tools.pace import Pace
+from .term_text import encode_terms
 from .wechat_call_mixin import CONCURRENCY_ERRORS
 
+_lt = LazyTranslate(__name__)
 _logger = logging.getLogger(__name__)
 
 # Calls in flight at once, of one lane. A system parameter, see THREADS_PARAMETER, says otherwise.
@@ -339,28 +341,26 @@ class WechatMessage(models.Model):
         self._wake_next([row["partner_id"] for row in closed if row["partner_id"]])
         ended = [row for row in closed if row["verdict"] not in ("limited", "unfollowed")]
         for row in ended:
-            lang = self.env["wechat.account"]._get_lang(row["lang"])
-            if words := self._get_ending_words(self.with_context(lang=lang).env, row):
-                self.browse(row["id"]).failure_reason = words
+            if term := self._get_ending_term(row):
+                self.browse(row["id"]).failure_reason = encode_terms(term)
         messages = self.browse([row["id"] for row in ended])
         messages._sync_notifications()
         messages._apply_fallback()
 
     @api.model
-    def _get_ending_words(self, env, row):
+    def _get_ending_term(self, row):
         """Return why a claim has ended a message, where its failure type does not say it all.
 
-        :param Environment env: in the language of the reader.
         :param dict row: of the claim.
-        :rtype: str | None
+        :rtype: LazyGettext | None
         """
         match row["verdict"]:
             case "exhausted":
-                return self._get_exhausted_words(env)
+                return self._get_exhausted_term()
             case "orphan":
-                return env._("The document was deleted before the message was sent.")
+                return _lt("The document was deleted before the message was sent.")
             case "wechat_template":
-                return env["wechat.template"].browse(row["template_id"] or ())._get_obstacle() or None
+                return self.env["wechat.template"].browse(row["template_id"] or ())._get_obstacle()
         return None
 
     @api.model

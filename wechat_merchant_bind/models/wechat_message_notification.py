@@ -1,10 +1,13 @@
 import json
 
 from odoo import api, models
-from odoo.tools import SQL
+from odoo.tools import SQL, LazyTranslate
 
 from .res_partner import GROUP_USER
+from .term_text import encode_terms
 from .wechat_message import NOTIFICATION_STATUS
+
+_lt = LazyTranslate(__name__)
 
 # Messages whose notifications are caught up with in one transaction.
 SYNC_BATCH = 1000
@@ -105,15 +108,15 @@ class WechatMessage(models.Model):
 
     @api.model
     def _get_notice_failure(self, card, partner, obstacle):
-        """Return why a card is not even tried to be sent: failure type and reason, in words, or None twice.
+        """Return why a card is not even tried to be sent: failure type and reason, as it is stored, or None twice.
 
         :rtype: tuple[str | None, str | None]
         """
         if card.errors:
-            return card.failure_type, "\n".join(card.errors)
+            return card.failure_type, encode_terms(*card.errors)
         if not partner:
-            return "wechat_recipient", self.env._("The document names no merchant who could be notified.")
-        return obstacle, obstacle and partner._wechat_get_obstacle_words(obstacle)
+            return "wechat_recipient", encode_terms(_lt("The document names no merchant who could be notified."))
+        return obstacle, obstacle and encode_terms(partner._wechat_get_obstacle_term(obstacle))
 
     @api.model
     def _prepare_notification(self, vals):
@@ -131,7 +134,6 @@ class WechatMessage(models.Model):
             "notification_type": "wechat",
             "notification_status": NOTIFICATION_STATUS[vals["state"]],
             "failure_type": vals["failure_type"],
-            "failure_reason": vals["failure_reason"],
             # It is no message for anybody's inbox.
             "is_read": True,
         }
@@ -149,7 +151,7 @@ class WechatMessage(models.Model):
         """
         if not self:
             return
-        self.flush_model(["state", "failure_type", "failure_reason", "notification_id", "notified_state"])
+        self.flush_model(["state", "failure_type", "notification_id", "notified_state"])
         self.env["mail.notification"].flush_model()
         # A conflict is repeated by the caller, and nothing to alarm anybody with.
         self.env.cr.execute(
@@ -166,7 +168,6 @@ class WechatMessage(models.Model):
                            CASE WHEN state = 'canceled' AND failure_type != 'wechat_disabled' THEN 'exception'
                                 ELSE (%(statuses)s::jsonb) ->> state END AS status,
                            CASE WHEN state IN ('failed', 'unknown', 'canceled') THEN failure_type END AS failure_type,
-                           CASE WHEN state IN ('failed', 'unknown', 'canceled') THEN failure_reason END AS reason,
                            kind = 'mass' AND resent_from_id IS NULL AND state IN ('sent', 'delivered') AS is_expected
                       FROM wechat_message
                      WHERE notification_id IN (SELECT notification_id FROM wechat_message WHERE id IN %(ids)s)
@@ -174,14 +175,13 @@ class WechatMessage(models.Model):
                 )
                 UPDATE mail_notification AS notification
                    SET notification_status = decisive.status,
-                       failure_type = decisive.failure_type,
-                       failure_reason = decisive.reason
+                       failure_type = decisive.failure_type
                   FROM decisive
                   JOIN mail_notification AS former ON former.id = decisive.notification_id
                  WHERE notification.id = decisive.notification_id
                    AND notification.notification_type = 'wechat'
-                   AND (notification.notification_status, notification.failure_type, notification.failure_reason)
-                       IS DISTINCT FROM (decisive.status, decisive.failure_type, decisive.reason)
+                   AND (notification.notification_status, notification.failure_type)
+                       IS DISTINCT FROM (decisive.status, decisive.failure_type)
              RETURNING notification.id,
                        notification.mail_message_id,
                        NOT is_expected OR former.notification_status IN ('exception', 'canceled') AS is_news
@@ -194,7 +194,7 @@ class WechatMessage(models.Model):
         rows = self.env.cr.fetchall()
         self.invalidate_recordset(["notified_state"])
         notifications = self.env["mail.notification"].browse([row[0] for row in rows])
-        notifications.invalidate_recordset(["notification_status", "failure_type", "failure_reason"])
+        notifications.invalidate_recordset(["notification_status", "failure_type"])
         is_few = len(rows) <= LIVE_AT_MOST
         news = {message_id for _notification_id, message_id, is_news in rows if is_few or is_news}
         self.env["mail.message"].browse(sorted(news))._notify_message_notification_update()

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from odoo import api, fields, models
+from odoo.tools import LazyTranslate
 
 from ..tools.call_pool import MAX_CALLS, REPEAT_SECONDS
 from ..tools.wechat_errors import (
@@ -31,6 +32,8 @@ from ..tools.wechat_errors import (
     WechatUnreachable,
 )
 from .wechat_message import EXHAUSTED
+
+_lt = LazyTranslate(__name__)
 
 TOO_OFTEN = 43117
 MINUTE_QUOTA = 45011
@@ -217,13 +220,12 @@ class WechatMessage(models.Model):
         return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # nosec B311  # nothing to be guessed
 
     @api.model
-    def _get_exhausted_words(self, env):
-        """Return what it means that a message was called for as often as may be.
+    def _get_exhausted_term(self):
+        """Return what it means that a message was called for as often as may be, to be translated by its reader.
 
-        :param Environment env: in the language of the reader.
-        :rtype: str
+        :rtype: LazyGettext
         """
-        return env._(
+        return _lt(
             "WeChat was called for this message %s times and is not called for it again. Send it again once the "
             "reason is gone.",
             MAX_CALLS,
@@ -238,14 +240,22 @@ class WechatMessage(models.Model):
         :param dict card: what was sent.
         :rtype: str
         """
+        terms = self._get_failure_terms(account, error, card)
+        return "\n".join(term if isinstance(term, str) else account.env._(term) for term in terms)
+
+    @api.model
+    def _get_failure_terms(self, account, error, card=None):
+        """Return the lines of :meth:`_get_failure_message`, see :func:`~.term_text.encode_terms`.
+
+        :rtype: list
+        """
         if not isinstance(error, WechatError):
-            return f"{type(error).__name__}: {error}"
-        message = account._get_error_message(error)
+            return [f"{type(error).__name__}: {error}"]
+        terms = account._get_error_terms(error)
         if error.errcode == VALUE_NOT_ALLOWED and (keyword := re.search(r"data\.(\w+)\.value", error.errmsg)):
-            message = account.env._("Keyword %s is not allowed.", keyword[1]) + "\n" + message
+            terms.insert(0, _lt("Keyword %s is not allowed.", keyword[1]))
         if error.errcode == LINK_TOO_LONG and (link := (card or {}).get("url")):
             # Without its query, which may hold the key to a document.
             shown = link.partition("?")[0][:LINK_SHOWN]
-            words = account.env._("Link of %(length)s characters: %(link)s…", length=len(link), link=shown)
-            message = words + "\n" + message
-        return message
+            terms.insert(0, _lt("Link of %(length)s characters: %(link)s…", length=len(link), link=shown))
+        return terms

@@ -4,11 +4,14 @@ from datetime import timedelta
 from odoo import api, fields, models
 from odoo.exceptions import AccessError, UserError
 from odoo.fields import Domain
-from odoo.tools import SQL
+from odoo.tools import SQL, LazyTranslate
 
 from .res_partner import GROUP_USER
+from .term_text import encode_terms
 from .wechat_message import PRIORITY_MASS, PRIORITY_NOTICE, PRIORITY_URGENT
 from .wechat_message_outcome import PAUSING
+
+_lt = LazyTranslate(__name__)
 
 # Shares of the outbox: a merchant's messages are all in one of them, and a lane drains some of them.
 BUCKETS = 8
@@ -187,19 +190,19 @@ class WechatMessage(models.Model):
 
         :rtype: dict
         """
-        if words := template._get_obstacle():
-            return {"state": "failed", "failure_type": "wechat_template", "failure_reason": words}
+        if term := template._get_obstacle():
+            return {"state": "failed", "failure_type": "wechat_template", "failure_reason": encode_terms(term)}
         if not (partner.active and partner.commercial_partner_id.active):
             return {"state": "failed", "failure_type": "wechat_disabled"}
         if not binding:
             return {"state": "failed", "failure_type": "wechat_unbound"}
         if template.account_id != binding.account_id:
-            reason = self.env._(
+            reason = _lt(
                 "The template belongs to the Official Account %(account)s, but the merchant is bound by %(other)s.",
                 account=template.account_id.name,
                 other=binding.account_id.name,
             )
-            return {"state": "failed", "failure_type": "wechat_template", "failure_reason": reason}
+            return {"state": "failed", "failure_type": "wechat_template", "failure_reason": encode_terms(reason)}
         return {}
 
     def _render_anew(self, env):
@@ -250,7 +253,8 @@ class WechatMessage(models.Model):
             obstacles = messages.partner_id._wechat_get_reachability(template.account_id)
             for message in messages:
                 obstacle = obstacles[message.partner_id.id]
-                words = template._get_obstacle()
+                term = template._get_obstacle()
+                words = term and self.env._(term)
                 if not words and obstacle:
                     words = message.partner_id._wechat_get_obstacle_words(obstacle)
                 if not words and not message.res_model and message.failure_type == "wechat_value":

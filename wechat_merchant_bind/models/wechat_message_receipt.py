@@ -1,8 +1,11 @@
 from odoo import api, models
 from odoo.fields import Domain
-from odoo.tools import SQL
+from odoo.tools import SQL, LazyTranslate
 
+from .term_text import encode_terms
 from .wechat_event_receipt import KEEP_DAYS
+
+_lt = LazyTranslate(__name__)
 
 SUCCESS = "success"
 # What the statuses of WeChat's receipts mean, by the status without its spaces: documentation, SDKs and real pushes
@@ -11,6 +14,20 @@ FAILURES = {
     "failed:userblock": "wechat_blocked",
     "failed:systemfailed": "wechat_system",
     "failed:freqlimit": "wechat_frequency",
+}
+RECEIPT_REASONS = {
+    "wechat_blocked": _lt(
+        "The merchant has switched off the messages of your Official Account.\n"
+        "Ask the merchant to allow them again in WeChat, in the settings of the account's profile."
+    ),
+    "wechat_system": _lt("WeChat accepted the message but could not deliver it.\nSend it again."),
+    "wechat_frequency": _lt(
+        "WeChat did not deliver the message, because this merchant was sent too many.\n"
+        "Send it again later, and fewer messages to this merchant."
+    ),
+    "wechat_receipt": _lt(
+        "WeChat accepted the message but did not deliver it, and tells the reason in the receipt only."
+    ),
 }
 # What may have been sent, as far as the outbox knows.
 WAITING = ("outgoing", "sending")
@@ -148,34 +165,9 @@ class WechatMessage(models.Model):
         normal = "".join(status.lower().split())
         if normal == SUCCESS:
             return status, "delivered", None, None
-        # Nobody is logged in whose language it could take.
-        env = self.with_context(lang=self.env["wechat.account"]._get_lang()).env
         failure_type = FAILURES.get(normal, "wechat_receipt")
-        reason = self._get_receipt_words(env, failure_type)
-        return status, "failed", failure_type, f"{reason}\n{env._('Receipt: %s', status or '-')}"
-
-    @api.model
-    def _get_receipt_words(self, env, failure_type):
-        """Return what an undelivered message means and what to do about it.
-
-        :param Environment env: in the reader's language.
-        :param str failure_type: why it was not delivered.
-        :rtype: str
-        """
-        return {
-            "wechat_blocked": env._(
-                "The merchant has switched off the messages of your Official Account.\n"
-                "Ask the merchant to allow them again in WeChat, in the settings of the account's profile."
-            ),
-            "wechat_system": env._("WeChat accepted the message but could not deliver it.\nSend it again."),
-            "wechat_frequency": env._(
-                "WeChat did not deliver the message, because this merchant was sent too many.\n"
-                "Send it again later, and fewer messages to this merchant."
-            ),
-            "wechat_receipt": env._(
-                "WeChat accepted the message but did not deliver it, and tells the reason in the receipt only."
-            ),
-        }[failure_type]
+        reason = encode_terms(RECEIPT_REASONS[failure_type], _lt("Receipt: %s", status or "-"))
+        return status, "failed", failure_type, reason
 
     def _follow_up_receipts(self):
         """Tell what the receipts of these messages mean for others, each in a transaction of its own."""

@@ -10,6 +10,7 @@ from odoo.tools import SQL
 
 from ..tools.call_pool import Call, LookUpCall, SendCall
 from ..tools.wechat_errors import OF_ONE_MESSAGE, UNKNOWN_OPENID
+from .term_text import encode_terms
 from .wechat_call_mixin import CONCURRENCY_ERRORS
 from .wechat_message import PRIORITY_REPEAT
 from .wechat_message_lane import ORDER_SECONDS
@@ -142,17 +143,16 @@ class WechatMessage(models.Model):
         :rtype: tuple
         """
         error = call.error
-        accounts = self.env["wechat.account"]
-        account = accounts.browse(call.lane).with_context(lang=accounts._get_lang(call.row["lang"]))
-        reasons = [self._get_failure_message(account, error, call.row["card"])] if error else []
+        account = self.env["wechat.account"].browse(call.lane)
+        reasons = self._get_failure_terms(account, error, call.row["card"]) if error else []
         if outcome.is_exhausted:
-            reasons.append(self._get_exhausted_words(account.env))
+            reasons.append(self._get_exhausted_term())
         return (
             call.key,
             call.row["lease_until"],
             outcome.state,
             outcome.failure_type,
-            "\n".join(reasons) or None,
+            encode_terms(*reasons) if reasons else None,
             getattr(error, "errcode", None),
             getattr(error, "errmsg", None),
             getattr(error, "rid", None),

@@ -2,6 +2,7 @@ from odoo import Command, api, fields, models
 from odoo.exceptions import AccessError, ValidationError
 
 from ..tools import wechat_keywords
+from .term_text import encode_terms
 
 # Those of the template itself that hold expressions; the others are those of its lines.
 EXPRESSION_FIELDS = ("lang", "url", "miniprogram_path")
@@ -174,7 +175,7 @@ class WechatTemplate(models.Model):
         # sudo: wechat.message - what waits of a template ends with it, whoever deletes it
         waiting_sudo = self.env["wechat.message"].sudo()
         waiting_sudo = waiting_sudo.search([("template_id", "in", self.ids), ("state", "=", "outgoing")])
-        waiting_sudo._cancel("wechat_template", self.browse()._get_obstacle())
+        waiting_sudo._cancel("wechat_template", encode_terms(self.browse()._get_obstacle()))
         # sudo: ir.actions.act_window - whoever may delete the template takes along the action that names it
         self.sudo().sidebar_action_id.unlink()
         return super().unlink()

@@ -12,13 +12,14 @@ from psycopg2.extensions import TRANSACTION_STATUS_INERROR
 
 from odoo import api, fields, models
 from odoo.exceptions import AccessError, ConcurrencyError, UserError
-from odoo.tools import html2plaintext
+from odoo.tools import LazyTranslate, html2plaintext
 from odoo.tools.rendering_tools import parse_inline_template
 from odoo.tools.safe_eval import safe_eval
 
 from ..tools import wechat_keywords
 from .wechat_account_sending import DEFAULT_TZ
 
+_lt = LazyTranslate(__name__)
 _logger = logging.getLogger(__name__)
 
 # Keys of the context. Rendering for a form must not forget the new records that the form is made of.
@@ -97,23 +98,23 @@ class WechatTemplate(models.Model):
         return self._render(records, recipients)
 
     def _get_obstacle(self, model=None):
-        """Return why no notice can be made by this template, in words, or None.
+        """Return why no notice can be made by this template, to be translated by its reader, or None.
 
         :param str model: what the notice is about; by default what the template is made for.
-        :rtype: str | None
+        :rtype: LazyGettext | None
         """
         if not self:
-            return self.env._(
+            return _lt(
                 "The notice has no WeChat template, perhaps because it was deleted. Choose one where the notice is "
                 "sent, such as in the automation rule."
             )
         if not self.active:
-            return self.env._(
+            return _lt(
                 "The template %(template)s is archived. Unarchive it, or choose another one where the notice is sent.",
                 template=self.name,
             )
         if self.is_vanished:
-            return self.env._(
+            return _lt(
                 "WeChat does not have the template %(template)s any more. Choose another one.", template=self.name
             )
         return self._get_model_obstacle(model) if model else None
@@ -121,7 +122,7 @@ class WechatTemplate(models.Model):
     def _get_model_obstacle(self, model):
         if not self.model or self.model == model:
             return None
-        return self.env._(
+        return _lt(
             "The template %(template)s is made for %(model)s.",
             template=self.name,
             model=self.model_id.display_name,

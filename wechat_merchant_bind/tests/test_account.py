@@ -51,6 +51,22 @@ class TestConstraints(WechatCase):
         for name in ("webhook_token", "encoding_aes_key", "webhook_key"):
             self.assertEqual(len(set(accounts.mapped(name))), 2, name)
 
+    def test_an_unsaved_account_shows_no_secrets(self):
+        account = self.env["wechat.account"]
+        defaults = account.default_get(list(account._fields))
+        self.assertFalse(set(SECRETS) & set(defaults), "What a form shows early is entered into WeChat's console")
+        with Form(account) as form:
+            form.name, form.app_id = "x", "wxform"
+            for name in ("webhook_url", "webhook_token", "encoding_aes_key"):
+                self.assertFalse(form[name], name)
+        for name in ("webhook_url", "webhook_token", "encoding_aes_key"):
+            self.assertTrue(form.record[name], name)
+
+    def test_given_secrets_are_kept(self):
+        given = {"webhook_key": "k" * 32, "webhook_token": "abc", "encoding_aes_key": KEY}
+        account = self.env["wechat.account"].create({"name": "x", "app_id": "wxgiven", **given})
+        self.assertEqual({name: account[name] for name in given}, given)
+
     def test_test_accounts_know_only_plain_mode(self):
         account = self.env["wechat.account"].create({"name": "x", "app_id": "wxt", "account_kind": "test"})
         self.assertEqual(account.encryption_mode, "plain")

@@ -143,14 +143,14 @@ class TestAccountCheck(WechatPushCase):
             # the seconds that the test itself took
             event.skew = -offset
             self._check()
-            self.assertLine(REFUSED, "warning", "too far from this server's clock", words, "NTP")
+            self.assertLine(REFUSED, "error", "too far from this server's clock", words, "NTP")
         self.assertLine(PUSHES, "warning", "never reached")
 
     @mute_logger("odoo.addons.wechat_merchant_bind.controllers.webhook")
     def test_an_old_refusal_says_nothing(self):
         self._push_event("VIEW", self._make_openid(), push_options={"key": "B" * 42 + "A"}, EventKey="x")
         self._check()
-        self.assertLine(REFUSED, "warning", "EncodingAESKey or the App ID differs")
+        self.assertLine(REFUSED, "error", "EncodingAESKey or the App ID differs")
         self.env.cr.execute(
             "UPDATE wechat_event SET create_date = %s WHERE account_id = %s",
             [fields.Datetime.now() - timedelta(days=4), self.account.id],

@@ -12,7 +12,7 @@ from PIL import Image
 from odoo import Command, api, fields
 from odoo.exceptions import AccessError, UserError
 from odoo.tests import tagged
-from odoo.tools import html2plaintext
+from odoo.tools import html2plaintext, mute_logger
 
 from ..tools import file_names
 from .common import QR_PATH, TOKEN_PATH, WechatCase, WechatHttpBase
@@ -464,9 +464,75 @@ class TestBatchEmails(WechatCase):
         self._drain()
         self._drain()
         self.assertEqual(self.sent, ["tea@example.com"], "Once, and nobody without an address")
-        self.assertEqual(batch.line_ids.mapped("email_state"), ["sent", "failed"])
+        self.assertEqual(batch.line_ids.mapped("email_state"), ["queued", "failed"])
         self.assertIn("e-mail address", batch.line_ids[1].email_reason)
         self.assertFalse(batch.is_active)
+
+    def _email_batch(self):
+        """Queue the e-mails of two merchants; return the batch and the e-mails."""
+        self.other_merchant.email = "wine@example.com"
+        partners = self.merchant + self.other_merchant
+        batch = self.env["wechat.bind.batch"].with_user(self.user)._create_for(partners)
+        self._drain()
+        batch.action_email()
+        self._drain()
+        emails = self.env["mail.mail"].search([("recipient_ids", "in", partners.ids)], order="id")
+        self.assertEqual((batch.line_ids.mapped("email_state"), len(emails)), (["queued", "queued"], 2))
+        return batch, emails
+
+    def test_an_email_counts_as_sent_when_the_server_has_taken_it(self):
+        batch, emails = self._email_batch()
+        self.assertNotIn("Sent", batch.email_progress)
+        with self._outbox() as outbox:
+            emails[0].send()
+        self.assertEqual(len(outbox), 1)
+        self.assertFalse(emails[0].exists(), "Odoo keeps no e-mail that was sent")
+        self.assertEqual(batch.line_ids.mapped("email_state"), ["sent", "queued"])
+        self.assertEqual(batch.email_progress, "On its way 1 · Sent 1")
+
+    @mute_logger("odoo.addons.mail.models.mail_mail")
+    def test_emails_that_the_server_refuses_are_not_reported_as_sent(self):
+        batch, emails = self._email_batch()
+        refusal = ConnectionRefusedError(111, "Connection refused")
+        with patch.object(type(self.env["ir.mail_server"]), "_connect__", side_effect=refusal):
+            emails.send()
+        self.assertEqual(emails.mapped("state"), ["exception", "exception"])
+        self.assertEqual(batch.line_ids.mapped("email_state"), ["failed", "failed"])
+        self.assertIn("Connection refused", batch.line_ids[0].email_reason)
+        self.assertEqual(batch.email_progress, "Not sent 2")
+        emails.mark_outgoing()
+        self.assertEqual(batch.email_progress, "On its way 2")
+        emails[0].cancel()
+        self.assertEqual(batch.line_ids.mapped("email_state"), ["failed", "queued"])
+        self.assertIn("cancelled", batch.line_ids[0].email_reason)
+
+    def test_the_reason_of_an_unsent_email_is_read_in_the_language_of_its_reader(self):
+        batch, emails = self._email_batch()
+        emails[0].cancel()
+        line = batch.line_ids[0]
+        self.assertEqual(line.with_context(lang="en_US").email_reason, "The e-mail was cancelled before it was sent.")
+        self.assertEqual(line.with_context(lang="zh_CN").email_reason, "邮件在发送前已被取消。")
+
+    def test_the_reasons_of_lines_are_read_in_the_language_of_their_reader(self):
+        self.user.lang = "zh_CN"
+        self._bind(self.other_merchant)
+        self.wechat.answer(QR_PATH, {"errcode": 48001, "errmsg": "api unauthorized rid: 1"})
+        batch = self.env["wechat.bind.batch"].with_user(self.user)._create_for(self.merchant + self.other_merchant)
+        self._drain()
+        english, chinese = (batch.with_context(lang=lang) for lang in ("en_US", "zh_CN"))
+        self.assertEqual(english.line_ids[1].reason, "The merchant is already bound.")
+        self.assertEqual(chinese.line_ids[1].reason, "商家已绑定。")
+        self.assertIn("The binding code could not be generated.", english.line_ids[0].reason)
+        self.assertIn("48001 api unauthorized", english.line_ids[0].reason)
+        self.assertIn("绑定码生成失败。", chinese.line_ids[0].reason)
+        self.assertIn("The merchant is already bound.", english.outcomes)
+        self.assertIn("商家已绑定。", chinese.outcomes)
+        groups = chinese.line_ids.formatted_read_group([("batch_id", "=", batch.id)], ["summary"], ["__count"])
+        self.assertIn("商家已绑定。", [group["summary"] for group in groups])
+        [group] = [group for group in groups if group["summary"] == "商家已绑定。"]
+        self.assertEqual(
+            batch.line_ids.search([("batch_id", "=", batch.id), *group["__extra_domain"]]), batch.line_ids[1]
+        )
 
     def test_one_that_fails_keeps_no_other_waiting(self):
         self.other_merchant.email = "wine@example.com"
@@ -485,7 +551,7 @@ class TestBatchEmails(WechatCase):
             self.assertLogs(LINE, "ERROR"),
         ):
             self._drain()
-        self.assertEqual(batch.line_ids.mapped("email_state"), ["failed", "sent"])
+        self.assertEqual(batch.line_ids.mapped("email_state"), ["failed", "queued"])
         self.assertEqual(batch.line_ids[0].email_reason, REFUSAL)
         self.assertEqual(self.sent, ["wine@example.com"])
 

@@ -3,9 +3,11 @@ from unittest.mock import patch
 
 from odoo import fields
 from odoo.exceptions import AccessError
-from odoo.tests import users
+
+from odoo.addons.mail.tools.discuss import Store
 
 from ..models import wechat_message_notification
+from ..models.term_text import encode_terms
 from .common import WechatCase
 
 
@@ -264,7 +266,9 @@ class TestTelling(ChannelCase):
                 self.row.write({"state": state, "failure_type": failure_type, "failure_reason": failure_type})
                 self.row._sync_notifications()
                 self.assertWechatNotification(self.message, self.merchant, state, failure_type)
-                self.assertEqual(self.message.notification_ids.failure_reason, failure_type)
+                reasons = self.message.notification_ids._wechat_get_failure_reasons()
+                expected = {self.message.notification_ids.id: failure_type} if failure_type else {}
+                self.assertEqual(reasons, expected)
                 self.assertEqual(self.row.notified_state, state)
 
     def test_the_newest_counts_but_delivered_wins(self):
@@ -354,7 +358,30 @@ class TestTelling(ChannelCase):
         self.row._sync_notifications()
         self.assertEqual(self.message.notification_ids.notification_status, "sent")
 
-    @users("wechat_employee")
-    def test_what_the_web_client_is_told(self):
-        sent = self.message.notification_ids.with_user(self.env.user)._to_store_defaults(None)
-        self.assertIn("failure_reason", sent)
+    def _get_stored(self, notification, lang):
+        """Return what the web client of a user is told of a notification."""
+        store = Store().add(notification.with_user(self.employee).with_context(lang=lang))
+        return store.get_result()["mail.notification"][0]
+
+    def test_the_web_client_is_told_why_in_the_language_of_its_user(self):
+        reason = encode_terms(self.merchant._wechat_get_obstacle_term("wechat_unbound"))
+        self.row.write({"state": "failed", "failure_type": "wechat_unbound", "failure_reason": reason})
+        self.row._sync_notifications()
+        notification = self.message.notification_ids
+        self.assertFalse(notification.failure_reason, "Every user may read notifications, but not every document")
+        for lang, words in (("en_US", "is not bound to WeChat"), ("zh_CN", "尚未绑定微信")):
+            with self.subTest(lang=lang):
+                self.employee.lang = lang
+                self.assertIn(words, self._get_stored(notification, lang)["failure_reason"])
+
+    def test_notifications_of_other_kinds_are_told_as_without_the_addon(self):
+        email = self.env["mail.notification"].create(
+            {
+                "mail_message_id": self.message.id,
+                "res_partner_id": self.other_merchant.id,
+                "notification_type": "email",
+                "notification_status": "exception",
+                "failure_reason": "550 no such user",
+            }
+        )
+        self.assertNotIn("failure_reason", self._get_stored(email, "en_US"))

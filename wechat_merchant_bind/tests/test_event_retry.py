@@ -202,7 +202,8 @@ class TestRetry(RetryCase):
         self._run_cron()
         self.assertNotBound(self.merchant)
         self.assertEqual(event.state, "failed")
-        self.assertIn("此后", event.error, "The cron writes the language of the admins")
+        for lang, words in (("zh_CN", "此后"), ("en_US", "since")):
+            self.assertIn(words, event.with_context(lang=lang).error, "In the language of its reader")
 
     def test_later_events_of_others(self):
         self._fail()

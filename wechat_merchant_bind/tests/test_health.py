@@ -10,12 +10,12 @@ from ..models.wechat_account_health import WechatAccountHealth
 from ..models.wechat_account_health_checks import DEFAULTS, PARAMETER
 from ..models.wechat_event_receipt import RECEIPT_EVENT
 from ..tools.wechat_errors import WechatError
-from .common import TOKEN_PATH, WechatCase
+from .common import CALLBACK_IPS_PATH, TOKEN_PATH, WechatCase
 from .common_outbox import LANES, OutboxCase
 
 CRON = "wechat_merchant_bind.ir_cron_check_health"
 LOGGER = "odoo.addons.wechat_merchant_bind.models.wechat_account_health"
-CHECKS = ["webhook", "refusals", "token", "sending", "outbox", "templates", "quota", "inbox", "schedule"]
+CHECKS = ["webhook", "refusals", "token", "sending", "outbox", "templates", "quota", "inbox", "schedule", "connection"]
 
 
 class HealthCase(OutboxCase):
@@ -33,12 +33,12 @@ class HealthCase(OutboxCase):
         return lines.filtered(lambda line: line.kind == check)
 
     def _get_states(self):
-        """Return the checks that are not green, with their states."""
+        """Return the checks that found something wrong, with their states."""
         self.env.flush_all()
         self.env.invalidate_all()
         lines = self.account.with_user(self.manager).health_ids
         self.assertEqual(lines.mapped("kind"), CHECKS)
-        return {line.kind: line.state for line in lines if line.state != "ok"}
+        return {line.kind: line.state for line in lines if line.state not in ("ok", "unconnected")}
 
     def _run_cron(self):
         self.env.flush_all()
@@ -102,12 +102,48 @@ class TestChecks(HealthCase):
 
     def test_no_push_ever(self):
         """A webhook that was never set up shows as soon as something is sent, and not before."""
+        self.env["wechat.binding"].search([("account_id", "=", self.account.id)]).source = "import"
         self.assertEqual(self._get_states(), {})
         message = self._queue()
         self._drain()
         self._set(message, sent_at="now() AT TIME ZONE 'UTC' - interval '2 hours'")
         self.assertEqual(self._get_states(), {"webhook": "problem"})
         self.assertIn("never", self._find("webhook").message)
+
+    def test_an_account_that_wechat_never_reached_is_not_green(self):
+        account = self._create_account()
+        self.env["wechat.account.health"]._get_for(account)
+        for check in ("webhook", "token"):
+            with self.subTest(check=check):
+                self.assertEqual(self._find(check, account).state, "unconnected")
+        self.assertIn("never reached", self._find("webhook", account).summary)
+        self.assertIn("EncodingAESKey", self._find("webhook", account).message)
+        self.assertEqual(account.with_user(self.manager).health_state, "unconnected")
+        self._run_cron()
+        self.assertFalse(self._get_activities(account), "It is no trouble to be asked about")
+        self._create_event(account=account)
+        self.assertEqual(self._find("webhook", account).state, "ok")
+
+    def test_an_account_whose_old_pushes_were_deleted_was_connected(self):
+        account = self._create_account()
+        self._bind(self._create_merchant("老商家"), account=account, source="scan")
+        self.assertEqual(self._find("webhook", account).state, "ok")
+
+    def test_what_the_connection_check_found_is_not_green(self):
+        self.wechat.answer(CALLBACK_IPS_PATH, {"errcode": 40164, "errmsg": "invalid ip 203.0.113.7 rid: 1"})
+        self.account.with_user(self.manager).action_test_connection()
+        self.assertEqual(self._get_states(), {"connection": "problem"})
+        self.assertIn("203.0.113.7", self._find("connection").message)
+        self.assertEqual(self.account.with_user(self.manager).health_state, "problem")
+        message = self._queue()
+        self._drain()
+        self._set(message, sent_at="now() AT TIME ZONE 'UTC' + interval '1 minute'")
+        self.assertEqual(self._get_states(), {}, "A message that was sent proves the account")
+
+    def test_a_token_is_not_green_right_after_wechat_could_not_be_reached(self):
+        self.wechat.answer(TOKEN_PATH, 502)
+        self.account.with_user(self.manager).action_test_connection()
+        self.assertEqual(self._get_states(), {"token": "warning", "connection": "problem"})
 
     def test_silence_where_there_was_none(self):
         for days in range(8, 36):
@@ -161,7 +197,7 @@ class TestChecks(HealthCase):
 
     def test_unreachable_for_a_moment(self):
         self.assertTrue(self._fetch_token(502))
-        self.assertEqual(self._get_states(), {})
+        self.assertEqual(self._get_states(), {"token": "warning"}, "Not green, and nobody is asked yet")
         self.env.cr.execute("UPDATE wechat_access_token SET failed_since = failed_since - interval '16 minutes'")
         self.assertEqual(self._get_states(), {"token": "problem"})
         self.assertIn("can't be reached", self._find("token").summary)
@@ -409,6 +445,7 @@ class TestHealthRights(WechatCase):
             "quota": "wechat.message",
             "inbox": "wechat.event",
             "schedule": "ir.cron",
+            "connection": "wechat.account.check",
         }
         for line in self.account.health_ids.with_user(admin):
             with self.subTest(line.kind):

@@ -1,5 +1,6 @@
 import io
 import re
+from html import unescape
 from pathlib import Path
 
 import polib
@@ -9,6 +10,8 @@ from odoo.tools.translate import trans_export
 from .common import WechatCase
 
 FOLDER = Path(__file__).parent.parent / "i18n"
+# A path of menus, as texts quote it.
+PATH = re.compile(r"“([^”]+ > [^”]+)”")
 PLACEHOLDER = re.compile(r"%\(\w+\)s|%[sd]|\{\w+\}|</?\w+|#\{[^}]*\}")
 
 
@@ -63,6 +66,25 @@ class TestTranslation(WechatCase):
                 self.assertEqual(
                     sorted(PLACEHOLDER.findall(entry.msgstr)), sorted(PLACEHOLDER.findall(entry.msgid)), entry.msgstr
                 )
+
+    def test_paths_in_texts_are_those_of_the_menus(self):
+        menus = self.env["ir.ui.menu"].with_context(lang="zh_CN", **{"ir.ui.menu.full_list": True}).search([])
+        paths = [menu.complete_name.replace("/", " > ") for menu in menus]
+        found = [path for entry in self.chinese for path in PATH.findall(unescape(entry.msgstr))]
+        self.assertTrue(found)
+        for path in found:
+            with self.subTest(path=path):
+                self.assertTrue(any(menu.endswith(path) for menu in paths), "No such menu")
+
+    def test_a_failed_code_or_event_is_not_called_a_failed_sending(self):
+        for model, label in (
+            ("wechat.message", "发送失败"),
+            ("wechat.bind.batch.line", "生成失败"),
+            ("wechat.event", "处理失败"),
+        ):
+            with self.subTest(model=model):
+                records = self.env[model].with_context(lang="zh_CN")
+                self.assertEqual(dict(records.fields_get(["state"])["state"]["selection"])["failed"], label)
 
     def test_it_is_loaded(self):
         chinese = self.env["res.partner"].with_context(lang="zh_CN")

@@ -2,7 +2,10 @@ from datetime import timedelta
 from unittest.mock import patch
 
 from odoo import fields
+from odoo.exceptions import AccessError
 
+from ..models.term_text import encode_terms
+from .common import SEND_PATH
 from .common_outbox import OutboxCase
 from .test_receipts import CRON as RECEIPTS_CRON
 
@@ -159,6 +162,86 @@ class TestPresentation(OutboxCase):
         names = [message.with_user(self.user).document_name for message in (readable, hidden, gone)]
         self.assertEqual(names, [self.merchant.display_name, False, False])
         self.assertEqual(readable.with_user(self.user).action_open_document()["res_id"], self.merchant.id)
+
+    def _create_secret(self):
+        """Return a document that only managers may read."""
+        return self.env["wechat.event"].create({"account_id": self.account.id, "dedupe_key": f"x{next(self._serial)}"})
+
+    def _queue_about(self, document, **values):
+        return self._queue(res_model=document._name, res_id=document.id, **values)
+
+    def _read_shown(self, message, user):
+        """Return what a user is shown of the content of a message."""
+        self.env.invalidate_all()
+        names = ["visible_card", "visible_body", "visible_failure_reason", "document_name"]
+        [values] = message.with_user(user).read(names)
+        return [values[name] for name in names]
+
+    def test_the_card_is_shown_to_readers_of_its_document_only(self):
+        secret = self._create_secret()
+        reason = {"state": "failed", "failure_type": "wechat_value", "failure_reason": "金额 100.21 太长"}
+        message, readable = self._queue_about(secret, **reason), self._queue_about(self.merchant, **reason)
+        self.assertEqual(self._read_shown(message, self.user), [False, False, False, False])
+        self.assertTrue(message.with_user(self.user).is_document_hidden)
+        card, body, words, name = self._read_shown(readable, self.user)
+        self.assertEqual((card["data"]["thing1"]["value"], body, words), ("一箱龙井", "一箱龙井", "金额 100.21 太长"))
+        self.assertEqual(name, self.merchant.display_name)
+        self.assertEqual(self._read_shown(message, self.manager)[1], "一箱龙井", "Managers read the log")
+
+    def test_no_door_leads_to_the_content_of_a_hidden_card(self):
+        secret = self._create_secret()
+        message = self._queue_about(secret, state="failed", failure_type="wechat_system")
+        self.user.group_ids += self.env.ref("base.group_allow_export")
+        messages = message.with_user(self.user)
+        for name in ("card", "body", "failure_reason"):
+            for door in (
+                lambda name=name: messages.read([name]),
+                lambda name=name: messages.search([(name, "ilike", "龙井")]),
+                lambda name=name: messages.formatted_read_group([], [name], ["__count"]),
+                lambda name=name: messages.export_data([name]),
+            ):
+                with self.subTest(name=name), self.assertRaises(AccessError):
+                    door()
+        self.assertNotIn("龙井", str(messages.read()))
+        self.assertNotIn("龙井", str(messages.export_data(["visible_body", "visible_card"])))
+
+    def test_only_readable_cards_are_found_by_their_content(self):
+        secret = self._create_secret()
+        self._queue_about(secret)
+        readable, free = self._queue_about(self.merchant), self._queue(res_model=False)
+        messages = self.env["wechat.message"].with_user(self.user)
+        self.assertEqual(messages.search([("visible_body", "ilike", "龙井")]), readable + free)
+        self.assertFalse(messages.search([("visible_body", "ilike", "铁观音")]))
+
+    def test_reading_cards_costs_no_query_for_each_document(self):
+        merchants = self.env["res.partner"].union(*(self._create_merchant(f"商家{n}") for n in range(12)))
+        messages = self.env["wechat.message"].union(*(self._queue_about(merchant) for merchant in merchants))
+        counts = []
+        for chosen in (messages[:1], messages[1:2], messages):
+            self.env.invalidate_all()
+            before = self.env.cr.sql_log_count
+            chosen.with_user(self.user).mapped("visible_body")
+            counts.append(self.env.cr.sql_log_count - before)
+        self.assertLessEqual(counts[2], counts[1] + 2, counts)
+
+    def test_the_reason_is_read_in_the_language_of_its_reader(self):
+        self.merchant.lang = "zh_CN"
+        self.wechat.answer(SEND_PATH, {"errcode": 43019, "errmsg": "blacklisted rid: 1"})
+        refused = self._queue_about(self.merchant)
+        self._drain()
+        other = self.other_merchant.with_context(lang="zh_CN")
+        reason = encode_terms(other._wechat_get_obstacle_term("wechat_unbound"))
+        unbound = self._queue_about(self.merchant, state="failed", failure_type="wechat_unbound", failure_reason=reason)
+        for message, english, chinese in (
+            (refused, "blacklist of the Official Account", "黑名单"),
+            (unbound, "is not bound to WeChat", "尚未绑定微信"),
+        ):
+            for lang, words in (("en_US", english), ("zh_CN", chinese)):
+                with self.subTest(words=words):
+                    self.user.lang = lang
+                    shown = self._read_shown(message.with_context(lang=lang), self.user)[2]
+                    self.assertIn(words, shown)
+        self.assertIn("43019 blacklisted", self._read_shown(refused, self.user)[2], "WeChat's own text stays")
 
     def test_the_problem(self):
         delivered = self._queue(state="delivered", failure_type="wechat_system")

@@ -62,6 +62,17 @@ class TestReport(PrintingCase):
                 for words in ("2041-01-01 04:32", "微信扫一扫", "关注公众号", "绑定成功"):
                     self.assertIn(words, text)
 
+    def test_the_sheet_says_who_has_made_it(self):
+        self.account.name = "西湖茶业服务号"
+        self.env.company.write({"name": "西湖茶业有限公司", "phone": "0571-88880000"})
+        code = self._make_code()
+        for layout in SIZES:
+            with self.subTest(layout=layout):
+                document = self.assertPrinted(self._render(code, layout), code, layout)
+                text = self._get_text(document[0])
+                for words in ("西湖茶业有限公司", "西湖茶业服务号", "0571-88880000"):
+                    self.assertIn(words, text)
+
     def test_many_in_one_document(self):
         """An unpatched renderer, as Debian's is, can't make one of several."""
         self.other_merchant.name = "绍兴酒坊"

@@ -1,5 +1,7 @@
+import base64
 import io
 import json
+import re
 from datetime import timedelta
 from html import unescape
 
@@ -10,7 +12,12 @@ from odoo import fields
 
 from .common_push import WechatPushCase
 
-CODE_TEXT = "长按"
+CODE_TEXT = "二维码"
+WECHAT = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Mobile/15E148 MicroMessenger/8.0.49"
+WECHAT_ON_COMPUTER = "Mozilla/5.0 (Windows NT 10.0) MicroMessenger/7.0.20.1781 MiniProgramEnv/Windows WindowsWechat"
+PHONE = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/120.0 Mobile Safari/537.36"
+DESKTOP = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/120.0 Safari/537.36"
+PROPERTY = re.compile(r'<meta property="([^"]+)" content="([^"]*)"')
 
 
 class TestShare(WechatPushCase):
@@ -34,7 +41,7 @@ class TestShare(WechatPushCase):
         self.assertEqual(page.status_code, status)
         self.assertIn(f'data-state="{state}"', page.text)
         self.assertIn(text, unescape(page.text))
-        self.assertEqual("<img" in page.text, has_picture)
+        self.assertEqual('class="code"' in page.text, has_picture)
         self.assertEqual("share.js" in page.text, has_picture, "Only an open code asks how it goes on")
         picture = self._open("/code.png")
         self.assertEqual(picture.status_code, 200 if has_picture else 404)
@@ -160,8 +167,88 @@ class TestShare(WechatPushCase):
         self.assertIn(CODE_TEXT, self._open().text)
         self.merchant.lang = "en_US"
         page = self._open().text
-        self.assertIn("Press and hold", page)
+        self.assertIn("Scan the code with WeChat", page)
         self.assertIn('lang="en-US"', page)
+
+    def _get_preview(self):
+        """Return the properties that a chat shows of the page's link."""
+        head = self._open().text.partition("</head>")[0]
+        return {name: unescape(value) for name, value in PROPERTY.findall(head)}
+
+    def test_the_page_says_who_asks_and_whom_to_ask(self):
+        self.account.name = "西湖茶业服务号"
+        self.env.company.write(
+            {"name": "西湖茶业有限公司", "phone": "0571-88880000", "email": "hi@westlake.example.com"}
+        )
+        page = unescape(self._open().text)
+        purpose = "西湖茶业有限公司通过微信公众号“西湖茶业服务号”向商家发送通知，绑定微信后即可接收。"
+        for text in ("公众号：", purpose, "0571-88880000", "hi@westlake.example.com"):
+            self.assertIn(text, page)
+        self.assertIn("<title>绑定微信 - 西湖茶业有限公司</title>", page)
+        self.assertNotIn(self.code.user_id.name, page)
+
+    def test_without_a_contact_of_the_company_the_page_names_who_generated_the_code(self):
+        self.env.company.write({"phone": False, "email": False})
+        self.code.user_id = self.user
+        self.assertIn(self.user.name, unescape(self._open().text))
+        self.code.user_id = self.env.ref("base.user_root")
+        self.assertNotIn('class="contact"', self._open().text)
+
+    def test_an_ended_code_still_says_whom_to_ask(self):
+        self.env.company.phone = "0571-88880000"
+        self.code._revoke("test")
+        page = unescape(self._open().text)
+        self.assertIn("0571-88880000", page)
+        self.assertNotIn(self.merchant._wechat_mask_name(), page)
+
+    def test_a_code_of_a_merchant_of_another_company_bears_that_companys_name(self):
+        company = self.env["res.company"].create({"name": "绍兴分公司"})
+        self.account.company_id = False
+        self.merchant.company_id = company
+        self.assertIn("绍兴分公司", unescape(self._open().text))
+
+    def test_the_words_suit_the_device(self):
+        for agent, text in (
+            (WECHAT, "长按"),
+            (WECHAT_ON_COMPUTER, "请用手机微信扫描二维码"),
+            (PHONE, "保存图片"),
+            (DESKTOP, "请用手机微信扫描二维码"),
+        ):
+            with self.subTest(agent=agent):
+                self.opener.headers["User-Agent"] = agent
+                page = unescape(self._open().text)
+                self.assertIn(text, page)
+                self.assertEqual("长按" in page, agent == WECHAT)
+                self.assertEqual("download=" in page, agent == PHONE)
+
+    def test_a_chat_shows_the_sender_and_no_secret(self):
+        self.env.company.name = "西湖茶业有限公司"
+        preview = self._get_preview()
+        self.assertEqual(preview["og:title"], "绑定微信 - 西湖茶业有限公司")
+        self.assertEqual(preview["og:site_name"], "西湖茶业有限公司")
+        self.assertIn("通过微信公众号", preview["og:description"])
+        self.assertTrue(preview["og:image"].startswith(self.account.get_base_url()))
+        for value in preview.values():
+            for secret in (self.code.share_token, self.merchant.name, self.merchant._wechat_mask_name()):
+                self.assertNotIn(secret, value)
+        picture = self.url_open(preview["og:image"].removeprefix(self.account.get_base_url()))
+        self.assertEqual(picture.headers["Content-Type"], "image/png")
+
+    def test_the_companys_own_logo_is_shown(self):
+        self.assertNotIn('class="logo"', self._open().text, "Odoo's placeholder says nothing")
+        picture = io.BytesIO()
+        Image.new("RGB", (200, 100), "#07C160").save(picture, "PNG")
+        self.env.company.logo = base64.b64encode(picture.getvalue())
+        address = f"/logo.png?company={self.env.company.id}"
+        self.assertIn(f'src="{address}"', self._open().text)
+        self.assertTrue(self._get_preview()["og:image"].endswith(address))
+        self.assertTrue(self.url_open(address).headers["Content-Type"].startswith("image/"))
+
+    def test_an_unknown_link_names_nobody(self):
+        self.path = "/wechat/bind/nobody-has-this"
+        page = self._open().text
+        self.assertNotIn(self.env.company.name, page)
+        self.assertEqual(self._get_preview(), {})
 
     def test_expiry_in_the_merchants_time_zone(self):
         self.code.write({"expires_at": "2040-12-31 20:32:00", "share_expires_at": "2041-01-02 00:00:00"})

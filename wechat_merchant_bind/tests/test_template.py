@@ -413,6 +413,26 @@ class TestSynchronisation(WechatTemplateCase):
         with self.assertRaisesRegex(UserError, "(?s)could not be read.*48001 api unauthorized"):
             self.env["wechat.template"].with_user(self.manager).action_sync()
 
+    def test_one_refused_account_does_not_keep_the_others_from_their_templates(self):
+        self.account.sequence = -1
+        other = self._create_account(sequence=1)
+        self.env["wechat.account"].search([("id", "not in", (self.account + other).ids)]).active = False
+        self.wechat.answer(
+            TEMPLATES_PATH, {"errcode": 48001, "errmsg": "no"}, {"template_list": [self._prepare("uid-2")]}
+        )
+        action = self.env["wechat.template"].with_user(self.manager).action_sync()
+        self.assertEqual(self._find("uid-2").account_id, other)
+        params = action["params"]
+        self.assertEqual((params["type"], params["sticky"]), ("warning", True))
+        self.assertIn("WeChat has 1 templates: 1 are new here", params["message"])
+        self.assertRegex(params["message"], f"The templates of {self.account.name} could not be read.*48001 no")
+
+    def test_every_refused_account_is_named_if_none_could_be_read(self):
+        other = self._create_account(name="第二个公众号")
+        self.wechat.answer(TEMPLATES_PATH, *[{"errcode": 48001, "errmsg": "no"}] * 2)
+        with self.assertRaisesRegex(UserError, f"(?s){self.account.name}.*第二个公众号"):
+            (self.account + other).with_user(self.manager).action_sync_templates()
+
     def test_one_account_does_not_keep_the_cron_from_the_next(self):
         self.account.sequence = -1
         other = self._create_account()
@@ -472,7 +492,7 @@ class TestTestMessage(WechatTemplateCase):
                 }
             ],
         )
-        self.assertEqual(test.message_id.card["data"]["thing1"]["value"], "绍兴黄酒行")
+        self.assertEqual(test.message_id.sudo().card["data"]["thing1"]["value"], "绍兴黄酒行")
         self.assertEqual(test.state, "outgoing")
 
     def test_what_would_not_arrive_is_refused(self):

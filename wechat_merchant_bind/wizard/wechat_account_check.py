@@ -4,15 +4,15 @@ from urllib.parse import urlsplit
 
 from odoo import Command, api, fields, models
 from odoo.exceptions import UserError
-from odoo.tools import format_datetime
 
 from ..tools.wechat_errors import WechatError
 
 # The code that proves the right to make codes lives only as long as WeChat allows at least.
 CHECK_CODE_SECONDS = 60
 CHECK_SCENE = "mb_connection_check"
-# A refusal older than this says nothing about the present settings.
-REFUSAL_DAYS = 3
+PUSH_CHECKS = ("webhook", "refusals")
+# What a finding about the account's health is in the check.
+HEALTH_RESULTS = {"ok": "ok", "unconnected": "warning", "warning": "warning", "problem": "error"}
 
 
 class WechatAccountCheck(models.TransientModel):
@@ -46,7 +46,7 @@ class WechatAccountCheck(models.TransientModel):
         api_lines = [check._check_api_address()]
         api_lines += check._check_api() if api_lines[0]["result"] == "ok" else []
         check._store_result(api_lines)
-        lines = [check._check_own_address(), *api_lines, check._check_webhook(), check._check_refusals()]
+        lines = [check._check_own_address(), *api_lines, *check._check_pushes()]
         check.line_ids = [Command.create(line) for line in lines]
         return check
 
@@ -148,62 +148,17 @@ class WechatAccountCheck(models.TransientModel):
             return self.env._("WeChat made a test code.")
         return self.env._("WeChat accepts them, from the server %s.", socket.gethostname())
 
-    def _check_webhook(self):
-        """Tell whether and when WeChat reached us."""
-        subject = self.env._("Pushes from WeChat")
-        # sudo: wechat.event - the caller may write on the account, and only a time is told
-        event = (
-            self.env["wechat.event"]
-            .sudo()
-            .search([("account_id", "=", self.account_id.id), ("payload", "!=", False)], limit=1)
-        )
-        if not event:
-            return self._prepare_line(
-                subject,
-                "warning",
-                self.env._(
-                    "WeChat has never reached this account's webhook. Enter the webhook address, Token and "
-                    "EncodingAESKey in WeChat's console, enable the server configuration, then follow the account "
-                    "with your phone."
-                ),
+    def _check_pushes(self):
+        """Tell whether WeChat reached us and whether we refused it, as the account's health does."""
+        health = self.env["wechat.account.health"]
+        lines = health._get_for(self.account_id).filtered(lambda line: line.kind in PUSH_CHECKS)
+        findings = {line.kind: finding for line, finding in lines._find().items()}
+        subjects = {"webhook": self.env._("Pushes from WeChat"), "refusals": self.env._("Refused pushes")}
+        return [
+            self._prepare_line(
+                subjects[kind],
+                HEALTH_RESULTS[findings[kind].state],
+                "\n".join(filter(None, [findings[kind].summary, findings[kind].message])),
             )
-        return self._prepare_line(
-            subject, "ok", self.env._("The last one came on %s.", format_datetime(self.env, event.create_date))
-        )
-
-    def _check_refusals(self):
-        """Tell why the last push that was signed with our token was refused, if that is recent."""
-        subject = self.env._("Refused pushes")
-        # sudo: wechat.event - as in _check_webhook
-        last = (
-            self.env["wechat.event"]
-            .sudo()
-            .search(
-                [
-                    ("account_id", "=", self.account_id.id),
-                    ("refusal", "!=", False),
-                    ("create_date", ">=", fields.Datetime.subtract(fields.Datetime.now(), days=REFUSAL_DAYS)),
-                ],
-                limit=1,
-            )
-        )
-        if not last:
-            return self._prepare_line(subject, "ok", self.env._("None in the last %s days.", REFUSAL_DAYS))
-        refusals = dict(last._fields["refusal"]._description_selection(self.env))
-        lines = [
-            self.env._("The last one was refused on %s:", format_datetime(self.env, last.create_date)),
-            refusals[last.refusal],
+            for kind in PUSH_CHECKS
         ]
-        if last.refusal == "clock_skew":
-            lines.append(
-                self.env._(
-                    "The signed time was %s seconds behind this server's clock. Set the server's clock by NTP.",
-                    last.skew,
-                )
-                if last.skew > 0
-                else self.env._(
-                    "The signed time was %s seconds ahead of this server's clock. Set the server's clock by NTP.",
-                    -last.skew,
-                )
-            )
-        return self._prepare_line(subject, "warning", "\n".join(lines))

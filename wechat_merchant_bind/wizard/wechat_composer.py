@@ -195,8 +195,8 @@ class WechatComposer(models.TransientModel):
             raise UserError(self.env._("Choose a template."))
         if not records:
             raise UserError(self.env._("There are no documents to notify about."))
-        if words := template_sudo._get_obstacle():
-            raise UserError(words)
+        if term := template_sudo._get_obstacle():
+            raise UserError(self.env._(term))
         if len(records) == 1 and (errors := (self.card or {}).get("errors")):
             raise UserError(self.env._("WeChat would refuse this card.\n%s", "\n".join(errors)))
         if not self.reached_count and template_sudo.fallback == "none":

@@ -35,7 +35,7 @@ class WechatTemplateTest(models.TransientModel):
     card = fields.Json(compute="_compute_card")
     message_id = fields.Many2one("wechat.message", readonly=True, ondelete="set null")
     state = fields.Selection(related="message_id.state")
-    failure_reason = fields.Text(related="message_id.failure_reason")
+    failure_reason = fields.Text(related="message_id.visible_failure_reason", related_sudo=False)
 
     # === SELECTIONS === #
 
@@ -69,8 +69,8 @@ class WechatTemplateTest(models.TransientModel):
         if not record or not partner:
             raise UserError(self.env._("Choose a recipient and a record."))
         partner.check_access("read")
-        if words := self.template_id._get_obstacle():
-            raise UserError(words)
+        if term := self.template_id._get_obstacle():
+            raise UserError(self.env._(term))
         if obstacle := partner._wechat_get_reachability(self.account_id)[partner.id]:
             raise UserError(partner._wechat_get_obstacle_words(obstacle))
         card = self.template_id._prepare_cards(record, {record.id: partner})[record.id]

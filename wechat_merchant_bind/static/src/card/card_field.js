@@ -20,4 +20,4 @@ export class WechatCardField extends Component {
     }
 }
 
-registry.category("fields").add("wechat_card", { component: WechatCardField, supportedTypes: ["json", "jsonb"] });
+registry.category("fields").add("wechat_card", { component: WechatCardField, supportedTypes: ["json"] });
