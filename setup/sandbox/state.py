@@ -171,7 +171,7 @@ class Settings:
     receipts: str = "after"
     receipt_delay: float = 0.0
     receipt_status: str | None = None
-    # What a repeated client_msg_id is answered with: 0 for "ok" and the first msgid, else an errcode, such as 45065, and
+    # The answer to a repeated client_msg_id: 0 for "ok" and the first msgid, else an errcode, such as 45065, and
     # the first msgid as msg_id. WeChat documents neither.
     duplicate_answer: int = 0
 

@@ -377,7 +377,8 @@ UPDATE wechat_message AS message
  WHERE message.id = locked.id
 RETURNING message.id, message.account_id, message.template_id, message.partner_id, message.priority, message.openid,
           message.template_uid, message.client_msg_id, message.card, message.res_model, message.res_id,
-          message.attempts, message.lease_until, message.first_call_at, locked.first_call_at IS NOT NULL AS is_repeat, locked.errcode AS former_errcode,
+          message.attempts, message.lease_until, message.first_call_at, locked.first_call_at IS NOT NULL AS is_repeat,
+          locked.errcode AS former_errcode,
           locked.last_event_at, locked.lang, locked.verdict
             """,
             lines=self._get_lines_query(buckets, budgets),

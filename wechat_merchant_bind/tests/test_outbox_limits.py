@@ -255,8 +255,8 @@ class TestCallLimit(LimitCase):
 
     def test_what_met_a_pause_is_woken_by_its_end(self):
         for end in (
-            lambda: self.account.action_resume_sending(),
-            lambda: self.account._end_quota_pause(),
+            self.account.action_resume_sending,
+            self.account._end_quota_pause,
         ):
             message, later = self._queue(), self._queue(next_attempt_at=fields.Datetime.now() + timedelta(days=1))
             self.wechat.answer(SEND_PATH, USED_UP)
