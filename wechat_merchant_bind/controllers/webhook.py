@@ -15,9 +15,8 @@ from odoo.http import request
 from odoo.modules import module
 from odoo.sql_db import PoolError
 
-from ..models.wechat_event import FOLLOW_EVENTS, SignatureReusedError
-from ..models.wechat_event_handling import process_event
-from ..models.wechat_event_receipt import RECEIPT_EVENT
+from ..models.const import FOLLOW_EVENTS, RECEIPT_EVENT
+from ..models.inbox.wechat_event import SignatureReusedError, process_event
 from ..tools import wechat_commands, wechat_crypto, wechat_xml
 
 _logger = logging.getLogger(__name__)

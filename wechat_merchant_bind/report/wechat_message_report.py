@@ -1,7 +1,7 @@
 from odoo import fields, models
 from odoo.tools import SQL
 
-from ..models.wechat_message import FAILURE_TYPES, KINDS, STATES
+from ..models.const import FAILURE_TYPES, KINDS, STATES
 
 
 class WechatMessageReport(models.Model):

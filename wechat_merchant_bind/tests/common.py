@@ -17,8 +17,9 @@ from odoo import Command
 from odoo.tests import HttpCase, TransactionCase, new_test_user, tagged
 
 from ..controllers import webhook
-from ..models import wechat_event_receipt, wechat_message_drain
-from ..models.wechat_message import NOTIFICATION_STATUS
+from ..models.outbox import wechat_event as wechat_event_receipt
+from ..models.outbox import wechat_message as wechat_message_drain
+from ..models.outbox.wechat_message import NOTIFICATION_STATUS
 from .common_api import (
     ADD_TEMPLATE_PATH,
     API_HOST,

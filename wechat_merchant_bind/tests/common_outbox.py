@@ -4,7 +4,7 @@ from unittest.mock import patch
 
 from .common import WechatCase
 
-DRAIN = "odoo.addons.wechat_merchant_bind.models.wechat_message_drain"
+DRAIN = "odoo.addons.wechat_merchant_bind.models.outbox.wechat_message"
 LANES = ("wechat_merchant_bind.ir_cron_send_1", "wechat_merchant_bind.ir_cron_send_2")
 
 

@@ -18,8 +18,8 @@ from ..tools import file_names
 from .common import QR_PATH, TOKEN_PATH, WechatCase, WechatHttpBase
 
 CRON = "wechat_merchant_bind.ir_cron_drain_bind_batches"
-LINE = "odoo.addons.wechat_merchant_bind.models.wechat_bind_batch_line"
-DRAIN = "odoo.addons.wechat_merchant_bind.models.wechat_bind_batch_drain"
+LINE = "odoo.addons.wechat_merchant_bind.models.binding.wechat_bind_batch_line"
+DRAIN = "odoo.addons.wechat_merchant_bind.models.binding.wechat_bind_batch"
 # What another addon says.
 REFUSAL = "第三方不允许"
 
@@ -125,7 +125,7 @@ class TestBatch(WechatCase):
         batch = self._create_batch(self.merchant + self.other_merchant)
         line = batch.line_ids[0]
         self.wechat.answer(QR_PATH, *[{"errcode": -1, "errmsg": "system error"}] * 4)
-        with patch("odoo.addons.wechat_merchant_bind.models.wechat_bind_batch_line.MAX_ATTEMPTS", 2):
+        with patch("odoo.addons.wechat_merchant_bind.models.binding.wechat_bind_batch_line.MAX_ATTEMPTS", 2):
             self._drain()
             self.assertEqual(line.state, "pending")
             batch.line_ids.next_attempt_at = fields.Datetime.now()
@@ -197,7 +197,7 @@ class TestBatch(WechatCase):
                 raise ValueError("an automation of a third party")
             return create(self, vals_list)
 
-        logger = "odoo.addons.wechat_merchant_bind.models.wechat_bind_batch_line"
+        logger = "odoo.addons.wechat_merchant_bind.models.binding.wechat_bind_batch_line"
         with patch.object(codes, "create", fail_once), self.assertLogs(logger, "ERROR"):
             self._drain()
         self.assertEqual(batch.line_ids.mapped("state"), ["failed", "done"])

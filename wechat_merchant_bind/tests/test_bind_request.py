@@ -6,8 +6,8 @@ from odoo import fields
 from odoo.exceptions import AccessError, ConcurrencyError, UserError
 from odoo.tools import mute_logger
 
-from ..models import wechat_event_handling
-from ..models.wechat_bind_request import CODE_ATTEMPTS, REQUEST_ATTEMPTS
+from ..models.binding.wechat_bind_request import CODE_ATTEMPTS, REQUEST_ATTEMPTS
+from ..models.inbox import wechat_event as wechat_event_handling
 from .common import USER_PATH
 from .common_push import WechatPushCase
 

@@ -6,8 +6,8 @@ from odoo.exceptions import AccessError
 
 from odoo.addons.mail.tools.discuss import Store
 
-from ..models import wechat_message_notification
-from ..models.term_text import encode_terms
+from ..models.audit.term_text import encode_terms
+from ..models.outbox import wechat_message as wechat_message_notification
 from .common import WechatCase
 
 
@@ -80,7 +80,7 @@ class TestSending(ChannelCase):
         self._bind()
         self.env["ir.model.data"]._update_xmlids([{"xml_id": "other_addon.order", "record": self.template}])
         self.assertTrue(self.merchant._message_wechat_with_template("other_addon.order"))
-        with self.assertLogs("odoo.addons.wechat_merchant_bind.models.mail_thread", "WARNING"):
+        with self.assertLogs("odoo.addons.wechat_merchant_bind.models.channel.mail_thread", "WARNING"):
             self.assertFalse(self.merchant._message_wechat_with_template("other_addon.deleted"))
 
     def test_cards_of_the_caller(self):
@@ -289,7 +289,7 @@ class TestTelling(ChannelCase):
         self.assertFalse(self.env["wechat.message"]._sync_due_notifications())
         self.assertEqual(self.message.notification_ids.notification_status, "ready")
         self.row.state = "sent"
-        module = "odoo.addons.wechat_merchant_bind.models.wechat_message_notification.SYNC_BATCH"
+        module = "odoo.addons.wechat_merchant_bind.models.outbox.wechat_message.SYNC_BATCH"
         with patch(module, 1):
             self.assertTrue(self.env["wechat.message"]._sync_due_notifications())
             self.assertFalse(self.env["wechat.message"]._sync_due_notifications())

@@ -12,7 +12,7 @@ from ..controllers import webhook
 from .common_push import WechatPushCase
 
 CRON = "wechat_merchant_bind.ir_cron_retry_events"
-EVENT_LOGGER = "odoo.addons.wechat_merchant_bind.models.wechat_event_handling"
+EVENT_LOGGER = "odoo.addons.wechat_merchant_bind.models.inbox.wechat_event"
 EXPECTED_LOGS = (EVENT_LOGGER, "odoo.addons.base.models.ir_actions")
 
 

@@ -135,7 +135,7 @@ class TestFallback(ChannelCase):
         self._run_cron()
         self._assertInstead(message, "email")
 
-    @mute_logger("odoo.addons.wechat_merchant_bind.models.wechat_message_fallback")
+    @mute_logger("odoo.addons.wechat_merchant_bind.models.outbox.wechat_message")
     def test_one_that_fails_stops_no_other(self):
         self.other_merchant.email = "other@example.com"
         message, other = self._send(self.merchant + self.other_merchant)

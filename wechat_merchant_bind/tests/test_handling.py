@@ -11,13 +11,13 @@ from odoo.sql_db import PoolError
 from odoo.tools import mute_logger
 
 from ..controllers import webhook
-from ..models import wechat_event_handling
+from ..models.inbox import wechat_event as wechat_event_handling
 from ..tools.pg_lock import NAMESPACE, LockTimeoutError, session_locks
 from .common_push import WechatPushCase
 
 CRON = "wechat_merchant_bind.ir_cron_retry_events"
 WEBHOOK_LOGGER = "odoo.addons.wechat_merchant_bind.controllers.webhook"
-EVENT_LOGGER = "odoo.addons.wechat_merchant_bind.models.wechat_event_handling"
+EVENT_LOGGER = "odoo.addons.wechat_merchant_bind.models.inbox.wechat_event"
 
 
 class HandlingCase(WechatPushCase):

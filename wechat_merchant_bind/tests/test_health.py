@@ -6,15 +6,14 @@ from odoo import fields
 from odoo.exceptions import AccessError
 from odoo.tools import SQL, mute_logger
 
-from ..models.wechat_account_health import WechatAccountHealth
-from ..models.wechat_account_health_checks import DEFAULTS, PARAMETER
-from ..models.wechat_event_receipt import RECEIPT_EVENT
+from ..models.const import RECEIPT_EVENT
+from ..models.desk.wechat_account_health import DEFAULTS, PARAMETER, WechatAccountHealth
 from ..tools.wechat_errors import WechatError
 from .common import CALLBACK_IPS_PATH, TOKEN_PATH, WechatCase
 from .common_outbox import LANES, OutboxCase
 
 CRON = "wechat_merchant_bind.ir_cron_check_health"
-LOGGER = "odoo.addons.wechat_merchant_bind.models.wechat_account_health"
+LOGGER = "odoo.addons.wechat_merchant_bind.models.desk.wechat_account_health"
 CHECKS = ["webhook", "refusals", "token", "sending", "outbox", "templates", "quota", "inbox", "schedule", "connection"]
 
 

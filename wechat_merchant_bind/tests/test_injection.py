@@ -26,7 +26,7 @@ from .common_push import Push, WechatPushCase
 from .test_undo import UndoCase
 
 WEBHOOK_LOGGER = "odoo.addons.wechat_merchant_bind.controllers.webhook"
-DRAIN = "odoo.addons.wechat_merchant_bind.models.wechat_bind_batch_drain"
+DRAIN = "odoo.addons.wechat_merchant_bind.models.binding.wechat_bind_batch"
 MARKUP = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',

@@ -83,7 +83,7 @@ class TestLeavers(WechatPushCase):
     def test_kept_when_the_account_is_restricted(self):
         self._leave()
         self.wechat.answer(USER_PATH, {"errcode": 50002, "errmsg": "user limited rid: 1"})
-        with mute_logger("odoo.addons.wechat_merchant_bind.models.wechat_binding"):
+        with mute_logger("odoo.addons.wechat_merchant_bind.models.binding.wechat_binding"):
             self._run_cron()
         self.assertEqual(self.binding.openid, self.openid, "50002 does not say that the person is gone")
 
@@ -92,7 +92,7 @@ class TestLeavers(WechatPushCase):
         self._get_live_binding(self.other_merchant).last_event_at = "2026-01-01"
         self._leave()
         self.wechat.answer(USER_PATH, {"errcode": -1, "errmsg": "system error"}, {"subscribe": 0})
-        with mute_logger("odoo.addons.wechat_merchant_bind.models.wechat_binding"):
+        with mute_logger("odoo.addons.wechat_merchant_bind.models.binding.wechat_binding"):
             self._run_cron()
         self.assertEqual(self._get_traces(), [])
 
@@ -106,7 +106,7 @@ class TestLeavers(WechatPushCase):
 
     def test_those_who_came_back_keep_no_leaver_waiting(self):
         self._leave(days=31)
-        with patch("odoo.addons.wechat_merchant_bind.models.wechat_binding.ERASE_BATCH", 2):
+        with patch("odoo.addons.wechat_merchant_bind.models.binding.wechat_binding.ERASE_BATCH", 2):
             for days in (40, 39, 38):
                 openid = self._make_openid()
                 self._push_unsubscribe(openid, create_time=int(time.time()) - days * 86400)
@@ -135,7 +135,7 @@ class TestLeavers(WechatPushCase):
     def test_kept_when_wechat_does_not_answer(self):
         self._leave()
         self.wechat.answer(USER_PATH, {"errcode": 45009, "errmsg": "reach max api daily quota limit rid: 1"})
-        with self.assertLogs("odoo.addons.wechat_merchant_bind.models.wechat_binding", "WARNING") as logs:
+        with self.assertLogs("odoo.addons.wechat_merchant_bind.models.binding.wechat_binding", "WARNING") as logs:
             self._run_cron()
         self.assertIn("45009", logs.output[0])
         self.assertNotIn(self.openid, logs.output[0])
@@ -146,7 +146,7 @@ class TestLeavers(WechatPushCase):
         self._bind(self.other_merchant, self._make_openid(), broken, is_subscribed=False)
         self._leave()
         self.wechat.answer(USER_PATH, {"errcode": 48001, "errmsg": "api unauthorized"}, {"subscribe": 0})
-        with mute_logger("odoo.addons.wechat_merchant_bind.models.wechat_binding"):
+        with mute_logger("odoo.addons.wechat_merchant_bind.models.binding.wechat_binding"):
             self._run_cron()
         self.assertEqual(self._get_traces(), [])
 

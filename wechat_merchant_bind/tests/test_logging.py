@@ -7,7 +7,7 @@ from unittest.mock import patch
 from odoo.tests import tagged
 
 from .. import models
-from ..models import wechat_event_receipt
+from ..models.outbox import wechat_event as wechat_event_receipt
 from .common import QUOTA_PATH, TEMPLATES_PATH, USERS_PATH
 from .common_outbox import DRAIN, LANES, OutboxCase
 from .common_push import WechatPushCase

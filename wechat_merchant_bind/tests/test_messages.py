@@ -4,7 +4,7 @@ from unittest.mock import patch
 from odoo import fields
 from odoo.exceptions import AccessError
 
-from ..models.term_text import encode_terms
+from ..models.audit.term_text import encode_terms
 from .common import SEND_PATH
 from .common_outbox import OutboxCase
 from .test_receipts import CRON as RECEIPTS_CRON
@@ -126,7 +126,7 @@ class TestRetention(OutboxCase):
     def test_the_rest_in_the_next_run(self):
         messages = self._queue(state="failed", count=3)
         self._set(messages, create_date="now() AT TIME ZONE 'UTC' - interval '200 days'")
-        with patch("odoo.addons.wechat_merchant_bind.models.wechat_message_vacuum.VACUUM_BATCH", 2):
+        with patch("odoo.addons.wechat_merchant_bind.models.outbox.wechat_message.VACUUM_BATCH", 2):
             self.assertEqual(self.env["wechat.message"]._gc_messages(), (2, True))
             self.assertEqual(self.env["wechat.message"]._gc_messages(), (1, False))
 

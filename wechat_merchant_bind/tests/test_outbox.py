@@ -4,8 +4,7 @@ from unittest.mock import patch
 from odoo import fields
 from odoo.tools import SQL
 
-from ..models.wechat_message_lane import PLANNER
-from ..models.wechat_message_outcome import Outcome
+from ..models.outbox.wechat_message import PLANNER, Outcome
 from ..tools.call_pool import CallPool
 from .common import SEND_PATH
 from .common_outbox import DRAIN, LANES, OutboxCase

@@ -21,8 +21,8 @@ from .test_channel import ChannelCase
 FINAL = ("sent", "delivered", "failed", "unknown", "canceled")
 LOGGERS = (
     DRAIN,
-    "odoo.addons.wechat_merchant_bind.models.wechat_message_settle",
-    "odoo.addons.wechat_merchant_bind.models.wechat_account_api",
+    "odoo.addons.wechat_merchant_bind.models.outbox.wechat_message",
+    "odoo.addons.wechat_merchant_bind.models.account.wechat_account",
     "odoo.addons.wechat_merchant_bind.tools.call_pool",
     "odoo.models.unlink",
 )

@@ -6,13 +6,11 @@ from odoo.exceptions import AccessError, UserError
 from odoo.modules.module import load_script
 from odoo.tools import file_open, mute_logger
 
-from ..models.wechat_message_lane import IDENTITY_PARAMETER
-from ..models.wechat_message_outcome import LISTED_ATTEMPTS
-from ..models.wechat_message_settle import WRONG_VALUES_MAX
+from ..models.outbox.wechat_message import IDENTITY_PARAMETER, LISTED_ATTEMPTS, WRONG_VALUES_MAX
 from .common import FIRST_MSGID, SEND_PATH, TEMPLATES_PATH, USER_PATH, USERS_PATH
 from .common_outbox import DRAIN, LANES, OutboxCase
 
-SETTLE = "odoo.addons.wechat_merchant_bind.models.wechat_message_settle"
+SETTLE = "odoo.addons.wechat_merchant_bind.models.outbox.wechat_message"
 
 
 class TestQueue(OutboxCase):

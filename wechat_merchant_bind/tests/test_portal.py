@@ -9,12 +9,12 @@ from odoo import fields, http
 from odoo.tests import new_test_user
 from odoo.tools import mute_logger
 
-from ..models.wechat_portal_attempt import ATTEMPTS_AN_HOUR
+from ..models.binding.wechat_portal_attempt import ATTEMPTS_AN_HOUR
 from .common import QR_PATH
 from .common_push import WechatPushCase
 
 PAGE = "/my/wechat"
-LOGGER = "odoo.addons.wechat_merchant_bind.models.res_partner_portal"
+LOGGER = "odoo.addons.wechat_merchant_bind.models.binding.res_partner"
 WECHAT = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Mobile/15E148 MicroMessenger/8.0.49"
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Mobile/15E148 Safari/604.1"
 

@@ -1,7 +1,7 @@
 import time
 from unittest.mock import patch
 
-from ..models import wechat_event_receipt
+from ..models.outbox import wechat_event as wechat_event_receipt
 from .common_push import SCAN_TIME, Push, WechatPushCase
 
 # Whole requests, from the route to the answer, with warm caches. A push must stay cheap: WeChat waits 5 seconds, and an

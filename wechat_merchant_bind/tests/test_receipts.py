@@ -6,7 +6,7 @@ from odoo import fields
 from odoo.modules.migration import load_script
 from odoo.tools import file_path
 
-from ..models import wechat_event_receipt
+from ..models.outbox import wechat_event as wechat_event_receipt
 from .common import FIRST_MSGID
 from .common_push import SCAN_TIME, WechatPushCase
 

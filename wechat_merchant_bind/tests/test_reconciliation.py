@@ -8,7 +8,7 @@ from .common import FOLLOWERS_PATH, USERS_PATH
 from .common_push import WechatPushCase
 
 CRON = "wechat_merchant_bind.ir_cron_reconcile"
-LOGGER = "odoo.addons.wechat_merchant_bind.models.wechat_binding_reconciliation"
+LOGGER = "odoo.addons.wechat_merchant_bind.models.inbox.wechat_binding"
 INVALID = {"errcode": 40003, "errmsg": "invalid openid"}
 
 

@@ -7,7 +7,7 @@ from odoo.exceptions import ConcurrencyError, UserError
 from odoo.tests import Form
 from odoo.tools import mute_logger
 
-from ..models import wechat_template_rendering
+from ..models.channel import wechat_template as wechat_template_rendering
 from .test_channel import ChannelCase
 
 # 20:00 of the last day of the year in UTC: in China it is the next year.

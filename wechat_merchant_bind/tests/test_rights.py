@@ -14,7 +14,7 @@ from odoo.service.model import call_kw
 from odoo.tools import mute_logger
 
 from ..controllers.share import WechatShare
-from ..models.wechat_binding import WechatBinding
+from ..models.binding.wechat_binding import WechatBinding
 from .common import WechatCase
 from .common_rights import MODULE, TABLES, RightsCase, find_gaps, find_methods
 from .rights import (

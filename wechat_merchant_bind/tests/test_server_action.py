@@ -3,7 +3,7 @@ from odoo.exceptions import ValidationError
 from odoo.tests import Form
 from odoo.tools import mute_logger
 
-from ..models import wechat_template_rendering
+from ..models.channel import wechat_template as wechat_template_rendering
 from .test_channel import ChannelCase
 
 

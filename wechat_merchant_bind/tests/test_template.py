@@ -8,7 +8,7 @@ from odoo.exceptions import AccessError, UserError, ValidationError
 from odoo.tests import Form
 from odoo.tools import mute_logger
 
-from ..models import wechat_template_rendering
+from ..models.channel import wechat_template as wechat_template_rendering
 from .common import ADD_TEMPLATE_PATH, TEMPLATES_PATH, WechatCase
 
 EDITOR = "mail.group_mail_template_editor"
@@ -439,7 +439,7 @@ class TestSynchronisation(WechatTemplateCase):
         self.wechat.answer(
             TEMPLATES_PATH, {"errcode": 48001, "errmsg": "no"}, {"template_list": [self._prepare("uid-2")]}
         )
-        with self.assertLogs("odoo.addons.wechat_merchant_bind.models.wechat_account_templates", "WARNING"):
+        with self.assertLogs("odoo.addons.wechat_merchant_bind.models.channel.wechat_account", "WARNING"):
             self.env.ref("wechat_merchant_bind.ir_cron_sync_templates").method_direct_trigger()
         self.assertEqual(self._find("uid-2").account_id, other)
 
@@ -536,7 +536,7 @@ class TestWelcome(WechatTemplateCase):
         def fail(*_args):
             self.env.cr.execute("SELECT 1 / 0")
 
-        logger = "odoo.addons.wechat_merchant_bind.models.wechat_binding_welcome"
+        logger = "odoo.addons.wechat_merchant_bind.models.outbox.wechat_binding"
         with (
             patch.object(type(self.env["wechat.message"]), "_queue", fail),
             self.assertLogs(logger, "ERROR"),

@@ -9,10 +9,10 @@ from odoo import fields
 from odoo.exceptions import AccessError, UserError
 from odoo.tools import mute_logger
 
-from ..models.wechat_binding_undo import UNDO_HOURS
+from ..models.binding.wechat_binding import UNDO_HOURS
 from .common_push import WechatPushCase
 
-LOGGER = "odoo.addons.wechat_merchant_bind.models.wechat_binding_undo"
+LOGGER = "odoo.addons.wechat_merchant_bind.models.binding.wechat_binding"
 
 
 class UndoCase(WechatPushCase):
@@ -328,7 +328,7 @@ class TestTypedUnbind(UndoCase):
         bindings = type(self.env["wechat.binding"])
         with (
             patch.object(bindings, "_unbind", side_effect=ValueError("the third party fails")),
-            mute_logger("odoo.addons.wechat_merchant_bind.models.wechat_event_handling"),
+            mute_logger("odoo.addons.wechat_merchant_bind.models.inbox.wechat_event"),
         ):
             self.assertReply(self._type(), "几分钟内处理")
         event = self._get_events()[-1]

@@ -1,6 +1,6 @@
 from odoo import api, models
 
-from ..models.wechat_binding_loading import IMPORT_FIELDS, REQUIRED_FIELDS
+from ..models.const import IMPORT_FIELDS, REQUIRED_FIELDS
 from ..tools.loaded_rows import LoadedRows
 
 

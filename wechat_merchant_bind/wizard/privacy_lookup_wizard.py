@@ -2,7 +2,7 @@ from odoo import fields, models
 from odoo.exceptions import UserError
 from odoo.tools import SQL
 
-from ..models.wechat_event import OPENID
+from ..models.const import OPENID
 
 
 class PrivacyLookupWizard(models.TransientModel):

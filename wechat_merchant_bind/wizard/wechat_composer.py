@@ -4,7 +4,7 @@ from odoo import api, fields, models
 from odoo.exceptions import UserError
 from odoo.tools import split_every
 
-from ..models.wechat_template_rendering import PREVIEW
+from ..models.const import PREVIEW
 
 # Records whose messages are made at a time: as many as Odoo reads at a time.
 BATCH_SIZE = 1000

@@ -1,0 +1,5 @@
+from . import wechat_stop_mixin
+from . import wechat_call_mixin
+from . import wechat_access_token
+from . import wechat_account
+from . import ir_attachment

@@ -1,0 +1,91 @@
+import time
+
+from odoo import api, models
+from odoo.exceptions import UserError
+
+from ...tools.wechat_errors import WechatAccountError, WechatError, WechatTokenStale
+from ..const import CONCURRENCY_ERRORS
+
+WRITE_ATTEMPTS = 5
+# How long an access token, good for two minutes at least, or why there is none, is used without asking again.
+TOKEN_SECONDS = 60
+ERROR_SECONDS = 5
+
+
+class WechatCallMixin(models.AbstractModel):
+    """What a scheduled action does that makes many calls to WeChat side by side, in short transactions of its own."""
+
+    _name = "wechat.call.mixin"
+    _description = "Calls to WeChat Side by Side"
+
+    # === BUSINESS METHODS === #
+
+    @api.model
+    def _write(self, step, *args):
+        """Run a step in a transaction of its own, again if somebody else has just changed what it changes.
+
+        :param step: a method.
+        :return: what it returns.
+        """
+        attempt = 1
+        while True:
+            try:
+                result = step(*args)
+                self.env.cr.commit()  # pylint: disable=invalid-commit  # the scheduled action's own cursor
+                return result
+            except Exception as error:
+                self.env.cr.rollback()
+                if attempt == WRITE_ATTEMPTS or not isinstance(error, CONCURRENCY_ERRORS):
+                    raise
+            attempt += 1
+
+    @api.model
+    def _submit(self, pool, access, call, refused=None):
+        """Queue a call with the access token of its account.
+
+        :param CallPool pool: the threads.
+        :param dict access: of the run, by account id: see :meth:`_get_access`.
+        :param Call call: the call.
+        :param str refused: the token that WeChat has refused; renewed unless that has happened since.
+        """
+        known = access.get(call.lane)
+        if not known or time.monotonic() >= known[2] or (refused and known[1] == refused):
+            known = access[call.lane] = self._get_access(call.lane, refused)
+        call.client, call.token = known[:2]
+        if call.client:
+            pool.submit(call)
+        else:
+            call.began_at, call.error = None, call.token
+            pool.give_back(call)
+
+    @api.model
+    def _get_access(self, account_id, refused):
+        """Return client and token of an account, or None and the error, and until when they are used without asking.
+
+        :rtype: tuple
+        """
+        account = self.env["wechat.account"].browse(account_id)
+        now = time.monotonic()
+        try:
+            return *account._get_access(refused=refused), now + TOKEN_SECONDS
+        except WechatError as error:
+            return None, error, now + ERROR_SECONDS
+        except UserError as error:
+            return None, WechatAccountError("/cgi-bin/stable_token", errcode=0, errmsg=str(error)), now + ERROR_SECONDS
+
+    @api.model
+    def _take(self, pool, access, *args):
+        """Return calls that have ended. What met a stale access token is repeated once with another.
+
+        :param args: see :meth:`CallPool.take`.
+        :rtype: list[Call]
+        """
+        ended = []
+        for call in pool.take(*args):
+            if isinstance(call.error, WechatTokenStale) and not call.is_repeated:
+                call.is_repeated = True
+                self._submit(pool, access, call, refused=call.token)
+            else:
+                ended.append(call)
+        self.env.cr.commit()  # pylint: disable=invalid-commit  # what follows begins with its claim
+        return ended

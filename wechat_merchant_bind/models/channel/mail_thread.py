@@ -1,0 +1,257 @@
+import logging
+
+from markupsafe import Markup
+
+from odoo import api, fields, models
+from odoo.fields import Domain
+from odoo.tools import SQL
+
+from ..const import GROUP_USER
+
+_logger = logging.getLogger(__name__)
+
+
+class MailThread(models.AbstractModel):
+    """How Odoo's documents notify by WeChat."""
+
+    _inherit = "mail.thread"
+
+    # === FIELDS === #
+
+    message_has_wechat_error = fields.Boolean(
+        "WeChat Delivery Error",
+        compute="_compute_message_has_wechat_error",
+        search="_search_message_has_wechat_error",
+        groups="base.group_user",
+        help="Whether WeChat messages of yours on this document did not arrive.",
+    )
+
+    # === COMPUTE METHODS === #
+
+    @api.depends_context("uid")
+    def _compute_message_has_wechat_error(self):
+        failed = set()
+        if self.ids:
+            self.env["mail.notification"].flush_model(["notification_type", "notification_status", "author_id"])
+            self.env["mail.message"].flush_model(["model", "res_id", "message_type"])
+            rows = self.env.execute_query(
+                SQL(
+                    """
+                    SELECT DISTINCT message.res_id
+                      FROM mail_message AS message
+                      JOIN mail_notification AS notification ON notification.mail_message_id = message.id
+                     WHERE notification.notification_type = 'wechat'
+                       AND notification.notification_status = 'exception'
+                       AND notification.author_id = %(author_id)s
+                       AND message.model = %(model)s
+                       AND message.res_id IN %(ids)s
+                       AND message.message_type != 'user_notification'
+                    """,
+                    author_id=self.env.user.partner_id.id,
+                    model=self._name,
+                    ids=tuple(self.ids),
+                )
+            )
+            failed = {res_id for [res_id] in rows}
+        for record in self:
+            record.message_has_wechat_error = record._origin.id in failed
+
+    @api.model
+    def _search_message_has_wechat_error(self, operator, _value):
+        if operator != "in":
+            return NotImplemented
+        return [
+            ("message_ids.has_wechat_error", "=", True),
+            ("message_ids.author_id", "=", self.env.user.partner_id.id),
+        ]
+
+    @api.model
+    def _search_message_partner_ids(self, operator, operand):
+        if isinstance(operand, Domain) and not self.env.su:
+            # Odoo looks for these followers as the superuser. By them nobody must find out what he may not read, such
+            # as an OpenID or an account's secret: asked as the user, this refuses it.
+            self.env["res.partner"]._search(operand)
+        return super()._search_message_partner_ids(operator, operand)
+
+    # === BUSINESS METHODS - SENDING === #
+
+    def _message_wechat_with_template(self, template, partner_ids=None, scheduled_at=None, kind="notice"):
+        """Notify by WeChat about each of these records, with the card that a template makes of it.
+
+        The caller must have checked that the user may send. Nothing is raised on account of what can't be sent, so that
+        no order fails because a merchant has unfollowed or an expression fails: the message in the chatter says what
+        became of it.
+
+        :param wechat.template | str template: the template, or its XML ID; nothing is sent if there is none of that ID.
+            One that was deleted, archived or made for another model makes failed notices.
+        :param list[int] partner_ids: whom to notify; else those of :meth:`_wechat_get_recipients_info`.
+        :param datetime scheduled_at: not before; in UTC.
+        :param str kind: a value of the field ``kind`` of ``wechat.message``; it decides what goes first.
+        :return: one message a record.
+        :rtype: mail.message
+        """
+        if isinstance(template, str):
+            xml_id, template = template, self.env.ref(template, raise_if_not_found=False)
+            if not template:
+                _logger.warning(
+                    "wechat.notices: nobody is notified, no such template xml_id=%s model=%s ids=%s",
+                    xml_id,
+                    self._name,
+                    self.ids,
+                )
+                return self.env["mail.message"]
+        # sudo: wechat.template - the caller decides what is sent; the records are read with the user's own rights
+        template = template.sudo().exists()
+        cards = template._prepare_notices(self, self._wechat_get_recipients(template, partner_ids))
+        return self._wechat_post(template, cards, scheduled_at=scheduled_at, kind=kind)
+
+    def _message_wechat(self, template, cards, partner_ids=None, scheduled_at=None, kind="notice"):
+        """Notify by WeChat about each of these records, with cards that the caller has prepared.
+
+        :param wechat.template template: whose cards they are.
+        :param dict cards: by record id, as ``wechat.template._prepare_cards`` returns them.
+        :return: see :meth:`_message_wechat_with_template`, also for the other parameters.
+        :rtype: mail.message
+        """
+        # sudo: see _message_wechat_with_template
+        template = template.sudo()
+        recipients = self._wechat_get_recipients(template, partner_ids)
+        cards = {record.id: [(cards[record.id], recipients[record.id])] for record in self}
+        return self._wechat_post(template, cards, scheduled_at=scheduled_at, kind=kind)
+
+    def _wechat_get_recipients(self, template, partner_ids=None):
+        """Return by record id whom a template notifies.
+
+        :rtype: dict[int, res.partner]
+        """
+        if partner_ids is not None:
+            return dict.fromkeys(self.ids, self.env["res.partner"].browse(partner_ids))
+        recipients = self._wechat_get_recipients_info(notify_contacts=template.notify_contacts)
+        return {record_id: info["partners"] for record_id, info in recipients.items()}
+
+    def _wechat_post(self, template, cards, scheduled_at=None, kind="notice"):
+        """Post one message a record and queue its cards, in a number of queries that does not grow with the records.
+
+        :param dict cards: by record id its cards and who gets each; see ``wechat.template._prepare_notices``.
+        :return: see :meth:`_message_wechat_with_template`, also for the other parameters.
+        :rtype: mail.message
+        """
+        messages = self._message_create_wechat(cards)
+        notices = [
+            (message, card, partners)
+            for record, message in zip(self, messages, strict=True)
+            for card, partners in cards[record.id]
+        ]
+        self.env["wechat.message"]._queue_notices(template, notices, scheduled_at=scheduled_at, kind=kind)
+        self._wechat_notify_followers(messages)
+        return messages
+
+    def _message_create_wechat(self, cards):
+        """Create the messages of the chatter, as ``_message_log_batch`` does. They show the first recipient's card.
+
+        :param dict cards: see :meth:`_wechat_post`.
+        :rtype: mail.message
+        """
+        author_id, email_from = self._message_compute_author(self._wechat_get_author().id)
+        reply_to = self._notify_get_reply_to(default=email_from, author_id=author_id)
+        companies = self._mail_get_companies(default=self.env.company)
+        # sudo: mail.alias.domain - as for any message that is posted
+        alias_domains = self.sudo()._mail_get_alias_domains(default_company=self.env.company)
+        base_values = {
+            "author_id": author_id,
+            "email_from": email_from,
+            "model": self._name,
+            "message_type": "wechat",
+            "is_internal": True,
+            "subtype_id": self.env["ir.model.data"]._xmlid_to_res_id("mail.mt_note"),
+            "email_add_signature": False,
+        }
+        # sudo: mail.message - whoever may notify need not be allowed to write to the document
+        return self.sudo()._message_create(
+            [
+                {
+                    **base_values,
+                    "res_id": record.id,
+                    "body": self._wechat_get_message_body(cards[record.id][0][0]),
+                    "partner_ids": [partner.id for _card, partners in cards[record.id] for partner in partners],
+                    "record_alias_domain_id": alias_domains[record.id].id,
+                    "record_company_id": companies[record.id].id,
+                    "reply_to": reply_to[record.id],
+                }
+                for record in self
+            ]
+        )
+
+    @api.model
+    def _wechat_get_author(self):
+        """Return who signs a notice: nobody but ourselves writes to merchants, whoever triggered the automation.
+
+        :rtype: res.partner
+        """
+        user = self.env.user
+        return user.partner_id if user._is_internal() else self.env.ref("base.partner_root")
+
+    @api.model
+    def _wechat_get_message_body(self, card):
+        """Return a card as it is shown in the chatter.
+
+        :rtype: Markup
+        """
+        line = Markup('<span class="text-muted">%s</span> %s')
+        lines = [line % (line_values["label"], line_values["value"]) for line_values in card.card["lines"]]
+        return Markup("<p><b>%s</b><br>%s</p>") % (card.card["title"], Markup("<br>").join(lines))
+
+    def _wechat_notify_followers(self, messages):
+        """Notify those who follow the notes of these documents, as of any note. Few documents have such followers."""
+        note_id = self.env["ir.model.data"]._xmlid_to_res_id("mail.mt_note")
+        followers = self.env["mail.followers"]._get_recipient_data(self, "wechat", note_id)
+        for record, message in zip(self, messages, strict=True):
+            if followers.get(record.id):
+                record._notify_thread(message, skip_existing=True)
+
+    # === BUSINESS METHODS - ODOO'S NOTIFYING === #
+
+    def _notify_thread(self, message, msg_vals=False, **kwargs):
+        is_scheduled = self._is_notification_scheduled(kwargs.get("scheduled_date"))
+        recipients_data = super()._notify_thread(message, msg_vals=msg_vals, **kwargs)
+        if not is_scheduled:
+            self._notify_thread_by_wechat(message, recipients_data, msg_vals=msg_vals, **kwargs)
+        return recipients_data
+
+    def _notify_thread_by_wechat(
+        self, message, recipients_data, msg_vals=False, wechat_template_id=None, wechat_kind="notice", **kwargs
+    ):
+        """Notify by WeChat those to whom a message of type ``wechat`` was posted.
+
+        :param int wechat_template_id: the template that makes the card; without one nothing is sent. These parameters
+            are ids and words, so that a scheduled post can keep them.
+        :return: True
+        """
+        partner_ids = [data["id"] for data in recipients_data if data["notif"] == "wechat"]
+        if partner_ids and wechat_template_id:
+            partners = self.env["res.partner"].browse(partner_ids)
+            # sudo: see _message_wechat_with_template; whoever may not send can't pass a template
+            template = self.env["wechat.template"].sudo().browse(wechat_template_id).exists()
+            cards = template._prepare_notices(self, {self.id: partners})[self.id]
+            notices = [(message, card, recipients) for card, recipients in cards]
+            self.env["wechat.message"]._queue_notices(template, notices, kind=wechat_kind)
+        return True
+
+    def _get_notify_valid_parameters(self):
+        valid = super()._get_notify_valid_parameters()
+        # Whoever may not send must not do so by posting.
+        if self.env.su or self.env.user.has_group(GROUP_USER):
+            valid |= {"wechat_template_id", "wechat_kind"}
+        return valid
+
+    @api.model
+    def notify_cancel_by_type(self, notification_type):
+        """Take the user's failures on documents of this model out of the failure menu.
+
+        :param str notification_type: whose; ``wechat`` is ours.
+        :return: True
+        """
+        super().notify_cancel_by_type(notification_type)
+        if notification_type == "wechat":
+            self._notify_cancel_by_type_generic("wechat")
+        return True

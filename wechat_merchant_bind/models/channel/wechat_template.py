@@ -1,0 +1,819 @@
+import logging
+import re
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import datetime
+from typing import NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+from markupsafe import Markup
+from psycopg2 import OperationalError
+from psycopg2.errors import QueryCanceled
+from psycopg2.extensions import TRANSACTION_STATUS_INERROR
+
+from odoo import Command, api, fields, models
+from odoo.exceptions import AccessError, ConcurrencyError, UserError, ValidationError
+from odoo.tools import SQL, LazyTranslate, html2plaintext
+from odoo.tools.rendering_tools import parse_inline_template
+from odoo.tools.safe_eval import safe_eval
+
+from ...tools import wechat_keywords
+from ..audit.term_text import encode_terms
+from ..const import DEFAULT_TZ, PREVIEW
+
+# Those of the template itself that hold expressions; the others are those of its lines.
+EXPRESSION_FIELDS = ("lang", "url", "miniprogram_path")
+_lt = LazyTranslate(__name__)
+_logger = logging.getLogger(__name__)
+SAVEPOINTS = "wechat_savepoints"
+
+
+class Card(NamedTuple):
+    """What one message says: rendered once, and sent as often as it takes."""
+
+    # As ``wechat.message.card`` stores it: data, url, miniprogram, and for the eye title and lines.
+    card: dict
+    # The same as plain text.
+    body: str
+    # Sentences for the user: why WeChat would refuse it, and what was done to make it fit.
+    errors: list[str]
+    cuts: list[str]
+    # Of a notice whose card has errors.
+    failure_type: str = "wechat_value"
+
+
+class ExpressionError(UserError):
+    """An expression failed on a record."""
+
+
+class BrokenTransactionError(Exception):
+    """A query of an expression failed: the transaction takes no other until it is rolled back to a savepoint."""
+
+
+class Value(NamedTuple):
+    """What an expression gives: something that :func:`wechat_keywords.fit` takes, and the currency of a monetary."""
+
+    value: object
+    currency: models.BaseModel | None = None
+
+
+# Seconds between two questions to WeChat whether a template exists.
+LOOK_UP_SECONDS = 60
+
+
+class WechatTemplate(models.Model):
+    """A template of an Official Account, and how its keywords are filled from a record of Odoo."""
+
+    _name = "wechat.template"
+    _inherit = ["mail.render.mixin", "wechat.stop.mixin"]
+    _description = "WeChat Template"
+    _order = "name, id"
+    _check_company_auto = True
+
+    # === SELECTIONS === #
+
+    @api.model
+    def _selection_preview_model(self):
+        # sudo: ir.model - names of models; which of their records can be chosen is up to their own rights
+        return [(model.model, model.name) for model in self.env["ir.model"].sudo().search([])]
+
+    # === FIELDS === #
+
+    name = fields.Char(required=True, translate=True)
+    active = fields.Boolean(default=True)
+    account_id = fields.Many2one("wechat.account", required=True, ondelete="cascade", check_company=True, index=True)
+    company_id = fields.Many2one(related="account_id.company_id", store=True, index="btree_not_null")
+    template_uid = fields.Char("Template ID at WeChat", required=True, copy=True)
+    title = fields.Char("Title at WeChat", readonly=True)
+    content = fields.Text("Content at WeChat", readonly=True)
+    example = fields.Text("Example at WeChat", readonly=True)
+    is_vanished = fields.Boolean("No Longer at WeChat", readonly=True)
+    stop_reason = fields.Text(
+        "Stopped because",
+        readonly=True,
+        copy=False,
+        help="WeChat refuses the template: its messages wait until a manager resumes it.",
+    )
+    model_id = fields.Many2one(
+        "ir.model", "Applies to", ondelete="cascade", domain=[("is_mail_thread", "=", True), ("transient", "=", False)]
+    )
+    model = fields.Char("Model Name", related="model_id.model", store=True, index="btree_not_null")
+    line_ids = fields.One2many("wechat.template.line", "template_id", "Keywords", copy=True)
+    status = fields.Selection(
+        [
+            ("ready", "Ready"),
+            ("incomplete", "To fill in"),
+            ("stopped", "Stopped"),
+            ("vanished", "Gone from WeChat"),
+        ],
+        compute="_compute_status",
+        help="To fill in: it has no model, or a keyword without a value.",
+    )
+    preview_ref = fields.Reference(
+        "_selection_preview_model",
+        "Shown with",
+        compute="_compute_preview_ref",
+        readonly=False,
+        help="The record that the card is shown with here. Without one it shows WeChat's example.",
+    )
+    card_preview = fields.Json("Card", compute="_compute_card_preview", exportable=False)
+    sidebar_action_id = fields.Many2one("ir.actions.act_window", "Contextual Action", readonly=True, copy=False)
+    url = fields.Char("Link", help="Where a touch on the card leads; may hold expressions.")
+    miniprogram_appid = fields.Char("Mini Program", help="App ID of the mini program that a touch on the card opens.")
+    miniprogram_path = fields.Char("Page of the Mini Program", help="May hold expressions.")
+    notify_contacts = fields.Boolean(
+        "All Bound Contacts", help="Notify all bound contacts of the merchant, not only the one that is addressed."
+    )
+    fallback = fields.Selection(
+        [("none", "Nothing"), ("email", "E-mail"), ("sms", "SMS")],
+        "If not Reachable by WeChat",
+        required=True,
+        default="none",
+    )
+    valid_hours = fields.Integer(
+        "Valid for", required=True, default=24, help="Hours after which a message that is still waiting is not sent."
+    )
+
+    looked_up_at = fields.Datetime(
+        "Looked Up on", readonly=True, copy=False, help="When WeChat was last asked whether the template exists."
+    )
+
+    # === CONSTRAINTS AND INDEXES === #
+
+    _valid_hours_positive = models.Constraint("CHECK(valid_hours > 0)", "A message is valid for one hour at least.")
+
+    @api.constrains("model_id")
+    def _check_model(self):
+        """Keep the model while server actions send the template, also those of archived automation rules."""
+        # sudo: ir.actions.server - the names of those that send the template
+        actions_sudo = self.env["ir.actions.server"].sudo().search([("wechat_template_id", "in", self.ids)])
+        for template, actions in actions_sudo.grouped("wechat_template_id").items():
+            if others := actions.filtered(lambda action, model=template.model_id: action.model_id != model):
+                raise ValidationError(
+                    self.env._(
+                        "The template %(template)s must stay with %(model)s, since these send it:\n%(senders)s\n"
+                        "Choose another template there first, or make a copy of this one for the other model.",
+                        template=template.name,
+                        model=", ".join(others.model_id.mapped("name")),
+                        senders="\n".join(
+                            " › ".join(filter(None, (action.base_automation_id.name, action.name))) for action in others
+                        ),
+                    )
+                )
+
+    @api.constrains("model_id", "account_id")
+    def _check_welcome(self):
+        # sudo: wechat.account - whether it is welcomed with the template, in any company
+        accounts_sudo = self.env["wechat.account"].sudo().with_context(active_test=False)
+        accounts_sudo.search([("welcome_template_id", "in", self.ids)])._check_welcome_template()
+
+    # === COMPUTE METHODS === #
+
+    @api.depends("model")
+    def _compute_render_model(self):
+        for template in self:
+            template.render_model = template.model
+
+    @api.depends("is_vanished", "stop_reason", "model_id", "line_ids.key", "line_ids.value")
+    def _compute_status(self):
+        for template in self:
+            if template.is_vanished:
+                template.status = "vanished"
+            elif template.stop_reason:
+                template.status = "stopped"
+            else:
+                is_complete = template.model_id and not any(line._is_missing() for line in template.line_ids)
+                template.status = "ready" if is_complete else "incomplete"
+
+    @api.depends("model_id")
+    def _compute_preview_ref(self):
+        for template in self:
+            record = template.preview_ref
+            template.preview_ref = record if record and record._name == template.model else False
+
+    @api.depends(
+        "title",
+        "example",
+        "model_id",
+        "preview_ref",
+        "line_ids.sequence",
+        "line_ids.key",
+        "line_ids.label",
+        "line_ids.value",
+        *EXPRESSION_FIELDS,
+        "miniprogram_appid",
+    )
+    @api.depends_context("lang", "tz", "uid")
+    def _compute_card_preview(self):
+        for template in self:
+            template.card_preview = template._prepare_preview(template.preview_ref)
+
+    # === CRUD METHODS === #
+
+    @api.model_create_multi
+    def create(self, vals_list):
+        templates = super().create(vals_list)
+        for template in templates:
+            template._check_may_edit([template[name] for name in EXPRESSION_FIELDS])
+        return templates
+
+    def write(self, vals):
+        result = super().write(vals)
+        if "model_id" in vals:
+            # sudo: ir.actions.act_window - the action stays with the documents that the template is for
+            for template in self.sudo().filtered("sidebar_action_id"):
+                template.sidebar_action_id.binding_model_id = template.model_id
+        if names := [name for name in EXPRESSION_FIELDS if name in vals]:
+            for template in self:
+                template._check_may_edit([template[name] for name in names])
+        return result
+
+    def unlink(self):
+        # sudo: wechat.message - what waits of a template ends with it, whoever deletes it
+        waiting_sudo = self.env["wechat.message"].sudo()
+        waiting_sudo = waiting_sudo.search([("template_id", "in", self.ids), ("state", "=", "outgoing")])
+        waiting_sudo._cancel("wechat_template", encode_terms(self.browse()._get_obstacle()))
+        # sudo: ir.actions.act_window - whoever may delete the template takes along the action that names it
+        self.sudo().sidebar_action_id.unlink()
+        return super().unlink()
+
+    def copy_data(self, default=None):
+        vals_list = super().copy_data(default)
+        if "name" in (default or {}):
+            return vals_list
+        return [
+            dict(vals, name=self.env._("%s (copy)", template.name))
+            for template, vals in zip(self, vals_list, strict=True)
+        ]
+
+    # === ACTION METHODS === #
+
+    def action_sync(self):
+        """Read the templates of these templates' accounts, of none those of all accounts, from WeChat.
+
+        :return: the notification that tells what has changed.
+        :rtype: dict
+        :raise UserError: if WeChat refuses; in words.
+        """
+        return (self.account_id or self.env["wechat.account"].search([("active", "=", True)])).action_sync_templates()
+
+    def action_create_sidebar_action(self):
+        """Offer the template in the Action menu of its model's records."""
+        self.check_access("write")
+        for template in self.filtered(lambda template: template.model_id and not template.sidebar_action_id):
+            # sudo: ir.actions.act_window - the action opens the composer, which asks for its own rights
+            template.sidebar_action_id = (
+                self.env["ir.actions.act_window"].sudo().create(template._prepare_sidebar_action())
+            )
+
+    def action_unlink_sidebar_action(self):
+        """Take the template off the Action menu."""
+        self.check_access("write")
+        # sudo: as in action_create_sidebar_action
+        self.sudo().sidebar_action_id.unlink()
+
+    def action_resume(self):
+        """Let the messages of stopped templates be sent again, also those that have waited.
+
+        :return: True
+        :raise AccessError: if the user is not a WeChat manager.
+        """
+        self._check_may_resume()
+        self.write({"stop_reason": False})
+        self._close_stop_activities()
+        self.env["wechat.message"]._trigger_lanes()
+        return True
+
+    # === BUSINESS METHODS === #
+
+    def _prepare_sidebar_action(self):
+        return {
+            "name": self.env._("Send WeChat Notice (%s)", self.name),
+            "res_model": "wechat.composer",
+            "view_mode": "form",
+            "target": "new",
+            "context": repr({"default_template_id": self.id}),
+            "binding_model_id": self.model_id.id,
+            "binding_view_types": "list,kanban,form",
+            "group_ids": [Command.link(self.env.ref("wechat_merchant_bind.group_user").id)],
+        }
+
+    def _update_from_wechat(self, template):
+        """Take over what WeChat says of the template. The expressions of its keywords are kept.
+
+        :param dict template: as WeChat gives it.
+        """
+        self.ensure_one()
+        vals = {name: template.get(name) or False for name in ("title", "content", "example")}
+        vals["is_vanished"] = False
+        if changed := {name: value for name, value in vals.items() if self[name] != value}:
+            self.write(changed)
+        lines = {line.key: line for line in self.line_ids}
+        commands = []
+        for number, (key, label) in enumerate(wechat_keywords.parse_content(self.content), 1):
+            values = {"label": label, "sequence": number}
+            line = lines.pop(key, None)
+            if line is None:
+                commands.append(Command.create({"key": key, **values}))
+            elif any(line[name] != value for name, value in values.items()):
+                commands.append(Command.update(line.id, values))
+        if self.content:
+            commands += [Command.delete(line.id) for line in lines.values()]
+        if commands:
+            self.write({"line_ids": commands})
+
+    def _check_may_edit(self, sources):
+        """Refuse expressions written by somebody who is no template editor: a template is also rendered for those who
+        may do more than its author, and by automations.
+
+        :param list[str | bool] sources: inline templates that were written.
+        :raise AccessError: if one has an expression that ``mail.render.mixin`` doesn't allow to everybody.
+        """
+        if self._is_template_editor():
+            return
+        for source in filter(None, sources):
+            for template in self:
+                if template._has_unsafe_expression_template_inline_template(source, template.model):
+                    raise AccessError(
+                        self.env._(
+                            "Only members of %(group)s may write expressions such as %(expression)s. Ask one of "
+                            "them, or an administrator to add you.",
+                            # sudo: res.groups - the name of the group that the user misses
+                            group=self.env.ref("mail.group_mail_template_editor").sudo().name,
+                            expression=source,
+                        )
+                    )
+
+    # === BUSINESS METHODS - RENDERING === #
+
+    def _prepare_cards(self, records, partners=None):
+        """Render the template on records, in the language and the time zone of who gets the card.
+
+        :param records: of the template's model.
+        :param dict[int, res.partner] partners: who gets the card of each record; of several the first counts. Default:
+            Odoo's own ``_mail_get_partners``.
+        :return: by id of the record. A card with errors must not be sent.
+        :rtype: dict[int, Card]
+        :raise UserError: if the template is made for another model.
+        """
+        self.ensure_one()
+        if reason := self._get_model_obstacle(records._name):
+            raise UserError(reason)
+        recipients = records._mail_get_partners() if partners is None else partners
+        cards = self._render(records, {res_id: group[:1] for res_id, group in recipients.items()})
+        return {res_id: card for res_id, [(card, _partners)] in cards.items()}
+
+    def _prepare_notices(self, records, recipients):
+        """Render the template on records for each recipient, in the language and the time zone of each.
+
+        A template that can't be used makes cards with errors: no business fails because of a notice.
+
+        :param records: any that have a chatter.
+        :param dict[int, res.partner] recipients: by id of the record.
+        :return: by id of the record its cards and who gets each, the first recipient's first.
+        :rtype: dict[int, list[tuple[Card, res.partner]]]
+        """
+        if reason := self._get_obstacle(records._name):
+            title = self.title or self.name or self.env._("WeChat notice")
+            card = {"title": title, "lines": [], "data": {}, "url": "", "miniprogram": {}}
+            failed = Card(card, title, [reason], [], "wechat_template")
+            return {record.id: [(failed, recipients[record.id])] for record in records}
+        return self._render(records, recipients)
+
+    def _get_obstacle(self, model=None):
+        """Return why no notice can be made by this template, to be translated by its reader, or None.
+
+        :param str model: what the notice is about; by default what the template is made for.
+        :rtype: LazyGettext | None
+        """
+        if not self:
+            return _lt(
+                "The notice has no WeChat template, perhaps because it was deleted. Choose one where the notice is "
+                "sent, such as in the automation rule."
+            )
+        if not self.active:
+            return _lt(
+                "The template %(template)s is archived. Unarchive it, or choose another one where the notice is sent.",
+                template=self.name,
+            )
+        if self.is_vanished:
+            return _lt(
+                "WeChat does not have the template %(template)s any more. Choose another one.", template=self.name
+            )
+        return self._get_model_obstacle(model) if model else None
+
+    def _get_model_obstacle(self, model):
+        if not self.model or self.model == model:
+            return None
+        return _lt(
+            "The template %(template)s is made for %(model)s.",
+            template=self.name,
+            model=self.model_id.display_name,
+        )
+
+    def _prepare_preview(self, record, lang=None, partner=None):
+        """Return what the card's widget shows: the card with its problems, or WeChat's example without a record.
+
+        :param record: of the template's model, or nothing.
+        :param str lang: of the card; default: as it would be sent.
+        :param res.partner partner: who would get it; default: as it would be sent.
+        :return: as ``wechat.message.card``, and ``time``, ``errors`` and ``cuts``.
+        :rtype: dict
+        """
+        now = fields.Datetime.context_timestamp(self, fields.Datetime.now())
+        time = f"{now.month}月{now.day}日 {now:%H:%M}"
+        if not record:
+            return {**self._prepare_example(), "time": time, "errors": [], "cuts": []}
+        template = self.with_context(**{"template_preview_lang": lang, PREVIEW: True})
+        card = template._prepare_cards(record, {record.id: partner} if partner else None)[record.id]
+        return {**card.card, "time": time, "errors": card.errors, "cuts": card.cuts}
+
+    def _prepare_example(self):
+        """Return the card with WeChat's example, which names the same labels as the content."""
+        words = [re.split("[:：]", line, maxsplit=1) for line in (self.example or "").splitlines()]
+        examples = {pair[0].strip(): pair[1].strip() for pair in words if len(pair) > 1}
+        return {
+            "title": self.title or self.name or "",
+            "lines": [
+                {"label": line.label or line.key, "value": examples.get(line.label, "…")} for line in self.line_ids
+            ],
+            "url": self.url or "",
+            "miniprogram": {"appid": self.miniprogram_appid} if self.miniprogram_appid else {},
+        }
+
+    def _render(self, records, recipients):
+        """Render the template on records, for each language and time zone of their recipients.
+
+        :param records: of the template's model.
+        :param dict[int, res.partner] recipients: by id of the record.
+        :return: see :meth:`_prepare_notices`.
+        """
+        with suppress(BrokenTransactionError), self._savepoint():
+            return self._render_localized(records, recipients)
+        # A savepoint for each expression tells which of them has broken it. It costs two queries each, so not before.
+        return self.with_context(**{SAVEPOINTS: True})._render_localized(records, recipients)
+
+    def _render_localized(self, records, recipients):
+        langs = self._render_langs(records)
+        everybody = self.env["res.partner"].union(*recipients.values())
+        nobody = self.env["res.partner"]
+        shares = {
+            record.id: self._group_by_locale(
+                record, recipients.get(record.id, nobody).with_prefetch(everybody.ids), langs.get(record.id)
+            )
+            for record in records
+        }
+        res_ids = {}
+        for res_id, groups in shares.items():
+            for locale in groups:
+                res_ids.setdefault(locale, []).append(res_id)
+        cards = {
+            (record.id, (lang, tz)): self._prepare_card(record)
+            for (lang, tz), ids in res_ids.items()
+            for record in records.browse(ids).with_context(lang=lang, tz=tz)
+        }
+        return {
+            res_id: [(cards[res_id, locale], partners) for locale, partners in groups.items()]
+            for res_id, groups in shares.items()
+        }
+
+    def _group_by_locale(self, record, partners, lang):
+        """Return the recipients of a record by the language and the time zone of their cards.
+
+        :param str | None lang: the template's, for all of them.
+        :return: one language and time zone also if there is no recipient.
+        :rtype: dict[tuple[str, str], res.partner]
+        """
+        company = record.env.company
+        if "company_id" in record._fields and record._fields["company_id"].comodel_name == "res.company":
+            company = record.company_id or company
+        # sudo: res.company, res.partner - a time zone and a language, of records that the user may not read
+        default_tz = company.sudo().partner_id.tz or DEFAULT_TZ
+        get_lang = self.env["wechat.account"]._get_lang
+        groups = {}
+        for partner in partners or [partners]:
+            partner_sudo = partner.sudo()
+            locale = (get_lang(lang, partner_sudo.lang), partner_sudo.tz or default_tz)
+            groups[locale] = groups.get(locale, partners.browse()) + partner
+        return groups
+
+    def _render_langs(self, records):
+        """Return by id of the record the language that the template asks for; one that fails leaves the recipient's.
+
+        :rtype: dict[int, str]
+        """
+        if lang := self.env.context.get("template_preview_lang"):
+            return {record.id: lang for record in records}
+        langs = {}
+        for record in records if self.lang else ():
+            with suppress(ExpressionError, AccessError):
+                langs[record.id] = self._evaluate_text(self.lang, record).strip()
+        return langs
+
+    def _prepare_card(self, record):
+        """Render one card.
+
+        :param record: in the language and the time zone of the card.
+        :rtype: Card
+        """
+        errors, cuts, data, lines = [], [], {}, []
+        for line in self.line_ids:
+            text = line._render(record, errors, cuts)
+            data[line.key] = {"value": text}
+            lines.append({"label": line.label or line.key, "value": text})
+        card = {
+            "title": self.title or self.with_context(lang=record.env.lang).name,
+            "lines": lines,
+            "data": data,
+            "url": self._render_url(record, errors),
+            "miniprogram": self._render_miniprogram(record, errors),
+        }
+        body = "\n".join([card["title"], *(f"{line['label']}: {line['value']}" for line in lines)])
+        return Card(card, body, errors, cuts)
+
+    def _render_url(self, record, errors):
+        """Return the address that a touch on the card opens; one without a host leads to this Odoo."""
+        if not self.url:
+            return ""
+        url = ""
+        with self._telling(self.env._("Link"), errors):
+            url = self._evaluate_text(self.url, record).strip()
+            if url.startswith("/"):
+                url = urljoin(record.get_base_url(), url)
+            if url and not self._is_web_address(url):
+                errors.append(self.env._("The link %s is no web address: it must begin with https://.", url))
+        return url
+
+    @api.model
+    def _is_web_address(self, url):
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            # Such as a bracket that belongs to no IPv6 address.
+            return False
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+    def _render_miniprogram(self, record, errors):
+        if not self.miniprogram_appid:
+            return {}
+        path = ""
+        with self._telling(self.env._("Page of the Mini Program"), errors):
+            path = self._evaluate_text(self.miniprogram_path or "", record).strip()
+        return {"appid": self.miniprogram_appid, "pagepath": path}
+
+    # === BUSINESS METHODS - FAILURES === #
+
+    @contextmanager
+    def _telling(self, keyword, errors):
+        """Turn what fails on a part of a card into a sentence, so that it fails this card and nothing else.
+
+        :param str keyword: what people know the part by.
+        :param list[str] errors: takes the sentence.
+        """
+        try:
+            yield
+        except Exception as error:
+            self._reraise_database_error(error)
+            if not isinstance(error, UserError):
+                _logger.warning(
+                    "wechat.templates: rendering failed template=%s keyword=%s", self.id, keyword, exc_info=True
+                )
+            errors.append(self.env._("%(keyword)s: %(error)s", keyword=keyword, error=error))
+
+    @contextmanager
+    def _savepoint(self):
+        """Roll back what is done inside if it fails, the database's work and the ORM's.
+
+        Unlike the cursor's own it runs no precommit hooks: they would track the changes of a document too early.
+
+        :raise BrokenTransactionError: if a query has failed, even if its error was caught.
+        """
+        self.env.flush_all()
+        try:
+            with self.env.cr.savepoint(flush=False):
+                try:
+                    yield
+                    self.env.flush_all()
+                except Exception as error:
+                    self._reraise_database_error(error)
+                    raise
+                if self._is_transaction_broken():
+                    raise BrokenTransactionError
+        except Exception:
+            if not self.env.context.get(PREVIEW):
+                self.env.clear()
+            raise
+
+    def _is_transaction_broken(self):
+        return self.env.cr.connection.info.transaction_status == TRANSACTION_STATUS_INERROR
+
+    def _reraise_database_error(self, error):
+        """Raise what no sentence must hide: conflicts, which Odoo repeats, and the end of the transaction.
+
+        A query that fails by itself or was canceled for its length is no conflict, but the fault of its author.
+
+        :param Exception error: what was caught.
+        :raise BrokenTransactionError: if the transaction takes no other query.
+        """
+        is_broken = self._is_transaction_broken()
+        cause = error
+        while cause:
+            if isinstance(cause, (OperationalError, ConcurrencyError)) and not isinstance(cause, QueryCanceled):
+                raise cause
+            # A ValueError is how safe_eval tells most errors. Behind others there may be an error that was handled.
+            has_hidden = is_broken or type(cause) is ValueError
+            cause = (cause.__cause__ or cause.__context__) if has_hidden else None
+        if is_broken:
+            raise BrokenTransactionError from error
+
+    # === BUSINESS METHODS - EXPRESSIONS === #
+
+    def _evaluate(self, source, record):
+        """Evaluate an inline template without making text of what is one expression alone.
+
+        :param str source: such as ``{{ object.name ||| default }}``.
+        :param record: what the expressions call ``object``, in the language and the time zone of the card.
+        :rtype: Value
+        :raise AccessError: if the user may not render such expressions, as by ``mail.render.mixin``.
+        """
+        self._check_may_render(source, record._name)
+        parts = parse_inline_template(source.strip())
+        if len(parts) == 1 and parts[0][1] and not parts[0][0]:
+            _literal, expression, default = parts[0]
+            value = self._evaluate_expression(expression, record)
+            return value if self._has_content(value.value) else Value(default)
+        return Value(self._join(parts, record))
+
+    def _evaluate_text(self, source, record):
+        """Evaluate an inline template to text: see :meth:`_evaluate`.
+
+        :rtype: str
+        """
+        self._check_may_render(source, record._name)
+        return self._join(parse_inline_template(source), record)
+
+    def _join(self, parts, record):
+        texts = []
+        for literal, expression, default in parts:
+            texts.append(literal)
+            if expression:
+                value = self._evaluate_expression(expression, record)
+                texts.append(self._to_text(value) if self._has_content(value.value) else default)
+        return "".join(texts)
+
+    @api.model
+    def _check_may_render(self, source, model):
+        """Refuse what ``mail.render.mixin`` refuses where rendering is restricted.
+
+        Not by its ``_render_template``, which makes text of each value before its keyword is known, and fails for all
+        records if one fails.
+
+        :raise AccessError: if the user is no template editor and the expressions aren't harmless.
+        """
+        if self._is_template_editor() or not self._has_unsafe_expression_template_inline_template(source, model):
+            return
+        raise AccessError(
+            self.env._(
+                "Only members of %(group)s may use templates with expressions such as %(expression)s.",
+                # sudo: res.groups - the name of the group that the user misses
+                group=self.env.ref("mail.group_mail_template_editor").sudo().name,
+                expression=source,
+            )
+        )
+
+    @api.model
+    def _is_template_editor(self):
+        return self.env.is_admin() or self.env.user.has_group("mail.group_mail_template_editor")
+
+    def _evaluate_expression(self, expression, record):
+        """Evaluate one expression and prepare its value for people: labels, names, the reader's clock.
+
+        :rtype: Value
+        :raise ExpressionError: whatever the expression raises; it shall fail this card and no other.
+        """
+        try:
+            with self._savepoint() if self.env.context.get(SAVEPOINTS) else nullcontext():
+                names = expression.split(".")
+                if self._is_field_path(names, record):
+                    value, currency = self._read_path(names[1:], record)
+                else:
+                    template = self.with_env(record.env)
+                    value = safe_eval(expression, {**template._render_eval_context(), "object": record})
+                    currency = None
+                return Value(self._prepare_value(value, record), currency)
+        except Exception as error:
+            self._reraise_database_error(error)
+            _logger.info(
+                "wechat.templates: expression failed template=%s expression=%s", self.id, expression, exc_info=True
+            )
+            reason = error
+            if isinstance(error, BrokenTransactionError):
+                reason = error.__cause__ or self.env._("one of its queries failed")
+            raise ExpressionError(
+                self.env._("The expression %(expression)s failed: %(error)s", expression=expression, error=reason)
+            ) from error
+
+    @api.model
+    def _prepare_value(self, value, record):
+        """Return a value as people know it: names for records, text for HTML, the reader's clock.
+
+        :param record: in the language and the time zone of the card.
+        """
+        if isinstance(value, models.BaseModel):
+            return ", ".join(name for name in value.mapped("display_name") if name)
+        if isinstance(value, Markup):
+            # Odoo leaves comments of several lines, and fails where nothing but a comment is to be parsed.
+            html = re.sub(r"(?s)<!--.*?(-->|\Z)", "", value)
+            return html2plaintext(f"<div>{html}</div>").strip()
+        if isinstance(value, datetime) and not value.tzinfo:
+            return fields.Datetime.context_timestamp(record, value).replace(tzinfo=None)
+        return value
+
+    def _render_eval_context(self):
+        """Let the helpers of expressions tell times in the zone of the card, not in that of the user who causes it."""
+        context = super()._render_eval_context()
+        zone = self.env.tz.zone
+
+        def in_zone(format_moment):
+            return lambda moment, tz=False, *args, **kwargs: format_moment(moment, tz or zone, *args, **kwargs)
+
+        return {**context, **{name: in_zone(context[name]) for name in ("format_datetime", "format_time")}}
+
+    @api.model
+    def _is_field_path(self, names, record):
+        """Tell whether an expression is what Odoo's field picker writes: ``object``, and fields."""
+        field = None
+        for name in names[1:]:
+            model = self.env.get(field.comodel_name) if field else record
+            field = model._fields.get(name) if model is not None else None
+            if field is None:
+                return False
+        return names[0] == "object" and field is not None
+
+    @api.model
+    def _read_path(self, names, record):
+        """Follow a path of fields. What the last one is tells how to write its value.
+
+        :return: the value (of a selection its label), and of a monetary its currency.
+        """
+        for name in names[:-1]:
+            record = record[name]
+        value = record[names[-1]]
+        field = record._fields[names[-1]]
+        if field.type == "selection" and record:
+            value = field.convert_to_export(value, record)
+        if field.type == "monetary" and record:
+            return value, record[field.get_currency_field(record)] or None
+        return value, None
+
+    @api.model
+    def _get_record_currency(self, record):
+        field = record._fields.get("currency_id")
+        is_currency = field and field.comodel_name == "res.currency"
+        return (is_currency and record.currency_id) or record.env.company.currency_id
+
+    @api.model
+    def _has_content(self, value):
+        # Zero is worth telling, and equal to False.
+        return value is not None and value is not False and (not isinstance(value, str) or bool(value.strip()))
+
+    @api.model
+    def _to_text(self, value):
+        if value.currency:
+            return f"{value.value:.{value.currency.decimal_places}f}"
+        return wechat_keywords.to_text(value.value)
+
+    # === BUSINESS METHODS - STOP === #
+
+    def _claim_look_up(self):
+        """Return those of these templates that WeChat is to be asked about now: one process asks, once a minute.
+
+        :rtype: list[int]
+        """
+        rows = self.env.execute_query(
+            SQL(
+                """
+                UPDATE wechat_template
+                   SET looked_up_at = statement_timestamp() AT TIME ZONE 'UTC'
+                 WHERE id = ANY(%(ids)s)
+                   AND (looked_up_at IS NULL
+                        OR looked_up_at < statement_timestamp() AT TIME ZONE 'UTC' - %(seconds)s * interval '1 second')
+             RETURNING id
+                """,
+                ids=self.ids,
+                seconds=LOOK_UP_SECONDS,
+            )
+        )
+        self.invalidate_recordset(["looked_up_at"], flush=False)
+        return [template_id for [template_id] in rows]
+
+    def _stop(self, reason):
+        """Send nothing of this template until a manager resumes it, and ask one for that.
+
+        :param str reason: why, in words.
+        """
+        for template in self:
+            if not template.stop_reason:
+                template.stop_reason = reason
+                template._schedule_stop_activity(
+                    template.env._("WeChat refuses the template: its messages wait"), reason
+                )

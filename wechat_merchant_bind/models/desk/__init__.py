@@ -1,0 +1,2 @@
+from . import wechat_account_health
+from . import wechat_account

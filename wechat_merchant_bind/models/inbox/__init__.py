@@ -1,0 +1,3 @@
+from . import ir_http
+from . import wechat_event
+from . import wechat_binding

@@ -1,0 +1,756 @@
+import hashlib
+import json
+import logging
+import re
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+
+import psycopg2
+from psycopg2.errors import DeadlockDetected, SerializationFailure, UniqueViolation
+
+from odoo import SUPERUSER_ID, api, fields, models
+from odoo.exceptions import AccessError
+from odoo.tools import LazyTranslate
+
+from ...tools import wechat_commands, wechat_xml
+from ...tools.pg_lock import LockTimeoutError, claim, session_locks
+from ..audit.term_text import TermText, encode_terms
+from ..const import FOLLOW_EVENTS, LOCK_TIMEOUT, OPENID, RECEIPT_EVENT, SCENE_PREFIX
+
+# What makes a push the same push: WeChat's own rule (FromUserName and CreateTime) takes two receipts of one second for
+# one.
+DEDUPE_FIELDS = ("ToUserName", "FromUserName", "CreateTime", "Event", "EventKey", "MsgID", "MsgId", "Status")
+VACUUM_BATCH = 10000
+
+
+class SignatureReusedError(Exception):
+    """In plain mode a signature came a second time, with another body."""
+
+
+_logger = logging.getLogger(__name__)
+# A subscribe that came from a scan carries the scene behind this prefix, a SCAN carries the bare scene.
+QRSCENE_PREFIX = "qrscene_"
+# The messages, as opposed to events, that WeChat lets us hand over to its customer service.
+MESSAGE_TYPES = ("text", "image", "voice", "video", "shortvideo", "location", "link")
+ORIGINAL_ID = re.compile(r"gh_[A-Za-z0-9_-]{1,64}")
+# What is read of an event before and after its locks, and of its account. Odoo would read all columns at the first use
+# of any, which takes longer than all that is done with them.
+LOCK_FIELDS = ("account_id", "msg_type", "event", "openid", "event_key", "payload")
+HANDLE_FIELDS = (*LOCK_FIELDS, "create_time", "create_date", "state", "reply", "attempts", "next_attempt_at")
+ACCOUNT_FIELDS = (
+    "name",
+    "company_id",
+    "original_id",
+    "clock_tolerance",
+    "transfer_customer_service",
+    "bind_confirmation",
+    "bind_reply",
+    "follow_reply",
+    "welcome_template_id",
+)
+HANDLE_ATTEMPTS = 3
+RETRY_LOCKED_AFTER = timedelta(minutes=2)
+RETRY_WITHIN = timedelta(hours=24)
+
+
+def process_event(registry, event_id):
+    """Handle a stored push in a transaction of its own, which sees nothing of the caller's.
+
+    It runs as the superuser, so that the chatter is signed by OdooBot and not by the public user.
+
+    :param Registry registry: the database's registry.
+    :param int event_id: the ``wechat.event``.
+    :return: the passive reply in the clear, or None if there is none (yet).
+    :rtype: str | None
+    """
+    # What the log lines of this thread name as their database.
+    threading.current_thread().dbname = registry.db_name
+    try:
+        with registry.cursor() as cr:
+            env = api.Environment(cr, SUPERUSER_ID, {})
+            # Nobody is logged in whose language errors and notes could take.
+            env = env(context={"lang": env["wechat.account"]._get_lang()})
+            reply = env["wechat.event"].browse(event_id)._process()
+        registry.signal_changes()
+    except Exception:
+        registry.reset_changes()
+        raise
+    return reply
+
+
+_lt = LazyTranslate(__name__)
+RETRY_BATCH = 100
+RETRY_RECEIVED_AFTER = timedelta(seconds=60)
+
+
+class WechatEvent(models.Model):
+    """The inbox: every authentic push is stored here before anything is done about it."""
+
+    _name = "wechat.event"
+    _inherit = ["wechat.openid.mixin"]
+    _description = "WeChat Event"
+    _order = "id desc"
+    _rec_name = "event"
+
+    _wechat_openid_fields = ("openid", "payload", "reply")
+
+    # === FIELDS === #
+
+    account_id = fields.Many2one("wechat.account", required=True, readonly=True, ondelete="cascade")
+    company_id = fields.Many2one(related="account_id.company_id", store=True, index="btree_not_null")
+    msg_type = fields.Char("Message Type", readonly=True)
+    event = fields.Char(readonly=True)
+    openid = fields.Char("OpenID", readonly=True, index="btree_not_null", exportable=False)
+    openid_masked = fields.Char("OpenID (masked)", compute="_compute_openid_masked")
+    event_key = fields.Char(readonly=True, exportable=False)
+    create_time = fields.Datetime("Sent on", readonly=True, help="By WeChat's clock.")
+    payload = fields.Text(readonly=True, exportable=False)
+    dedupe_key = fields.Char(required=True, readonly=True, exportable=False)
+    signature = fields.Char(
+        readonly=True, exportable=False, help="Of pushes in plain mode, whose body it does not cover."
+    )
+    reply = fields.Text(readonly=True, exportable=False)
+    reply_masked = fields.Text("Reply (masked)", compute="_compute_reply_masked")
+    error = TermText(readonly=True)
+    state = fields.Selection(
+        [("received", "Received"), ("done", "Done"), ("ignored", "Ignored"), ("failed", "Handling failed")],
+        required=True,
+        readonly=True,
+        default="received",
+    )
+    attempts = fields.Integer(readonly=True)
+    next_attempt_at = fields.Datetime("Next Attempt on", readonly=True)
+    refusal = fields.Selection(
+        [
+            ("clock_skew", "The signed time is too far from this server's clock"),
+            ("not_encrypted", "Not encrypted, although the account is in compatible or safe mode"),
+            ("encrypted", "Encrypted, although the account is in plain mode"),
+            ("undecipherable", "The EncodingAESKey or the App ID differs from WeChat's console"),
+            ("other_account", "Meant for another Official Account"),
+            ("signature_reused", "A signature was used again with another content"),
+            ("malformed", "Not a push of WeChat"),
+        ],
+        "Refused because",
+        readonly=True,
+    )
+    skew = fields.Integer(
+        "Clock Skew", readonly=True, help="Seconds by which the signed time is behind this server's clock."
+    )
+
+    # === INDEXES === #
+
+    _dedupe_key_unique = models.UniqueIndex("(dedupe_key)", "This push was already received.")
+    _signature_unique = models.UniqueIndex(
+        "(account_id, signature) WHERE signature IS NOT NULL", "This signature was already used."
+    )
+    _retry_idx = models.Index("(create_date) WHERE state IN ('received', 'failed')")
+    _create_date_idx = models.Index("(account_id, create_date)")
+
+    # === COMPUTE METHODS === #
+
+    @api.depends("openid")
+    def _compute_openid_masked(self):
+        for event in self:
+            event.openid_masked = self.env["wechat.operation"]._mask_openid(event.openid)
+
+    @api.depends("reply", "openid")
+    def _compute_reply_masked(self):
+        for event in self:
+            event.reply_masked = event._mask_own_openid(event.reply)
+
+    @api.depends("event", "msg_type")
+    def _compute_display_name(self):
+        names = {
+            "subscribe": self.env._("Follow"),
+            "unsubscribe": self.env._("Unfollow"),
+            "scan": self.env._("Scan"),
+            "click": self.env._("Menu click"),
+            "view": self.env._("Menu link"),
+            "location": self.env._("Location"),
+            "templatesendjobfinish": self.env._("Receipt of a template message"),
+            "text": self.env._("Text message"),
+            "image": self.env._("Picture message"),
+            "voice": self.env._("Voice message"),
+            "video": self.env._("Video message"),
+            "shortvideo": self.env._("Video message"),
+            "link": self.env._("Link message"),
+        }
+        for event in self:
+            name = event.event or event.msg_type
+            unnamed = self.env._("Refused push") if event.refusal else self.env._("Remembered signature")
+            event.display_name = names.get(name, name) or unnamed
+
+    # === ACTION METHODS === #
+
+    def action_retry(self):
+        """Handle failed or forgotten events again, whatever their age.
+
+        :return: the notification that tells how many could be handled.
+        :rtype: dict
+        :raise AccessError: if the user is not a WeChat manager.
+        """
+        if not self.env.user.has_group("wechat_merchant_bind.group_manager"):
+            raise AccessError(self.env._("Only WeChat managers may retry events."))
+        self.check_access("read")
+        events = self.filtered(lambda event: event.state in ("received", "failed") and not event.refusal)
+        for event in events:
+            process_event(self.env.registry, event.id)
+        # This request's snapshot is older than what was just done: count in a new one.
+        with self.env.registry.cursor() as cr:
+            done = self.with_env(self.env(cr=cr)).search_count(
+                [("id", "in", events.ids), ("state", "in", ("done", "ignored"))]
+            )
+        return {
+            "type": "ir.actions.client",
+            "tag": "display_notification",
+            "params": {
+                "type": "success" if done == len(events) else "warning",
+                "message": self.env._("%(done)s of %(all)s events were handled.", done=done, all=len(events)),
+                "next": {"type": "ir.actions.client", "tag": "soft_reload"},
+            },
+        }
+
+    # === BUSINESS METHODS - INBOX === #
+
+    def _mask_own_openid(self, text):
+        """Return a text with the two ends of the sender's OpenID in the place of it.
+
+        :rtype: str | bool
+        """
+        if not text or not self.openid:
+            return text
+        return text.replace(self.openid, self.env["wechat.operation"]._mask_openid(self.openid))
+
+    @api.model
+    def _receive(self, webhook, message, signature=None):
+        """Store an authentic push. The caller commits.
+
+        An INSERT that lets the unique index tell a redelivery: no look-up before could see what another worker has not
+        committed yet.
+
+        :param Webhook webhook: of the account that the push came for.
+        :param dict message: the push's fields.
+        :param str signature: in plain mode, the signature that must not come with another body.
+        :return: the id of the new event, or None; and the reply: None for a new event that is yet to be handled, the
+            stored one for a redelivery.
+        :rtype: tuple[int | None, str | None]
+        :raise SignatureReusedError: if the signature came before with another body.
+        :raise psycopg2.Error: if the inbox can't be written.
+        """
+        values = self._prepare_event_values(webhook, message)
+        values["signature"] = signature
+        event_id, reply = self._insert_or_find(values)
+        if not event_id and signature:
+            self._spend_signature(values)
+        return event_id, reply
+
+    @api.model
+    def _spend_signature(self, values):
+        """Remember the signature of a redelivery, which WeChat signs anew, as that of the first delivery is remembered.
+
+        :param dict values: the columns of the redelivered event.
+        :raise SignatureReusedError: if the signature came before with another body.
+        """
+        account_id, signature = values["account_id"], values["signature"]
+        self.env.cr.execute(
+            "SELECT dedupe_key FROM wechat_event WHERE account_id = %s AND signature = %s", [account_id, signature]
+        )
+        row = self.env.cr.fetchone()
+        dedupe_key = f"redelivery:{signature}:{values['dedupe_key']}"
+        if row:
+            if row[0] not in (dedupe_key, values["dedupe_key"]):
+                raise SignatureReusedError
+            return
+        self._insert_once(
+            {
+                "account_id": account_id,
+                "company_id": values["company_id"],
+                "dedupe_key": dedupe_key,
+                "signature": signature,
+            }
+        )
+
+    @api.model
+    def _receive_check(self, webhook, signature):
+        """Remember the signature of a check of the address in plain mode, where a push could come with it afterwards.
+
+        :param str signature: the verified signature; a repetition adds no row.
+        :raise psycopg2.Error: if the inbox can't be written.
+        """
+        self._insert_once(
+            {
+                "account_id": webhook.id,
+                "company_id": webhook.company_id,
+                "dedupe_key": f"check:{webhook.id}:{signature}",
+                "signature": signature,
+            }
+        )
+
+    @api.model
+    def _receive_refused(self, webhook, refusal, skew, signed):
+        """Store the refusal of a push that was signed with our token, once, so that the account's check can name it.
+
+        :param str refusal: a value of the field ``refusal``.
+        :param int skew: seconds by which the signed time is behind our clock.
+        :param str signed: the verified signature; a repetition adds no row.
+        :raise psycopg2.Error: if the inbox can't be written.
+        """
+        digest = hashlib.sha256(f"{webhook.id}:{refusal}:{signed}".encode("utf-8", "replace")).hexdigest()
+        # In plain mode it must not vouch for another body either; one that was reused is remembered already.
+        is_new = webhook.encryption_mode == "plain" and refusal != "signature_reused"
+        self._insert_once(
+            {
+                "account_id": webhook.id,
+                "company_id": webhook.company_id,
+                "dedupe_key": f"refused:{digest}",
+                "signature": signed if is_new else None,
+                "refusal": refusal,
+                "skew": skew,
+            }
+        )
+
+    @api.model
+    def _insert_once(self, values):
+        """Store what nobody handles, unless it is stored already: whoever comes first does."""
+        try:
+            self._insert({"state": "ignored", **values})
+        except UniqueViolation:
+            self.env.cr.rollback()
+
+    @api.model
+    def _insert_or_find(self, values):
+        """Store a push, or find the one whose redelivery it is.
+
+        :return: the new row's id and None, or None and the stored reply.
+        :rtype: tuple[int | None, str | None]
+        :raise SignatureReusedError: if the signature came before with another body.
+        """
+        try:
+            self._execute_insert(
+                values,
+                """
+                WITH event AS (INSERT {insert} ON CONFLICT (dedupe_key) DO NOTHING RETURNING id)
+                SELECT id, NULL FROM event
+                 UNION ALL
+                SELECT NULL, reply FROM wechat_event WHERE dedupe_key = %s
+                """,
+                values["dedupe_key"],
+            )
+            return self.env.cr.fetchone()
+        except (SerializationFailure, UniqueViolation):
+            # The first delivery was committed since this transaction took its snapshot, or it is another's signature.
+            self.env.cr.rollback()
+        self.env.cr.execute("SELECT reply FROM wechat_event WHERE dedupe_key = %s", [values["dedupe_key"]])
+        row = self.env.cr.fetchone()
+        if row is None:
+            raise SignatureReusedError
+        return None, row[0]
+
+    @api.model
+    def _insert(self, values):
+        self._execute_insert(values, "INSERT {insert} RETURNING id")
+        return self.env.cr.fetchone()[0]
+
+    @api.model
+    def _execute_insert(self, values, query, *parameters):
+        """Run a query that stores a row, and wait for whoever locks the inbox no longer than a push can wait.
+
+        :param dict values: the row.
+        :param str query: with ``{insert}`` in the place of what the row is.
+        :param parameters: of the rest of the query.
+        """
+        values = {"state": "received", "attempts": 0, "create_uid": SUPERUSER_ID, "write_uid": SUPERUSER_ID, **values}
+        columns = ", ".join(f'"{name}"' for name in values)
+        places = ", ".join(["%s"] * len(values))
+        moment = "clock_timestamp() AT TIME ZONE 'UTC'"
+        insert = f"INTO wechat_event ({columns}, create_date, write_date) VALUES ({places}, {moment}, {moment})"
+        self.env.cr.execute(
+            f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; {query.format(insert=insert)}",
+            [*values.values(), *parameters],
+            log_exceptions=False,
+        )
+
+    @api.model
+    def _prepare_event_values(self, webhook, message):
+        """Return the columns of a new event.
+
+        :param Webhook webhook: of the account that the push came for.
+        :param dict message: the push's fields.
+        :rtype: dict
+        """
+        parts = [webhook.id, *(message.get(name) for name in DEDUPE_FIELDS)]
+        openid = message.get("FromUserName", "")
+        create_time = message.get("CreateTime", "")
+        return {
+            "account_id": webhook.id,
+            "company_id": webhook.company_id,
+            "msg_type": message.get("MsgType"),
+            "event": message.get("Event", "").lower() or None,
+            "openid": openid if OPENID.fullmatch(openid) else None,
+            "event_key": message.get("EventKey"),
+            "create_time": (
+                datetime.fromtimestamp(int(create_time), timezone.utc).replace(tzinfo=None)
+                if re.fullmatch(r"[0-9]{1,10}", create_time)
+                else None
+            ),
+            "payload": json.dumps(message, ensure_ascii=False),
+            "dedupe_key": hashlib.sha256(json.dumps(parts).encode()).hexdigest(),
+            "state": "received" if self._must_handle(webhook, message) else "ignored",
+        }
+
+    @api.model
+    def _must_handle(self, webhook, message):
+        """Tell whether there is something to do about a push, once it is stored.
+
+        :param Webhook webhook: of the account that the push came for.
+        :param dict message: the push's fields.
+        :rtype: bool
+        """
+        if not webhook.original_id or message.get("Event", "").lower() in (*FOLLOW_EVENTS, RECEIPT_EVENT):
+            return True
+        is_message = message.get("MsgType") in MESSAGE_TYPES
+        return is_message and (webhook.transfer_customer_service or bool(wechat_commands.parse(message)))
+
+    # === BUSINESS METHODS - VACUUM === #
+
+    @api.autovacuum
+    def _gc_events(self):
+        """Delete the events whose retention is over.
+
+        :return: the number of deleted events, and whether more remain.
+        :rtype: tuple[int, bool]
+        """
+        done, remaining = 0, False
+        # pylint: disable-next=no-search-all  # an installation has a handful of accounts
+        for account in self.env["wechat.account"].with_context(active_test=False).search([]):
+            before = fields.Datetime.subtract(fields.Datetime.now(), days=account.event_retention_days)
+            events = self.search(
+                [("account_id", "=", account.id), ("create_date", "<", before)], limit=VACUUM_BATCH, order="id"
+            )
+            events.unlink()
+            done += len(events)
+            remaining |= len(events) == VACUUM_BATCH
+        return done, remaining
+
+    # === BUSINESS METHODS - HANDLING === #
+
+    def _process(self):
+        """Handle one event as the only user of this cursor, which it commits and rolls back.
+
+        Whatever fails, be it a third party's automation, leaves the event ``failed`` with its error.
+
+        :return: the passive reply in the clear, or None.
+        :rtype: str | None
+        """
+        self.ensure_one()
+        cr = self.env.cr
+        # Read before the locks: the first statement after them is to be the claim.
+        self.fetch(LOCK_FIELDS)
+        if self.event == RECEIPT_EVENT:
+            self.next_attempt_at = False
+            self._apply_receipts()
+            return None
+        command, scene = self._find_command()
+        scene = scene or self._get_scene()
+        lock_names = self._get_lock_names(command, scene)
+        person = (scene or None, self.account_id.id, self.openid)
+        try:
+            with session_locks(cr, lock_names, LOCK_TIMEOUT):
+                for attempt in range(1, HANDLE_ATTEMPTS + 1):
+                    try:
+                        if lock_names:
+                            self._claim_partners(*person)
+                        reply = self._process_once(command)
+                        # A commit forgets them.
+                        values = self._get_logged_values()
+                        cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
+                        _logger.info("wechat.inbox: handled account=%s event=%s kind=%s state=%s attempts=%s", *values)
+                        return reply
+                    except (SerializationFailure, DeadlockDetected, UniqueViolation):
+                        # Somebody else has just changed the merchant: look again.
+                        cr.rollback()
+                        if attempt == HANDLE_ATTEMPTS:
+                            raise
+        except LockTimeoutError:
+            # Another scan, or whoever writes the merchant, takes long. The event is stored: the cron comes back to it.
+            cr.rollback()
+            self.next_attempt_at = fields.Datetime.now() + RETRY_LOCKED_AFTER
+            cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
+            return self._get_pending_reply()
+        except Exception as error:  # code of other addons runs here, and may raise anything
+            cr.rollback()
+            # The text of a database error may hold a full OpenID.
+            _logger.error(
+                "wechat.inbox: could not be handled event=%s error=%s",
+                self.id,
+                type(error).__name__,
+                exc_info=not isinstance(error, psycopg2.Error),
+            )
+            self._process_failure(error)
+            return self._get_pending_reply()
+
+    def _get_lock_names(self, command, scene):
+        """Return what must be handled one after the other: what one person does, and what happens to one code.
+
+        :param str | None command: what the person has typed, if it is a command.
+        :param str | None scene: the scene of the code that is scanned or that the command is about.
+        """
+        if not self.openid or not (command or self.event in FOLLOW_EVENTS):
+            return []
+        return [f"openid:{self.account_id.id}:{self.openid}", *([f"scene:{scene}"] if scene else [])]
+
+    def _claim_partners(self, scene, account_id, openid):
+        """Lock the merchants that a scan, a command or a following may change, as the transaction's first statement.
+
+        Whoever has written them since makes this statement fail, which is repeated, instead of a later one of the ORM,
+        which would be logged with the full OpenID.
+
+        :param str scene: of the code that is scanned or meant, if any.
+        :param int account_id: the account of the push.
+        :param str openid: whose event it is.
+        """
+        claim(
+            self.env.cr,
+            """
+            SELECT id
+              FROM res_partner
+             WHERE id IN (SELECT partner_id FROM wechat_bind_code WHERE scene_str = %s
+                          UNION
+                          SELECT partner_id FROM wechat_binding
+                           WHERE account_id = %s AND openid = %s AND state = 'bound')
+             ORDER BY id
+               FOR NO KEY UPDATE
+            """,
+            [scene, account_id, openid],
+            LOCK_TIMEOUT,
+        )
+
+    def _process_once(self, command):
+        self.fetch(HANDLE_FIELDS)
+        if self.state not in ("received", "failed"):
+            return self.reply
+        self.account_id.fetch(ACCOUNT_FIELDS)
+        state, reply = self._handle(command)
+        self.write(
+            {
+                "state": state,
+                "reply": reply,
+                "error": False,
+                "attempts": self.attempts + 1,
+                "next_attempt_at": False,
+            }
+        )
+        self.env.cr.flush()
+        return reply
+
+    def _get_logged_values(self):
+        # Whatever a push calls itself must not look like a line of its own.
+        kind = re.sub(r"\W", "?", self.event or self.msg_type or "")[:40]
+        return self.account_id.id, self.id, kind, self.state, self.attempts
+
+    def _process_failure(self, error):
+        """Keep the error, and when to try again: after 2, 4, 8 … minutes."""
+        attempts = self.attempts + 1
+        self.write(
+            {
+                "state": "failed",
+                # A text with a NUL can't be stored. That of a database error may hold a full OpenID.
+                "error": self._mask_own_openid(f"{type(error).__name__}: {error}".replace("\x00", "")),
+                "attempts": attempts,
+                "next_attempt_at": fields.Datetime.now() + timedelta(minutes=2 ** min(attempts, 10)),
+            }
+        )
+        self.env.cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
+
+    def _get_pending_reply(self):
+        """Return what a merchant reads whose scan or command could not be handled in time. It is not stored: a better
+        one follows.
+
+        :return: the passive reply in the clear, or None if nobody waits for one.
+        :rtype: str | None
+        """
+        env = self.with_context(lang=self.env["wechat.account"]._get_lang()).env
+        if self.openid and (self._get_scene() or "").startswith(SCENE_PREFIX):
+            content = env._("We have received your scan. The binding will be completed in a few minutes.")
+        elif self._find_command()[0]:
+            content = env._("We have received your message. It will be handled in a few minutes.")
+        else:
+            return None
+        return self._get_text_reply(content)
+
+    def _get_scene(self):
+        """Return the scene that was scanned, if any."""
+        if self.event == "scan":
+            return self.event_key
+        if self.event == "subscribe" and (self.event_key or "").startswith(QRSCENE_PREFIX):
+            return self.event_key.removeprefix(QRSCENE_PREFIX)
+        return None
+
+    def _handle(self, command):
+        """Do what an event asks for.
+
+        :param str | None command: what the person has typed, if it is a command.
+        :return: the event's new state and the passive reply in the clear, or None.
+        :rtype: tuple[str, str | None]
+        """
+        self._learn_original_id()
+        if not self.openid or not self.create_time:
+            return "ignored", None
+        if command:
+            return self._handle_command(command)
+        if self.msg_type == "event":
+            handler = {
+                "subscribe": self._handle_subscribe,
+                "scan": self._handle_scan,
+                "unsubscribe": self._handle_unsubscribe,
+            }.get(self.event)
+        else:
+            handler = self._handle_message if self.msg_type in MESSAGE_TYPES else None
+        return handler() if handler else ("ignored", None)
+
+    def _handle_subscribe(self):
+        self._find_bindings()._set_subscribed(True, self._get_moment())
+        if self._get_scene() is not None:
+            return self._handle_scan()
+        content = self.account_id.with_context(lang=self.env["wechat.account"]._get_lang()).follow_reply
+        return "done", self._get_text_reply(content) if content else None
+
+    def _handle_scan(self):
+        scene = self._get_scene()
+        if not scene or not scene.startswith(SCENE_PREFIX):
+            # Somebody else's code on the same account.
+            return "ignored", None
+        # However old the scan says it is, it revives no code that had expired a day before it came.
+        expired_before = max(self._get_moment(), self.create_date - RETRY_WITHIN)
+        content = self.env["wechat.binding"]._bind_by_scan(
+            self.account_id, self.openid, scene, self._get_moment(), expired_before
+        )
+        return "done", self._get_text_reply(content)
+
+    def _handle_unsubscribe(self):
+        bindings = self._find_bindings()
+        bindings._set_subscribed(False, self._get_moment())
+        return "done" if bindings else "ignored", None
+
+    def _handle_message(self):
+        if not self.account_id.transfer_customer_service:
+            return "ignored", None
+        reply = wechat_xml.transfer_customer_service(self.openid, self._get_original_id(), int(time.time()))
+        return "done", reply.decode()
+
+    def _find_bindings(self):
+        """Return what binds or once bound the sender: also the OpenID of an ended binding is a leaver's data."""
+        return self.env["wechat.binding"]._find(self.account_id, self.openid)
+
+    def _get_moment(self):
+        """Return when it happened: CreateTime, but not in the future, which would outdate this person's real events."""
+        return min(self.create_time, self.create_date + timedelta(minutes=self.account_id.clock_tolerance))
+
+    def _learn_original_id(self):
+        """Take the account's gh_ ID from its first authentic push."""
+        if not self.account_id.original_id and ORIGINAL_ID.fullmatch(self._get_original_id()):
+            self.account_id.original_id = self._get_original_id()
+
+    def _get_original_id(self):
+        return json.loads(self.payload).get("ToUserName") or ""
+
+    def _get_text_reply(self, content):
+        return wechat_xml.text_reply(self.openid, self._get_original_id(), content, int(time.time())).decode()
+
+    # === BUSINESS METHODS - COMMANDS === #
+
+    def _find_command(self):
+        """Return what the sender asks for, if the message is a command of somebody who may give it.
+
+        Digits are an ordinary message, unless their sender is asked for them.
+
+        :return: a command of ``wechat_commands`` or None, and the scene of the code that it is about or None.
+        :rtype: tuple[str | None, str | None]
+        """
+        if self.msg_type != "text" or not self.openid:
+            return None, None
+        command = wechat_commands.parse(json.loads(self.payload))
+        if not wechat_commands.is_digits(command):
+            return command, None
+        request = self.env["wechat.bind.request"]._find_asked(self.account_id, self.openid)
+        return (command, request.code_id.scene_str) if request else (None, None)
+
+    def _handle_command(self, command):
+        if command == wechat_commands.UNBIND:
+            return self._handle_unbind()
+        request = self.env["wechat.bind.request"]._find_asked(self.account_id, self.openid)
+        if not request:
+            # It was decided while this message waited for the locks.
+            return self._handle_message()
+        return "done", self._get_text_reply(request._answer_digits(command))
+
+    def _handle_unbind(self):
+        bindings = self._find_bindings()
+        live = bindings.filtered(lambda binding: binding.state == "bound")
+        if not bindings and self.account_id.transfer_customer_service:
+            # A stranger to us: people answer, who know what else the word may mean.
+            return self._handle_message()
+        for binding in live:
+            binding = binding.with_context(lang=self.env["wechat.account"]._get_lang(binding.code_id.user_id.lang))
+            binding._unbind(binding.env._("The merchant typed %s in the chat.", wechat_commands.UNBIND))
+        env = self.with_context(lang=self.env["wechat.account"]._get_lang(bindings[:1].partner_id.lang)).env
+        if live:
+            content = env._(
+                "Your WeChat is no longer bound, and no more notices will reach you here. To bind it again, ask us for "
+                "a new binding code and scan it."
+            )
+        else:
+            content = env._(
+                "Your WeChat is not bound to any merchant. To bind it, ask us for a binding code and scan it."
+            )
+        return "done", self._get_text_reply(content)
+
+    # === BUSINESS METHODS - RETRY === #
+
+    @api.model
+    def _cron_retry(self):
+        """Handle what was received and forgotten, or failed, once more."""
+        now = fields.Datetime.now()
+        due = [
+            ("refusal", "=", False),
+            ("event", "!=", RECEIPT_EVENT),
+            "|",
+            "&",
+            "&",
+            ("state", "=", "received"),
+            ("create_date", "<", now - RETRY_RECEIVED_AFTER),
+            "|",
+            ("next_attempt_at", "=", False),
+            ("next_attempt_at", "<=", now),
+            "&",
+            ("state", "=", "failed"),
+            ("next_attempt_at", "<=", now),
+        ]
+        remaining = self.search_count(due)
+        for event in self.search(due, order="id", limit=RETRY_BATCH):
+            if obstacle := event._get_retry_obstacle(now):
+                event.write({"state": "failed", "next_attempt_at": False, "error": encode_terms(obstacle)})
+            else:
+                process_event(self.env.registry, event.id)
+            remaining -= 1
+            if not self.env["ir.cron"]._commit_progress(1, remaining=remaining):
+                break
+
+    def _get_retry_obstacle(self, now):
+        """Return why the event must not be handled any more by the cron, as a lazily translated term, or None."""
+        if self.create_date < now - RETRY_WITHIN:
+            return _lt("Not retried: the event is older than 24 hours.")
+        later = self.search(
+            [
+                ("account_id", "=", self.account_id.id),
+                ("openid", "=", self.openid or ""),
+                ("id", ">", self.id),
+                "|",
+                ("event", "in", FOLLOW_EVENTS),
+                ("msg_type", "=", "text"),
+            ]
+        )
+        if any(event.event in FOLLOW_EVENTS or event._find_command()[0] for event in later):
+            return _lt("Not retried: the same person has scanned, followed, unfollowed or unbound since.")
+        return None

@@ -1,0 +1,5 @@
+from . import res_partner
+from . import wechat_account
+from . import wechat_binding
+from . import wechat_event
+from . import wechat_message

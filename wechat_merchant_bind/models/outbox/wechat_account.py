@@ -1,0 +1,323 @@
+import logging
+from datetime import datetime, time, timedelta
+
+from pytz import UTC, timezone
+
+from odoo import api, fields, models
+from odoo.exceptions import UserError
+from odoo.tools import SQL
+
+from ...tools.wechat_errors import DAILY_QUOTA, WechatError
+from ..const import DEFAULT_TZ
+
+_logger = logging.getLogger(__name__)
+# With the slash: WeChat answers 76003 without it.
+SEND_PATH = "/cgi-bin/message/template/send"
+WARN_PERCENT = 80
+# An account that the quota has stopped is asked about at each run of the cron, the others once an hour.
+CHECK_EVERY = timedelta(minutes=55)
+ACTIVITY = "mail.mail_activity_data_todo"
+
+
+class WechatAccount(models.Model):
+    """When an account sends: its quiet hours and limits, its pauses, and what stops it until a manager resumes it."""
+
+    _name = "wechat.account"
+    _inherit = ["wechat.account", "wechat.stop.mixin"]
+
+    # === FIELDS === #
+
+    quiet_from = fields.Float(help="From then on nothing is sent but tests and welcomes.")
+    quiet_to = fields.Float(help="Then the messages that have waited are sent.")
+    daily_limit = fields.Integer(
+        help="Messages that a merchant is sent a day at most. The others wait until the next day. 0: no limit."
+    )
+    send_paused_until = fields.Datetime("Sending Paused until", readonly=True, copy=False)
+    send_pause_reason = fields.Text("Sending Paused because", readonly=True, copy=False)
+    send_pause_errcode = fields.Integer(readonly=True, copy=False, help="With which WeChat has asked for the pause.")
+    send_stop_reason = fields.Text(
+        "Sending Stopped because",
+        readonly=True,
+        copy=False,
+        help="WeChat refuses the account: its messages wait until a manager resumes it.",
+    )
+    is_send_paused = fields.Boolean(compute="_compute_is_send_paused")
+    is_outbox_unconfirmed = fields.Boolean(compute="_compute_is_outbox_unconfirmed")
+
+    quota_limit = fields.Integer("Messages a Day", readonly=True, copy=False, help="What WeChat allows, by its answer.")
+    quota_used = fields.Integer("Used Today", readonly=True, copy=False)
+    quota_checked_at = fields.Datetime("Quota as of", readonly=True, copy=False)
+    quota_percent = fields.Float("Quota Used", compute="_compute_quota_percent", digits=(5, 1))
+    is_quota_short = fields.Boolean(compute="_compute_quota_percent")
+    outbox_count = fields.Integer("Messages Waiting", compute="_compute_outbox")
+    outbox_ends_at = fields.Datetime(
+        "Expected to Be Sent by", compute="_compute_outbox", help="At the send rate, without regard to quiet hours."
+    )
+    is_outbox_over_quota = fields.Boolean(compute="_compute_outbox")
+
+    # === CONSTRAINTS AND INDEXES === #
+
+    _quiet_hours_range = models.Constraint(
+        "CHECK(quiet_from >= 0 AND quiet_from < 24 AND quiet_to >= 0 AND quiet_to < 24)",
+        "Quiet hours are times between 00:00 and 23:59.",
+    )
+    _daily_limit_positive = models.Constraint("CHECK(daily_limit >= 0)", "The daily limit can't be negative.")
+
+    # === COMPUTE METHODS === #
+
+    @api.depends("send_paused_until")
+    def _compute_is_send_paused(self):
+        now = fields.Datetime.now()
+        for account in self:
+            account.is_send_paused = bool(account.send_paused_until and account.send_paused_until > now)
+
+    def _compute_is_outbox_unconfirmed(self):
+        self.is_outbox_unconfirmed = not self.env["wechat.message"]._is_outbox_confirmed()
+
+    @api.depends("quota_limit", "quota_used")
+    def _compute_quota_percent(self):
+        for account in self:
+            account.quota_percent = 100 * account.quota_used / account.quota_limit if account.quota_limit else 0
+            account.is_quota_short = 0 < WARN_PERCENT * account.quota_limit <= 100 * account.quota_used
+
+    @api.depends("send_rate", "send_paused_until", "quota_limit", "quota_used")
+    def _compute_outbox(self):
+        now = fields.Datetime.now()
+        counts = dict(
+            self.env["wechat.message"]._read_group(
+                [("account_id", "in", self.ids), ("state", "in", ("outgoing", "sending"))], ["account_id"], ["__count"]
+            )
+        )
+        for account in self:
+            count = counts.get(account._origin, 0)
+            begins_at = max(now, account.send_paused_until or now)
+            account.outbox_count = count
+            account.outbox_ends_at = count and begins_at + timedelta(seconds=count / max(account.send_rate, 1))
+            account.is_outbox_over_quota = bool(
+                account.quota_limit and count > account.quota_limit - account.quota_used
+            )
+
+    # === ACTION METHODS === #
+
+    def action_resume_sending(self):
+        """Let accounts send again that were stopped or paused.
+
+        :return: True
+        :raise AccessError: if the user is not a WeChat manager.
+        """
+        self._check_may_resume()
+        self.write(
+            {
+                "send_stop_reason": False,
+                "send_paused_until": False,
+                "send_pause_reason": False,
+                "send_pause_errcode": False,
+            }
+        )
+        self._close_stop_activities()
+        self.env["wechat.message"]._wake_refused(self)
+        return True
+
+    def action_confirm_outbox(self):
+        """Confirm that it is this database that sends.
+
+        :return: True
+        :raise AccessError: if the user is not a WeChat manager.
+        """
+        self._check_may_resume()
+        self.env["wechat.message"]._confirm_outbox()
+        self.env["wechat.message"]._trigger_lanes()
+        # sudo: wechat.account - the outbox is one for all companies, and so is what reminds of it
+        # pylint: disable-next=no-search-all  # a database has a handful of accounts
+        self.sudo().search([])._close_stop_activities()
+        return True
+
+    # === BUSINESS METHODS === #
+
+    def _with_manager_lang(self):
+        """Return the account in the language of the manager who looks after it."""
+        return self.with_context(lang=self._get_lang(self._get_stop_manager().lang))
+
+    def _get_send_tz(self):
+        """Return the time zone of the quiet hours and of the daily limit.
+
+        :rtype: tzinfo
+        """
+        return timezone(self.company_id.partner_id.tz or DEFAULT_TZ)
+
+    def _get_quiet_until(self, now):
+        """Return the end of the quiet hours that a moment is in, or None.
+
+        :param datetime now: the moment, in UTC.
+        :rtype: datetime | None
+        """
+        if self.quiet_from == self.quiet_to:
+            return None
+        tz = self._get_send_tz()
+        local = UTC.localize(now).astimezone(tz)
+        hour = local.hour + local.minute / 60
+        if self.quiet_from < self.quiet_to:
+            is_quiet = self.quiet_from <= hour < self.quiet_to
+        else:
+            is_quiet = hour >= self.quiet_from or hour < self.quiet_to
+        if not is_quiet:
+            return None
+        day = local.date() + timedelta(days=hour >= self.quiet_to)
+        hours, minutes = divmod(round(self.quiet_to * 60), 60)
+        end = tz.localize(datetime.combine(day, time(hours, minutes)))
+        return end.astimezone(UTC).replace(tzinfo=None)
+
+    def _get_budget(self, now):
+        """Return what the outbox has to know of an account to choose its messages.
+
+        :param datetime now: in UTC.
+        :return: ``account_id``, ``is_quiet``, ``daily_limit``, and in UTC ``day_start`` and ``day_end`` of the day for
+            which this limit is.
+        :rtype: dict
+        """
+        self.ensure_one()
+        day_start = self._get_day_start(now)
+        return {
+            "account_id": self.id,
+            "is_quiet": bool(self._get_quiet_until(now)),
+            "daily_limit": self.daily_limit,
+            "day_start": day_start,
+            "day_end": day_start + timedelta(days=1),
+        }
+
+    def _get_day_start(self, now):
+        """Return when the day began, in UTC, whose messages the daily limit counts.
+
+        :param datetime now: in UTC.
+        :rtype: datetime
+        """
+        tz = self._get_send_tz()
+        local = UTC.localize(now).astimezone(tz)
+        return tz.localize(datetime.combine(local.date(), time.min)).astimezone(UTC).replace(tzinfo=None)
+
+    def _pause_sending(self, seconds, reason, errcode=None):
+        """Leave WeChat alone for a while. A longer pause that is on already stays.
+
+        :param float seconds: for how long.
+        :param str reason: why, in words.
+        :param int errcode: WeChat's answer that asks for it.
+        """
+        # Not by the ORM, which would record it as a change of settings.
+        self.env.cr.execute(
+            SQL(
+                """
+                UPDATE wechat_account
+                   SET send_paused_until = clock_timestamp() AT TIME ZONE 'UTC' + %(seconds)s * interval '1 second',
+                       send_pause_reason = %(reason)s,
+                       send_pause_errcode = %(errcode)s
+                 WHERE id = %(id)s
+                   AND (send_paused_until IS NULL
+                        OR send_paused_until < clock_timestamp() AT TIME ZONE 'UTC' + %(seconds)s * interval '1 second')
+                """,
+                seconds=seconds,
+                reason=reason,
+                errcode=errcode,
+                id=self.id,
+            )
+        )
+        self.invalidate_recordset(["send_paused_until", "send_pause_reason", "send_pause_errcode"], flush=False)
+
+    def _end_pause(self):
+        """Forget a pause that is over, because WeChat has answered again, and try what has met it."""
+        self.env.cr.execute(
+            SQL(
+                """
+                UPDATE wechat_account
+                   SET send_paused_until = NULL, send_pause_reason = NULL, send_pause_errcode = NULL
+                 WHERE id = %s AND send_paused_until <= clock_timestamp() AT TIME ZONE 'UTC'
+                """,
+                self.id,
+            )
+        )
+        self.invalidate_recordset(["send_paused_until", "send_pause_reason", "send_pause_errcode"], flush=False)
+        self.env["wechat.message"]._wake_refused(self)
+
+    def _stop_sending(self, reason):
+        """Send nothing by this account until a manager resumes it, and ask one for that.
+
+        :param str reason: why, in words.
+        """
+        if self.send_stop_reason:
+            return
+        self.send_stop_reason = reason
+        self._schedule_stop_activity(self.env._("WeChat refuses the account: its messages wait"), reason)
+
+    # === BUSINESS METHODS - QUOTA === #
+
+    @api.model
+    def _cron_check_quota(self):
+        """Ask WeChat how much of today's quota is used, and let an account go on that the quota does not stop any
+        longer."""
+        now = fields.Datetime.now()
+        accounts = self.search(
+            ["|", "|", ("quota_checked_at", "=", False), ("quota_checked_at", "<", now - CHECK_EVERY),
+             ("send_pause_errcode", "=", DAILY_QUOTA)]
+        )  # fmt: skip
+        for account in accounts:
+            account._check_quota()
+            if not self.env["ir.cron"]._commit_progress(1):
+                break
+
+    def _check_quota(self):
+        """Ask WeChat about the quota of one account. What it does not tell stays as it was."""
+        self.ensure_one()
+        try:
+            quota = self._call_api("get_quota", SEND_PATH)
+        except (WechatError, UserError) as error:
+            _logger.info("wechat.quota: not known account=%s error=%s", self.id, error)
+            return
+        # Not by the ORM, which would record it as a change of settings.
+        self.env.cr.execute(
+            SQL(
+                "UPDATE wechat_account SET quota_limit = %s, quota_used = %s, quota_checked_at = %s WHERE id = %s",
+                quota["daily_limit"],
+                quota["used"],
+                fields.Datetime.now(),
+                self.id,
+            )
+        )
+        self.invalidate_recordset(["quota_limit", "quota_used", "quota_checked_at"], flush=False)
+        _logger.info("wechat.quota: known account=%s used=%s limit=%s", self.id, quota["used"], quota["daily_limit"])
+        if quota["remain"] > 0 and self.send_pause_errcode == DAILY_QUOTA:
+            self._end_quota_pause()
+        self._warn_of_quota()
+
+    def _end_quota_pause(self):
+        """Let an account send again before the pause after 45009 is over: WeChat does not say when its day ends."""
+        self.env.cr.execute(
+            SQL(
+                """
+                UPDATE wechat_account
+                   SET send_paused_until = date_trunc('second', statement_timestamp() AT TIME ZONE 'UTC'),
+                       send_pause_errcode = NULL
+                 WHERE id = %s AND send_pause_errcode = %s
+                """,
+                self.id,
+                DAILY_QUOTA,
+            )
+        )
+        self.invalidate_recordset(["send_paused_until", "send_pause_errcode"], flush=False)
+        self.env["wechat.message"]._wake_refused(self)
+
+    def _warn_of_quota(self):
+        """Tell a manager once that the quota is almost used up, until that is over."""
+        if not self.is_quota_short:
+            # sudo: mail.activity - it is a cron that warns
+            self.sudo().activity_unlink([ACTIVITY])
+            return
+        account = self._with_manager_lang()
+        account._schedule_stop_activity(
+            account.env._("The WeChat quota of today is almost used up"),
+            account.env._(
+                "%(used)s of %(limit)s messages of today are used. What exceeds the quota waits until WeChat "
+                "allows more, and is not sent any more once its time is over.",
+                used=self.quota_used,
+                limit=self.quota_limit,
+            ),
+            ACTIVITY,
+        )

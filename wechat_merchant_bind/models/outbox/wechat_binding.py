@@ -1,0 +1,105 @@
+import logging
+
+from odoo import fields, models
+
+from ..audit.term_text import encode_terms
+from ..const import CONCURRENCY_ERRORS
+
+_logger = logging.getLogger(__name__)
+
+
+class WechatBinding(models.Model):
+    """Whether messages reach the person behind a binding, as far as WeChat's answers tell."""
+
+    _inherit = "wechat.binding"
+
+    # === FIELDS === #
+
+    is_blocked = fields.Boolean("Refuses Messages", readonly=True, help="The person has switched our messages off.")
+    blocked_at = fields.Datetime("Refused on", readonly=True)
+
+    # === BUSINESS METHODS === #
+
+    def _mark_unreachable(self, kind):
+        """Record that a person can't be reached, as WeChat has answered.
+
+        :param str kind: ``unfollowed``, after WeChat has confirmed it, or ``blocked``.
+        """
+        now = fields.Datetime.now()
+        if kind == "unfollowed":
+            self._set_subscribed(False, now)
+            return
+        fresh = self.filtered(lambda binding: not binding.is_blocked)
+        fresh.write({"is_blocked": True, "blocked_at": now})
+        fresh.partner_id._wechat_notify_changed()
+
+    def _mark_reachable(self):
+        """Record that a person can be reached again: a message has arrived, or the person follows again."""
+        blocked = self.filtered("is_blocked")
+        blocked.write({"is_blocked": False, "blocked_at": False})
+        blocked.partner_id._wechat_notify_changed()
+
+    def _set_subscribed(self, subscribed, at):
+        before = self.filtered("is_subscribed")
+        result = super()._set_subscribed(subscribed, at)
+        if returned := (self - before).filtered(lambda binding: binding.is_subscribed and binding.state == "bound"):
+            self.env["wechat.message"]._wake_unfollowed(returned.partner_id)
+        if subscribed:
+            self._mark_reachable()
+        return result
+
+    def _unbind(self, reason):
+        bindings = self.filtered(lambda binding: binding.state == "bound")
+        partners = bindings.partner_id
+        result = super()._unbind(reason)
+        self.env["wechat.message"]._cancel_waiting(partners, "wechat_unbound")
+        return result
+
+    def _erase(self, account, openid):
+        result = super()._erase(account, openid)
+        # What was sent stays counted, without a word of what it said and to whom.
+        self.env["wechat.message"].search([("account_id", "=", account.id), ("openid", "=", openid)])._erase_content()
+        return result
+
+    # === BUSINESS METHODS - WELCOME === #
+
+    def _queue_welcome(self):
+        """Queue the welcome of a new binding. It leaves by the outbox: no call to WeChat is made here."""
+        self.ensure_one()
+        template = self.account_id.welcome_template_id
+        if not template.active or template.is_vanished or not self.is_subscribed:
+            return
+        try:
+            # The savepoint keeps the binding, whatever the template's expressions do to the transaction.
+            with self.env.cr.savepoint():
+                self.env["wechat.message"]._queue([self._prepare_welcome(template)])
+        except CONCURRENCY_ERRORS:
+            # The handling of the scan is repeated as a whole.
+            raise
+        except Exception:
+            _logger.exception("wechat.notices: welcome not queued binding=%s", self.id)
+
+    def _prepare_welcome(self, template):
+        """Return the values of the message.
+
+        :param wechat.template template: the account's welcome template.
+        :rtype: dict
+        """
+        partner = self.partner_id
+        card = template._prepare_cards(partner, {partner.id: partner})[partner.id]
+        values = {
+            "partner_id": partner.id,
+            "template_id": template.id,
+            "card": card.card,
+            "body": card.body,
+            "kind": "welcome",
+            "res_model": partner._name,
+            "res_id": partner.id,
+        }
+        if card.errors:
+            values |= {
+                "state": "failed",
+                "failure_type": "wechat_value",
+                "failure_reason": encode_terms(*card.errors),
+            }
+        return values
