@@ -1,0 +1,2 @@
+from . import test_access_token
+from . import test_account

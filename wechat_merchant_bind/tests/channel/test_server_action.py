@@ -1,0 +1,204 @@
+from odoo import Command
+from odoo.exceptions import ValidationError
+from odoo.tests import Form
+from odoo.tools import mute_logger
+
+from ...models.channel import wechat_template as wechat_template_rendering
+from ..test_channel import ChannelCase
+
+
+class TestServerAction(ChannelCase):
+    """The server action that sends WeChat notices, alone and in automation rules."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.partner_model = cls.env["ir.model"]._get("res.partner")
+        cls.action = cls._create_action()
+
+    @classmethod
+    def _create_action(cls, **values):
+        return cls.env["ir.actions.server"].create(
+            {
+                "name": "通知",
+                "model_id": cls.partner_model.id,
+                "state": "wechat",
+                "wechat_template_id": cls.template.id,
+                **values,
+            }
+        )
+
+    def _create_rule(self, trigger="on_create_or_write", **values):
+        return self.env["base.automation"].create(
+            {
+                "name": "新商家",
+                "model_id": self.partner_model.id,
+                "trigger": trigger,
+                "action_server_ids": self.action.ids,
+                **values,
+            }
+        )
+
+    def _get_messages(self, partner):
+        return partner.message_ids.filtered(lambda message: message.message_type == "wechat")
+
+    def test_place(self):
+        states = [state for state, _label in self.env["ir.actions.server"]._fields["state"].selection]
+        self.assertLess(states.index("wechat"), states.index("followers"))
+
+    def test_form(self):
+        form = Form(self.env["ir.actions.server"].with_context(default_model_id=self.partner_model.id))
+        form.state = "wechat"
+        form.wechat_template_id = self.template
+        self.assertRecordValues(
+            form.save(),
+            [{"wechat_template_id": self.template.id, "name": f"Send by WeChat: {self.template.name}"}],
+        )
+        form.state = "code"
+        self.assertFalse(form.save().wechat_template_id)
+
+    def test_models(self):
+        models = self.action.available_model_ids.mapped("model")
+        self.assertIn("res.partner", models)
+        self.assertNotIn("res.country", models)
+
+    def test_what_cannot_be_sent_is_refused(self):
+        channel = self.env["ir.model"]._get("discuss.channel")
+        country = self.env["ir.model"]._get("res.country")
+        with self.assertRaisesRegex(ValidationError, self.template.name):
+            self._create_action(model_id=channel.id)
+        with self.assertRaisesRegex(ValidationError, "chatter"):
+            self._create_action(model_id=country.id, wechat_template_id=False)
+        with self.assertRaisesRegex(ValidationError, self.template.name):
+            self._create_action(model_id=channel.id, wechat_template_id=False).wechat_template_id = self.template
+        # Another model takes another template.
+        self.action.model_id = channel
+        self.assertFalse(self.action.wechat_template_id)
+
+    def test_run(self):
+        self._bind()
+        merchants = self.merchant + self.other_merchant
+        with self.mock_wechat_outbox() as outbox:
+            self.action.with_user(self.employee).with_context(
+                active_model="res.partner", active_ids=merchants.ids
+            ).run()
+        self.assertEqual([message.partner_id for message in outbox], list(merchants))
+        self.assertWechatNotification(self._get_messages(self.merchant), self.merchant, "outgoing")
+        self.assertWechatNotification(
+            self._get_messages(self.other_merchant), self.other_merchant, "failed", "wechat_unbound"
+        )
+
+    def test_automation_of_a_portal_user(self):
+        """Whoever causes a notice needs no right to send it, and does not sign it."""
+        self._bind()
+        self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
+        self.merchant.with_user(self.portal).sudo().street = "南山路 1 号"
+        message = self._get_messages(self.merchant)
+        self.assertEqual(message.author_id, self.env.ref("base.partner_root"))
+        self.assertWechatNotification(message, self.merchant, "outgoing")
+
+    def test_card_that_can_not_be_made_fails_no_business(self):
+        self._bind()
+        self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
+        self.template.line_ids[0].value = "{{ object.no_such_field }}"
+        self.merchant.with_user(self.employee).street = "南山路 1 号"
+        self.assertEqual(self.merchant.street, "南山路 1 号")
+        row = self.assertWechatNotification(self._get_messages(self.merchant), self.merchant, "failed", "wechat_value")
+        self.assertIn("商家", row.failure_reason)
+
+    def _write_street(self):
+        """Change the merchant as an employee does, with a rule that notifies of it; return the message."""
+        self.merchant.with_user(self.employee).street = "南山路 1 号"
+        self.env.flush_all()
+        self.env.invalidate_all()
+        self.assertEqual(self.merchant.street, "南山路 1 号")
+        return self._get_messages(self.merchant)
+
+    def _assertStreetChanges(self, reason):
+        """Check that the merchant can be changed, and that the notice of it has failed for a reason."""
+        row = self.assertWechatNotification(self._write_street(), self.merchant, "failed", "wechat_template")
+        self.assertIn(reason, row.failure_reason)
+
+    def test_unusable_template_fails_no_business(self):
+        self._bind()
+        self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
+        self.template.active = False
+        self._assertStreetChanges("is archived")
+
+    @mute_logger("odoo.models.unlink")
+    def test_deleted_template_fails_no_business(self):
+        self._bind()
+        self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
+        self.template.unlink()
+        self.assertTrue(self.action.exists())
+        self._assertStreetChanges("no WeChat template")
+
+    def test_template_that_was_made_for_another_model_fails_no_business(self):
+        """As an earlier version has left it."""
+        self._bind()
+        self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
+        self.env.cr.execute(
+            "UPDATE wechat_template SET model_id = %s, model = 'discuss.channel' WHERE id = %s",
+            [self.env["ir.model"]._get_id("discuss.channel"), self.template.id],
+        )
+        self.env.invalidate_all()
+        self._assertStreetChanges("is made for")
+
+    def test_archived_account_fails_no_business(self):
+        self._bind()
+        self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
+        self.account.active = False
+        self.assertEqual(len(self._write_street().notification_ids), 1)
+
+    @mute_logger("odoo.sql_db", wechat_template_rendering.__name__)
+    def test_query_that_fails_fails_no_business(self):
+        self._bind()
+        self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
+        self.template.line_ids[0].value = "{{ object.env.cr.execute('SELECT 1 / 0') }}"
+        row = self.assertWechatNotification(self._write_street(), self.merchant, "failed", "wechat_value")
+        self.assertIn("division by zero", row.failure_reason)
+
+    def test_model_of_a_template_in_use_stays(self):
+        rule = self._create_rule()
+        self._create_action(name="另一个通知")
+        channel = self.env["ir.model"]._get("discuss.channel")
+        for active in (True, False):
+            rule.active = active
+            for model in (channel, self.env["ir.model"]):
+                with (
+                    self.subTest(active=active, model=model.name),
+                    self.assertRaisesRegex(ValidationError, "(?s)另一个通知.*新商家 › 通知"),
+                ):
+                    self.template.model_id = model
+        # What changes nothing is no change, and a template that nothing sends is free.
+        self.template.model_id = self.partner_model
+        (rule.action_server_ids + self.action.search([("wechat_template_id", "=", self.template.id)])).write(
+            {"wechat_template_id": False}
+        )
+        self.template.model_id = channel
+
+    def test_model_of_the_welcome_template_stays(self):
+        self.account.welcome_template_id = self._create_template()
+        with self.assertRaisesRegex(ValidationError, "made for contacts"):
+            self.account.welcome_template_id.model_id = self.env["ir.model"]._get("discuss.channel")
+
+    def test_action_menu_follows_the_model(self):
+        template = self._create_template()
+        template.action_create_sidebar_action()
+        template.model_id = self.env["ir.model"]._get("discuss.channel")
+        self.assertEqual(template.sidebar_action_id.binding_model_id, template.model_id)
+
+    @mute_logger("odoo.sql_db")
+    def test_on_deletion(self):
+        with self.assertRaisesRegex(ValidationError, "WeChat"):
+            self._create_rule("on_unlink")
+        rule = self._create_rule()
+        with self.assertRaisesRegex(ValidationError, "WeChat"):
+            rule.trigger = "on_unlink"
+        draft = self.env["base.automation"].new({"trigger": "on_unlink", "action_server_ids": self.action.ids})
+        self.assertIn("WeChat", draft._onchange_trigger_or_actions()["warning"]["message"])
+        mail_action = self.env["ir.actions.server"].create(
+            {"name": "x", "model_id": self.partner_model.id, "state": "next_activity"}
+        )
+        draft.action_server_ids = [Command.set(mail_action.ids)]
+        self.assertNotIn("WeChat", draft._onchange_trigger_or_actions()["warning"]["message"])

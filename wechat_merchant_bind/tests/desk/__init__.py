@@ -1,0 +1,5 @@
+from . import test_account_check
+from . import test_health
+from . import test_overview
+from . import test_reports
+from . import test_statistics

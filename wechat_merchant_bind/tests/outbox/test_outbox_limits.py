@@ -1,0 +1,604 @@
+"""Every message ends after a few calls, and none is sent without its template or its document, or before its time."""
+
+import itertools
+from dataclasses import dataclass
+from datetime import timedelta
+from unittest.mock import patch
+
+import requests
+
+from odoo import fields
+from odoo.exceptions import UserError
+from odoo.tests import BaseCase, tagged
+from odoo.tools import mute_logger
+
+from ...tools.call_pool import MAX_CALLS, REPEAT_SECONDS, SendCall
+from ...tools.wechat_errors import ERRORS
+from ..common import API_HOST, SEND_PATH, TOKEN_PATH, WechatCase
+from ..common_outbox import DRAIN, OutboxCase
+from ..test_channel import ChannelCase
+
+FINAL = ("sent", "delivered", "failed", "unknown", "canceled")
+LOGGERS = (
+    DRAIN,
+    "odoo.addons.wechat_merchant_bind.models.outbox.wechat_message",
+    "odoo.addons.wechat_merchant_bind.models.account.wechat_account",
+    "odoo.addons.wechat_merchant_bind.tools.call_pool",
+    "odoo.models.unlink",
+)
+UNKNOWN_CODES = (1, 99999, 268487002, "45009", "no number")
+STALE = (40001, 40014, 42001)
+OUT_OF_REACH, TIMEOUT = requests.ConnectTimeout(), requests.ReadTimeout()
+ANSWERS = [
+    *({"errcode": errcode, "errmsg": "text"} for errcode in (*ERRORS, *UNKNOWN_CODES)),
+    *(302, 404, 429, 500, 502, 503, 504),
+    *(TIMEOUT, requests.ConnectionError(), OUT_OF_REACH),
+    *({"errcode": 0, "errmsg": "no msgid"}, []),
+]
+USED_UP = {"errcode": 45009, "errmsg": "reach max api daily quota limit"}
+MIXED = [
+    *({"errcode": errcode, "errmsg": "text"} for errcode in (43108, 45009, 48001, 40037, -1, 43117, 45011, 40241)),
+    OUT_OF_REACH,
+]
+
+
+class QuietCase(WechatCase):
+    """Without the log lines of what goes wrong on purpose."""
+
+    def setUp(self):
+        super().setUp()
+        self.enterContext(mute_logger(*LOGGERS))
+
+
+@dataclass
+class World:
+    """One message, what it stands on, and what WeChat answers."""
+
+    message: object
+    account: object
+    template: object
+    binding: object
+    document: object
+    answers: list  # one a call; the last of them again and again
+    calls: int = 0
+
+
+class LimitCase(QuietCase, OutboxCase):
+    def setUp(self):
+        super().setUp()
+        self.worlds = {}
+
+    def _create_world(self, answers):
+        """Queue a message that has an account, a template, a merchant and a document of its own."""
+        account = self._create_account(send_rate=10_000)
+        merchant = self._create_merchant(account.name)
+        binding = self._bind(merchant, account=account)
+        template = self._create_template(account_id=account.id)
+        document = self._create_merchant("订单")
+        values = {"template_id": template.id, "res_model": document._name, "res_id": document.id}
+        message = self._queue(merchant, **values)
+        self.worlds[binding.openid] = world = World(message, account, template, binding, document, answers)
+        return world
+
+    def _answer_worlds(self, call):
+        """Answer a call for the message of one of the worlds."""
+        world = self.worlds[call.payload["touser"]]
+        answer = world.answers[min(world.calls, len(world.answers) - 1)]
+        # That the first host is out of reach, and the other one is tried, is one call.
+        world.calls += call.host == API_HOST
+        if isinstance(answer, dict) and answer["errcode"] in STALE:
+            self.wechat.renew_token()
+        return answer
+
+    def _pass_time(self, messages):
+        """Let the time pass until messages are due and no pause is left."""
+        self._make_due(messages)
+        self.env.cr.execute(
+            "UPDATE wechat_account SET send_paused_until = now() AT TIME ZONE 'UTC' - interval '1 second'"
+            " WHERE send_paused_until IS NOT NULL"
+        )
+        self.env.invalidate_all()
+
+    def _drain_worlds(self):
+        """Let the lanes run and the time pass, again and again, while a manager resumes what has stopped."""
+        self.startPatcher(patch(f"{DRAIN}.THREADS", 16))
+        worlds = self.worlds.values()
+        for _turn in range(MAX_CALLS + 4):
+            self.wechat._answers.clear()
+            self.wechat.answer(SEND_PATH, *[self._answer_worlds] * (4 * len(worlds)))
+            self._drain()
+            for world in worlds:
+                self.assertDecided(world)
+            waiting = [world for world in worlds if world.message.state not in FINAL]
+            for world in waiting:
+                world.account.action_resume_sending()
+                world.template.exists().action_resume()
+            self._pass_time(self.env["wechat.message"].union(*(world.message for world in waiting)))
+
+    def assertDecided(self, world):
+        """Check that a message is final, is due later, or waits for its account or template."""
+        message, account, template = world.message, world.account, world.template.exists()
+        is_held = account.send_stop_reason or account.is_send_paused or not account.active or template.stop_reason
+        is_later = message.next_attempt_at > fields.Datetime.now()
+        with self.subTest(world=world):
+            self.assertTrue(
+                message.state in FINAL or (message.state == "outgoing" and (is_held or is_later)), message.state
+            )
+            self.assertLessEqual(max(world.calls, message.attempts), MAX_CALLS)
+
+
+class TestCallLimit(LimitCase):
+    """A message is called for 8 times at most, whatever WeChat answers."""
+
+    def _answer(self, answer):
+        """Let WeChat give all calls that follow one answer."""
+        self.wechat._answers.clear()
+        self.wechat.answer(SEND_PATH, *[answer] * (2 * MAX_CALLS))
+
+    def test_every_answer_leads_to_an_end(self):
+        for answer in ANSWERS:
+            self._create_world([answer])
+        self._drain_worlds()
+        for world in self.worlds.values():
+            with self.subTest(world=world):
+                self.assertIn(world.message.state, FINAL)
+
+    def test_answers_that_change_lead_to_an_end(self):
+        for turn in range(len(MIXED)):
+            self._create_world((MIXED[turn:] + MIXED[:turn]) * 2)
+        self._drain_worlds()
+        for world in self.worlds.values():
+            with self.subTest(world=world):
+                self.assertIn(world.message.state, FINAL)
+
+    def test_whatever_becomes_of_what_it_stands_on(self):
+        """Template, account, binding and document may each change between two calls."""
+        changes = {
+            "template": (
+                lambda _world: None,
+                lambda world: world.template.action_archive(),
+                lambda world: world.template.unlink(),
+                lambda world: world.template._stop("40037"),
+            ),
+            "account": (lambda _world: None, lambda world: world.account.action_archive()),
+            "binding": (
+                lambda _world: None,
+                lambda world: world.binding._set_subscribed(False, fields.Datetime.now()),
+                lambda world: world.binding._unbind("x"),
+            ),
+            "document": (lambda _world: None, lambda world: world.document.unlink()),
+        }
+        combinations = list(itertools.product(*changes.values()))
+        for number in range(len(combinations)):
+            turn = number % len(MIXED)
+            self._create_world((MIXED[turn:] + MIXED[:turn]) * 2)
+        self.wechat.answer(SEND_PATH, *[self._answer_worlds] * (4 * len(combinations)))
+        self._drain()
+        for world, combination in zip(self.worlds.values(), combinations, strict=True):
+            for change in combination:
+                change(world)
+        self.env.flush_all()
+        self._drain_worlds()
+        for world in self.worlds.values():
+            if world.account.active and world.binding.is_subscribed:
+                with self.subTest(world=world):
+                    self.assertIn(world.message.state, FINAL)
+
+    def test_out_of_reach_for_hours(self):
+        """The calls are spread over hours: a message survives a night without a network."""
+        message = self._queue()
+        waited = timedelta()
+        for _call in range(MAX_CALLS):
+            self._answer(OUT_OF_REACH)
+            self._drain()
+            waited += max(timedelta(), message.next_attempt_at - fields.Datetime.now())
+            self._pass_time(message)
+        self.assertGreater(waited, timedelta(hours=5))
+        self.assertRecordValues(
+            message, [{"state": "failed", "failure_type": "wechat_system", "attempts": MAX_CALLS}]
+        )
+        self.assertIn("8 times", message.failure_reason)
+
+    def test_what_may_have_been_taken_is_unknown(self):
+        message = self._queue()
+        for answer in [*[OUT_OF_REACH] * (MAX_CALLS - 2), TIMEOUT, OUT_OF_REACH]:
+            self._answer(answer)
+            self._drain()
+            self._pass_time(message)
+        self.assertRecordValues(
+            message, [{"state": "unknown", "failure_type": "wechat_unknown", "attempts": MAX_CALLS}]
+        )
+
+    def test_called_for_as_often_as_may_be(self):
+        """What was counted by processes that were killed ends at the claim."""
+        for first_call_at, state in (("NULL", "failed"), ("now() AT TIME ZONE 'UTC'", "unknown")):
+            message = self._queue()
+            self._set(message, attempts=str(MAX_CALLS), first_call_at=first_call_at)
+            self._drain()
+            self.assertEqual((message.state, self.wechat.count(SEND_PATH)), (state, 0))
+            self.assertIn("8 times", message.failure_reason)
+
+    def test_repetitions_with_another_token_count(self):
+        message = self._queue()
+
+        def answer(_call):
+            self.wechat.renew_token()
+            return {"errcode": 40001, "errmsg": "invalid credential"}
+
+        for _turn in range(MAX_CALLS):
+            self._answer(answer)
+            self._drain()
+            self.assertEqual(message.attempts, self.wechat.count(SEND_PATH))
+            self._pass_time(message)
+        self.assertEqual((message.state, message.attempts), ("failed", MAX_CALLS))
+
+    def test_a_call_counts_though_no_other_token_is_had(self):
+        message = self._queue()
+        self.wechat.answer(SEND_PATH, {"errcode": 40001, "errmsg": "invalid credential"})
+        self.wechat.answer(TOKEN_PATH, {"access_token": self.wechat.token, "expires_in": 7200}, 502, 502, 502)
+        self._drain()
+        self.assertEqual((message.state, message.attempts), ("outgoing", self.wechat.count(SEND_PATH)))
+
+    def test_a_paused_account_is_not_called(self):
+        """A quota that is used up for a day costs a message few of its calls."""
+        message, other = self._queue(count=2)
+        self._answer(USED_UP)
+        self._drain()
+        self._drain()
+        self.assertEqual((message.attempts, other.attempts, self.wechat.count(SEND_PATH)), (1, 0, 1))
+        waits = []
+        for _turn in range(3):
+            waits.append(message.next_attempt_at - fields.Datetime.now())
+            self._pass_time(message)
+            self._drain()
+        self.assertGreater(sum(waits, timedelta()), timedelta(hours=8))
+
+    def test_what_met_a_pause_is_woken_by_its_end(self):
+        for end in (
+            self.account.action_resume_sending,
+            self.account._end_quota_pause,
+        ):
+            message, later = self._queue(), self._queue(next_attempt_at=fields.Datetime.now() + timedelta(days=1))
+            self.wechat.answer(SEND_PATH, USED_UP)
+            self._drain()
+            self.assertEqual(message.state, "outgoing")
+            end()
+            self.env.cr.execute("UPDATE wechat_account SET send_paused_until = now() AT TIME ZONE 'UTC' - interval '1s'")
+            self._drain()
+            self.assertEqual((message.state, later.state), ("sent", "outgoing"))
+            self.assertGreater(later.next_attempt_at, fields.Datetime.now() + timedelta(hours=23))
+
+    def test_what_was_out_of_reach_is_woken_by_an_answer(self):
+        self._bind(self.other_merchant)
+        message, other = self._queue(self.merchant, self.other_merchant)
+        self._answer(OUT_OF_REACH)
+        self._drain()
+        self.account._pause_sending(60, "x")
+        self.wechat._answers.clear()
+        self._set(message, next_attempt_at="now() AT TIME ZONE 'UTC' + interval '5 hours'")
+        self._pass_time(other)
+        self._drain()
+        self._drain()
+        self.assertEqual((message.state, other.state), ("sent", "sent"))
+
+
+@tagged("post_install", "-at_install", "wechat_tools")
+class TestSendCall(BaseCase):
+    """Where a message is called for, nothing passes the limits."""
+
+    def _make(self, **values):
+        """Make a call and return whether WeChat was called."""
+        calls = []
+
+        class Client:
+            def send_template(self, *_args):
+                calls.append(1)
+                return {"msgid": "1"}
+
+        row = {"first_call_at": fields.Datetime.now(), "attempts": 1, **values}
+        call = SendCall(1, 1, "send_template", ({},), client=Client(), row=row)
+        call.make()
+        self.assertEqual(bool(call.answer), bool(calls))
+        return bool(calls), call
+
+    def test_called(self):
+        self.assertTrue(self._make()[0])
+
+    @mute_logger(LOGGERS[3])
+    def test_not_more_often_than_it_may_be(self):
+        self.assertTrue(self._make(attempts=MAX_CALLS)[0])
+        self.assertFalse(self._make(attempts=MAX_CALLS + 1)[0])
+
+    @mute_logger(LOGGERS[3])
+    def test_not_without_an_announcement(self):
+        _is_called, call = self._make()
+        call.answer = None
+        call.make()
+        self.assertIsNone(call.answer)
+
+    @mute_logger(LOGGERS[3])
+    def test_not_when_wechat_may_have_forgotten(self):
+        begun_at = fields.Datetime.now() - timedelta(seconds=REPEAT_SECONDS)
+        self.assertTrue(self._make(first_call_at=begun_at + timedelta(seconds=5))[0])
+        self.assertFalse(self._make(first_call_at=begun_at)[0])
+
+
+class TestTemplateGone(QuietCase, ChannelCase):
+    """What has no template is not sent, and says so in the chatter."""
+
+    def setUp(self):
+        super().setUp()
+        self._bind()
+
+    def assertEnded(self, message, words, state="canceled"):
+        """Check that a message has ended for its template, visibly, and that WeChat was not called for it."""
+        row = self.assertWechatNotification(message, self.merchant, state, "wechat_template")
+        self.assertIn(words, row.failure_reason)
+        self.assertEqual(message.notification_ids.failure_reason, row.failure_reason)
+        self.assertEqual(message.notification_ids.notification_status, "exception")
+
+    def test_deleted(self):
+        message = self._send(scheduled_at=fields.Datetime.now() + timedelta(days=6))
+        self.template.unlink()
+        self.assertEnded(message, "deleted")
+
+    def test_deleted_beside_the_orm(self):
+        """The database deletes the templates of a model that is gone."""
+        message = self._send()
+        self.env.flush_all()
+        self.env.cr.execute("DELETE FROM wechat_template WHERE id = %s", [self.template.id])
+        self.env.invalidate_all()
+        self.send_wechat_outbox()
+        self.assertEnded(message, "deleted")
+        self.assertFalse(self.wechat.count(SEND_PATH))
+
+    def test_deleted_after_wechat_has_refused_it(self):
+        message = self._send()
+        self.wechat.answer(SEND_PATH, *[{"errcode": 40037, "errmsg": "invalid template_id"}] * 20)
+        self.send_wechat_outbox()
+        self.assertTrue(self.template.stop_reason)
+        self.template.unlink()
+        for _turn in range(3):
+            self.send_wechat_outbox()
+        self.assertEnded(message, "deleted")
+        self.assertEqual(self.wechat.count(SEND_PATH), 1)
+
+    def test_archived(self):
+        message = self._send()
+        self.template.action_archive()
+        self.send_wechat_outbox()
+        self.assertEnded(message, "archived")
+        self.assertFalse(self.wechat.count(SEND_PATH))
+
+    def test_archived_after_it_was_stopped(self):
+        message = self._send()
+        self.template._stop("40037")
+        self.template.action_archive()
+        self.send_wechat_outbox()
+        self.assertEnded(message, "archived")
+
+    def test_nothing_is_queued_with_an_archived_template(self):
+        self.template.action_archive()
+        self.assertEnded(self._send(), "archived", "failed")
+        cards = self.template._prepare_cards(self.merchant)
+        self.assertEnded(self.merchant._message_wechat(self.template, cards), "archived", "failed")
+        queued = self.env["wechat.message"]._queue(
+            [{"partner_id": self.merchant.id, "template_id": self.template.id, "card": {}, "body": ""}]
+        )
+        self.assertEqual((queued.state, queued.failure_type), ("failed", "wechat_template"))
+        composer = self.env["wechat.composer"].create(
+            {"template_id": self.template.id, "res_model": "res.partner", "res_ids": f"[{self.merchant.id}]"}
+        )
+        with self.assertRaisesRegex(UserError, "archived"):
+            composer.action_send()
+        test = self.env["wechat.template.test"].with_user(self.manager)
+        test = test.create({"template_id": self.template.id, "partner_id": self.merchant.id})
+        with self.assertRaisesRegex(UserError, "archived"):
+            test.action_send()
+        self.account.welcome_template_id = self.template
+        self.env["wechat.binding"].search([("partner_id", "=", self.merchant.id)])._queue_welcome()
+        self.assertFalse(self.env["wechat.message"].search([("kind", "=", "welcome")]))
+
+    def test_nothing_is_queued_without_a_template(self):
+        queued = self.env["wechat.message"]._queue([{"partner_id": self.merchant.id, "card": {}, "body": ""}])
+        self.assertEqual((queued.state, queued.failure_type), ("failed", "wechat_template"))
+
+    def test_valid_hours(self):
+        with self.assertRaises(Exception), mute_logger("odoo.sql_db"), self.cr.savepoint():
+            self.template.valid_hours = -1
+
+
+class TestDocumentGone(QuietCase, OutboxCase):
+    """What is about a document that was deleted is not sent."""
+
+    def _queue_about(self, **values):
+        document = self.env["res.partner"].create({"name": "订单"})
+        return document, self._queue(res_model="res.partner", res_id=document.id, **values)
+
+    def test_deleted(self):
+        document, message = self._queue_about()
+        other = self._queue_about()[1]
+        document.unlink()
+        self._drain()
+        self.assertRecordValues(
+            message,
+            [
+                {
+                    "state": "canceled",
+                    "failure_type": "wechat_expired",
+                    "attempts": 0,
+                    "first_call_at": False,
+                    "lease_until": False,
+                    "failure_reason": "The document was deleted before the message was sent.",
+                }
+            ],
+        )
+        self.assertEqual((other.state, self.wechat.count(SEND_PATH)), ("sent", 1))
+
+    def test_of_a_model_that_is_gone(self):
+        message = self._queue(res_model="no.such.model", res_id=1)
+        self._drain()
+        self.assertEqual((message.state, self.wechat.count(SEND_PATH)), ("canceled", 0))
+
+    def test_deleted_after_wechat_may_have_taken_it(self):
+        document, message = self._queue_about()
+        self.wechat.answer(SEND_PATH, {"errcode": -1, "errmsg": "system error"})
+        self._drain()
+        document.unlink()
+        self._make_due(message)
+        self._drain()
+        self.assertRecordValues(message, [{"state": "unknown", "failure_type": "wechat_unknown", "attempts": 1}])
+
+
+class TestSentAgain(QuietCase, ChannelCase):
+    """What is sent again is made anew of its document, and nothing with errors is queued."""
+
+    def setUp(self):
+        super().setUp()
+        self._bind()
+        self.message = self._send()
+        self.row = self._fail(self.message)
+
+    def _fail(self, message, **values):
+        row = self._get_rows(message)
+        row.write({"state": "failed", "failure_type": "wechat_value", "failure_reason": "47003", **values})
+        row._sync_notifications()
+        self.env.flush_all()
+        return row
+
+    def _resend(self, rows=None):
+        return (rows or self.row).with_user(self.user).action_resend()
+
+    def assertRefused(self, words):
+        with self.assertRaisesRegex(UserError, words):
+            self._resend()
+        self.assertFalse(self.row.resent_ids)
+
+    def test_with_the_document_and_the_template_as_they_are_now(self):
+        self.merchant.name = "杭州龙井茶庄"
+        self.template.line_ids[1].value = "NO{{ object.id }}"
+        self._resend()
+        again = self.row.resent_ids
+        self.assertEqual(
+            {key: datum["value"] for key, datum in again.card["data"].items()},
+            {"thing1": "杭州龙井茶庄", "character_string2": f"NO{self.merchant.id}"},
+        )
+        self.assertIn("杭州龙井茶庄", again.body)
+        self.assertEqual((again.state, again.template_uid), ("outgoing", self.template.template_uid))
+        self.assertEqual(self.message.notification_ids.notification_status, "ready")
+        self.assertIn("杭州龙井茶庄", str(self.message.body), "The chatter tells what is sent")
+
+    def test_not_with_a_value_that_is_still_wrong(self):
+        self.template.line_ids[1].write({"key": "amount2", "value": "无"})
+        self.assertRefused("编号")
+        self.template.line_ids[1].value = "{{ object.no_such_field }}"
+        self.assertRefused("no_such_field")
+
+    def test_not_without_its_document(self):
+        rows = self.row
+        rows.write({"res_id": self.env["res.partner"].search([], order="id desc", limit=1).id + 1000})
+        self.assertRefused("deleted")
+
+    def test_not_about_a_document_that_the_user_may_not_read(self):
+        self.row.write({"res_model": "ir.config_parameter", "res_id": 1})
+        self.template.model_id = self.env["ir.model"]._get("ir.config_parameter")
+        self.assertRefused("may not read")
+
+    def test_not_with_a_template_that_is_gone(self):
+        self.template.action_archive()
+        self.assertRefused("archived")
+        self.template.action_unarchive()
+        self.template.is_vanished = True
+        self.assertRefused("any more")
+        self.template.unlink()
+        self.assertRefused("deleted")
+
+    def test_not_to_somebody_who_is_not_reached(self):
+        binding = self._get_live_binding()
+        binding._set_subscribed(False, fields.Datetime.now())
+        self.assertRefused("unfollowed")
+        binding._unbind("x")
+        self.assertRefused("not bound")
+
+    def test_not_with_the_wrong_value_that_no_document_can_mend(self):
+        self.row.write({"res_model": False, "res_id": False})
+        self.assertRefused("47003")
+
+    def test_of_many_those_that_can_be(self):
+        self.other_merchant.name = "一" * 5
+        self._bind(self.other_merchant)
+        other = self._fail(self._send(self.other_merchant))
+        self._get_live_binding(self.other_merchant)._unbind("x")
+        action = self._resend(self.row + other)
+        self.assertEqual(action["params"]["type"], "warning")
+        self.assertIn("not bound", action["params"]["message"])
+        self.assertTrue(self.row.resent_ids)
+        self.assertFalse(other.resent_ids)
+
+    def test_to_each_contact_in_its_own_language(self):
+        contact = self._create_merchant("Accountant", lang="en_US", is_company=False)
+        self._bind(contact)
+        self.template.line_ids[0].value = "{{ object.env.context.get('lang') }}"
+        rows = self._fail(self._send(partner_ids=(self.merchant + contact).ids))
+        self._resend(rows)
+        values = {row.partner_id: row.card["data"]["thing1"]["value"] for row in rows.resent_ids}
+        self.assertEqual(values, {self.merchant: "zh_CN", contact: "en_US"})
+
+
+class TestScheduled(OutboxCase):
+    """A message that is scheduled keeps its time."""
+
+    def test_following_again_wakes_what_waited_for_it(self):
+        moment = fields.Datetime.now() + timedelta(days=6)
+        waiting, soon, scheduled = (
+            self._queue(),
+            self._queue(next_attempt_at=fields.Datetime.now() + timedelta(minutes=10)),
+            self._queue(next_attempt_at=moment),
+        )
+        self.binding._set_subscribed(False, fields.Datetime.now())
+        self._drain()
+        self.assertEqual(waiting.state, "outgoing")
+        self.binding._set_subscribed(True, fields.Datetime.now())
+        self._drain()
+        self.assertEqual((waiting + soon + scheduled).mapped("state"), ["sent", "outgoing", "outgoing"])
+        self.assertEqual(scheduled.next_attempt_at, moment)
+
+    def test_following_again_spares_what_waits_for_another_reason(self):
+        message = self._queue()
+        self.wechat.answer(SEND_PATH, {"errcode": 43117, "errmsg": "too frequently"})
+        self._drain()
+        held_until = message.next_attempt_at
+        self.binding._set_subscribed(False, fields.Datetime.now())
+        self.binding._set_subscribed(True, fields.Datetime.now())
+        self.assertEqual(message.next_attempt_at, held_until)
+
+    def test_resuming_moves_nothing_that_is_scheduled(self):
+        moment = fields.Datetime.now() + timedelta(days=6)
+        scheduled = self._queue(next_attempt_at=moment)
+        self.template._stop("40037")
+        self.account._stop_sending("48001")
+        self.template.action_resume()
+        self.account.action_resume_sending()
+        self.account._end_quota_pause()
+        self._drain()
+        self.assertEqual((scheduled.state, scheduled.next_attempt_at), ("outgoing", moment))
+
+    def test_enabling_moves_nothing(self):
+        """What waited for a disabled merchant was canceled; what is queued afterwards keeps its time."""
+        self.merchant.action_archive()
+        self.merchant.action_unarchive()
+        moment = fields.Datetime.now() + timedelta(days=6)
+        scheduled = self._queue(next_attempt_at=moment)
+        self.merchant.action_archive()
+        self.assertEqual(scheduled.failure_type, "wechat_disabled")
+        self.merchant.action_unarchive()
+        self.assertEqual((scheduled.state, scheduled.next_attempt_at), ("canceled", moment))
+
+    def test_a_limit_of_a_day_is_no_other_ones(self):
+        self.account.daily_limit = 1
+        messages = self._queue(count=2)
+        scheduled = self._queue(next_attempt_at=fields.Datetime.now() + timedelta(days=6))
+        moment = scheduled.next_attempt_at
+        self._drain()
+        self.assertEqual(messages.mapped("state").count("sent"), 1)
+        self.assertEqual(scheduled.next_attempt_at, moment)

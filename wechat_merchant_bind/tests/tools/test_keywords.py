@@ -1,0 +1,201 @@
+from datetime import date, datetime
+
+from odoo.tests import BaseCase, tagged
+
+from ...tools import wechat_keywords
+from ...tools.wechat_keywords import Currency, KeywordError
+
+EMOJI = "😀"
+
+
+@tagged("post_install", "-at_install", "wechat")
+class TestKeywords(BaseCase):
+    def _assertFitted(self, key, cases, currency=None):
+        """Check what values become.
+
+        :param cases: pairs of a value and its text
+        """
+        for value, text in cases:
+            with self.subTest(key=key, value=value):
+                self.assertEqual(wechat_keywords.fit(key, value, currency).text, text)
+
+    def _assertRefused(self, key, code, values):
+        for value in values:
+            with self.subTest(key=key, value=value):
+                with self.assertRaises(KeywordError) as caught:
+                    wechat_keywords.fit(key, value)
+                self.assertEqual(caught.exception.code, code)
+                self.assertIn(code, wechat_keywords.PROBLEMS)
+
+    def _assertCut(self, key, cases):
+        for value, text in cases:
+            with self.subTest(key=key, value=value):
+                fitted = wechat_keywords.fit(key, value)
+                self.assertEqual((fitted.text, fitted.is_cut), (text, text != value))
+
+    def test_what_may_be_cut_is_cut_at_its_limit(self):
+        self._assertCut(
+            "thing1",
+            [
+                ("字" * 20, "字" * 20),
+                ("字" * 21, "字" * 19 + "…"),
+                (EMOJI * 10, EMOJI * 10),
+                (EMOJI * 11, EMOJI * 9 + "…"),
+            ],
+        )
+        self._assertCut("short_thing1", [("一二三四五", "一二三四五"), ("一二三四五六", "一二三四五")])
+        self._assertCut(
+            "name1",
+            [
+                ("a" * 20, "a" * 20),
+                ("a" * 21, "a" * 20),
+                ("名" * 10, "名" * 10),
+                ("名" * 11, "名" * 10),
+                # One Chinese character makes it a Chinese name.
+                ("a" * 9 + "名", "a" * 9 + "名"),
+                ("a" * 10 + "名", "a" * 10),
+            ],
+        )
+        # A family of emoji is not left with a joiner at its end.
+        self._assertCut("thing1", [("a" * 16 + "👨\u200d👩\u200d👧", "a" * 16 + "👨…")])
+
+    def test_lines_are_joined(self):
+        for key in ("thing1", "name1", "short_thing1"):
+            self._assertFitted(key, [(" 一\r\n二\u2028三\x00 ", "一 二 三")])
+
+    def test_moments(self):
+        self._assertFitted(
+            "time1",
+            [
+                (datetime(2019, 10, 1, 15, 1, 59), "2019年10月1日 15:01"),
+                (date(2019, 10, 1), "2019年10月1日 00:00"),
+                ("15:01", "15:01"),
+                ("9:01:02", "9:01:02"),
+                ("2019-10-01 15:01", "2019年10月1日 15:01"),
+                ("2019年10月01日15:01", "2019年10月1日 15:01"),
+                ("2019/10/1 15：01～16：00", "2019年10月1日 15:01 ~ 16:00"),
+            ],
+        )
+        self._assertRefused(
+            "time1",
+            "time",
+            ["2019年10月1日", "24:00", "15:60", "3 PM", "明天", "2019-02-30 10:00", "1:00~2:00~3:00", 5, True],
+        )
+        self._assertFitted(
+            "date1",
+            [
+                (date(2019, 10, 1), "2019年10月1日"),
+                (datetime(2019, 10, 1, 15, 1), "2019年10月1日 15:01"),
+                ("2019.10.1", "2019年10月1日"),
+                ("2019-10-01~2019-10-31", "2019年10月1日 ~ 2019年10月31日"),
+            ],
+        )
+        self._assertRefused("date1", "date", ["15:01", "10-01", "2019-13-01", "2019-10/01", "2019", "D"])
+
+    def test_amounts(self):
+        self._assertFitted(
+            "amount1",
+            [
+                (100.21, "￥100.21"),
+                (0.0, "￥0.00"),
+                # What a rounded difference may be.
+                (-0.0, "￥0.00"),
+                (-0.001, "￥0.00"),
+                (0, "￥0.00"),
+                (100.215, "￥100.22"),
+                (123456789012, "￥123456789012.00"),
+                ("￥100.21", "￥100.21"),
+                ("¥\xa01,234.50", "￥1234.50"),
+                ("1.234,50\xa0€", "€1234.50"),
+                ("$ 1'000", "$1000"),
+                ("100元", "100元"),
+                ("￥100.21元", "￥100.21元"),
+                ("1,234", "1234"),
+                ("12,5", "12.5"),
+                ("100", "100"),
+            ],
+        )
+        self._assertFitted("amount1", [(100, "¥100"), ("¥100", "¥100")], Currency("JPY", 0))
+        fitted = wechat_keywords.fit("amount1", 5.5, Currency("CHF", 2))
+        self.assertEqual((fitted.text, fitted.is_without_currency), ("5.50", True))
+        self._assertRefused("amount1", "negative", [-0.01, "-5", "￥-5", "-￥5", "−5"])
+        self._assertRefused("amount1", "too_long", [1234567890123, "1234567890123", 1e30])
+        self._assertRefused(
+            "amount1", "amount", ["人民币100", "100 CNY", "￥100€", "12,34,56", "1.234.56", "1,2345", ".", "abc", True]
+        )
+
+    def test_phone_numbers(self):
+        self._assertFitted(
+            "phone_number1",
+            [
+                ("+86 138 0013 8000", "+86 138 0013 8000"),
+                ("+86 (138) 0013-8000", "+8613800138000"),
+                ("１３８００１３８０００", "13800138000"),
+                ("1" * 17, "1" * 17),
+                (13800138000, "13800138000"),
+            ],
+        )
+        self._assertRefused("phone_number1", "too_long", ["1" * 18])
+        self._assertRefused("phone_number1", "phone_number", ["138 / 139", "0571-8888转1", "+", "无"])
+
+    def test_texts_that_must_not_be_cut(self):
+        for key, fitting, too_long, wrong in (
+            ("character_string1", ["SO1042", "a" * 32, "A b"], ["a" * 33], ["订单1", "a\nb中"]),
+            ("car_number1", ["浙A12345", "粤Z1234港", "浙AD12345"], ["浙AD123456"], ["浙A 12345", "A浙12345"]),
+            ("phrase1", ["审", "已审核通过"], ["已审核通过了"], ["OK", "已审核1"]),
+            ("const1", ["待确认", "a" * 20], ["a" * 21], ["a\nb"]),
+            ("enum1", ["甲"], ["a" * 21], ["a\nb"]),
+            ("enum_string1", ["甲"], ["a" * 21], ["a\nb"]),
+            ("letter1", ["abc", "a" * 32], ["a" * 33], ["a1", "甲"]),
+            ("symbol1", ["!?", "!" * 5], ["!" * 6], ["a!", "! !"]),
+        ):
+            self._assertFitted(key, [(value, value) for value in fitting])
+            self._assertRefused(key, "too_long", too_long)
+            self._assertRefused(key, "characters", wrong)
+        self._assertFitted("character_string1", [("ＳＯ１０４２", "SO1042")])
+
+    def test_numbers(self):
+        self._assertFitted(
+            "number1",
+            [
+                (12, "12"),
+                (12.5, "12.5"),
+                (12.0, "12"),
+                (0.1 + 0.2, "0.3"),
+                ("1,234.50", "1234.50"),
+                (-3, "-3"),
+                (0, "0"),
+            ],
+        )
+        self._assertFitted("number1", [("1" * 32, "1" * 32)])
+        self._assertRefused("number1", "number", ["一", "1.2.3", "12 件", "1" * 33])
+        self._assertRefused("number1", "too_long", ["1" * 32 + ".5"])
+
+    def test_empty_values(self):
+        for key in ("thing1", "time1", "amount1", "character_string1", "phone_number1", "first", "keyword1"):
+            self._assertRefused(key, "empty", [None, False, "", "  \n"])
+        self._assertRefused("thing1", "empty", ["\x1b\x00"])
+        self._assertFitted("const1", [(None, ""), (False, ""), ("", "")])
+
+    def test_keys_without_a_type_have_no_limit(self):
+        text = "很长的内容\n" * 50
+        for key in ("first", "remark", "keyword1", "name", "time", "amount", "unknown_type1", "thing1x"):
+            self.assertIsNone(wechat_keywords.get_type(key), key)
+            self._assertFitted(
+                key, [(text, text.strip()), (datetime(2019, 10, 1, 5, 7), "2019年10月1日 05:07"), (1.5, "1.5")]
+            )
+
+    def test_every_type_has_words(self):
+        for name, keyword_type in wechat_keywords.KEYWORD_TYPES.items():
+            self.assertIs(wechat_keywords.get_type(f"{name}12"), keyword_type)
+            self.assertTrue(keyword_type.label and keyword_type.limit)
+
+    def test_content(self):
+        content = "{{first.DATA}}\n订单号：{ {character_string1.DATA} }\n金额:{{ amount2.DATA }}\n"
+        content += "{{thing3.DATA}} 已付 {{x.DATA}}"
+        self.assertEqual(
+            wechat_keywords.parse_content(content),
+            [("first", ""), ("character_string1", "订单号"), ("amount2", "金额"), ("thing3", ""), ("x", "已付")],
+        )
+        self.assertEqual(wechat_keywords.parse_content(False), [])
+        self.assertEqual(wechat_keywords.parse_content("{{a.DATA}} {{a.DATA}} {{b}}"), [("a", "")])
