@@ -1,5 +1,6 @@
 """Two Odoo processes on one database: one token, one binding, one reply, whoever gets the request."""
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -60,8 +61,8 @@ def scan_at_once(system: System, partner: int, channels: list[pushes.Channel], n
     scans = [pushes.scan(system.channel, openid, scene) for openid in openids]
     answers = at_once(
         [
-            lambda push=push, channel=channels[index % len(channels)]: push.send(channel)
-            for index, push in enumerate(scans)
+            lambda push=push, channel=channel: push.send(channel)
+            for push, channel in zip(scans, itertools.cycle(channels), strict=False)
         ]
     )
     assert Counter(answer.status for answer in answers) == {200: number}

@@ -298,4 +298,5 @@ def test_a_template_that_wechat_lost_is_stopped(outbox):
     finally:
         outbox.system.database.execute(set_uid, template["template_uid"], outbox.template_id)
     assert outbox.read(gone_id)["state"] == "outgoing"
-    assert "40037" in outbox.system.admin.read("wechat.template", [outbox.template_id], ["stop_reason"])[0]["stop_reason"]
+    [template] = outbox.system.admin.read("wechat.template", [outbox.template_id], ["stop_reason"])
+    assert "40037" in template["stop_reason"]

@@ -5,8 +5,8 @@ import importlib.util
 from odoo.modules.module import get_module_path
 from odoo.tools import SQL
 
-from .test_disabling import DisablingCase
-from .test_mail_secrecy import SecrecyCase
+from .binding.test_disabling import DisablingCase
+from .binding.test_mail_secrecy import SecrecyCase
 
 
 def run_migration(env, version, script):

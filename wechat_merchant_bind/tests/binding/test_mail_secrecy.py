@@ -10,7 +10,7 @@ from odoo.exceptions import AccessError, UserError
 
 from ..common_pictures import read_code
 from ..common_push import WechatPushCase
-from ..test_mailing import MailingCase
+from .test_mailing import MailingCase
 
 TEXTS = ("char", "text", "html", "json")
 

@@ -8,7 +8,7 @@ from odoo.exceptions import ValidationError
 from odoo.tools import mute_logger
 
 from ..common import QR_PATH, TOKEN_PATH
-from ..test_mailing import MailingCase
+from .test_mailing import MailingCase
 
 REMINDING = "odoo.addons.wechat_merchant_bind.models.binding.wechat_bind_code"
 START = "2040-03-01 01:00:00"

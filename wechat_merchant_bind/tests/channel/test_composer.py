@@ -4,7 +4,7 @@ from odoo import fields
 from odoo.exceptions import AccessError, UserError
 from odoo.tests import Form
 
-from ..test_template import WechatTemplateCase
+from .test_template import WechatTemplateCase
 
 
 class TestComposer(WechatTemplateCase):

@@ -8,7 +8,7 @@ from odoo.tests import Form
 from odoo.tools import mute_logger
 
 from ...models.channel import wechat_template as wechat_template_rendering
-from ..test_channel import ChannelCase
+from .test_channel import ChannelCase
 
 # 20:00 of the last day of the year in UTC: in China it is the next year.
 MOMENT = "datetime.datetime(2026, 12, 31, 20, 0)"

@@ -4,7 +4,7 @@ from odoo.tests import Form
 from odoo.tools import mute_logger
 
 from ...models.channel import wechat_template as wechat_template_rendering
-from ..test_channel import ChannelCase
+from .test_channel import ChannelCase
 
 
 class TestServerAction(ChannelCase):

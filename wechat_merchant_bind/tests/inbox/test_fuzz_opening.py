@@ -18,7 +18,7 @@ from ...controllers import webhook
 from ...tools import wechat_xml
 from ..common import WechatCase
 from ..common_push import sign, to_xml
-from ..test_tools_crypto import APP_ID, KEY, TIMESTAMP, TOKEN, envelope, message, signed
+from ..tools.test_crypto import APP_ID, KEY, TIMESTAMP, TOKEN, envelope, message, signed
 
 # Of each property, and of mutated pushes.
 CASES, MUTATIONS = (5_000, 60_000) if os.environ.get("WECHAT_TEST_ALL") else (400, 2_600)

@@ -20,10 +20,10 @@ from odoo import http
 from odoo.exceptions import UserError
 from odoo.tools import mute_logger
 
+from ..binding.test_undo import UndoCase
 from ..common import QR_PATH, SEND_PATH
 from ..common_outbox import OutboxCase
 from ..common_push import Push, WechatPushCase
-from ..test_undo import UndoCase
 
 WEBHOOK_LOGGER = "odoo.addons.wechat_merchant_bind.controllers.webhook"
 DRAIN = "odoo.addons.wechat_merchant_bind.models.binding.wechat_bind_batch"

@@ -6,7 +6,7 @@ from odoo.tools import mute_logger
 
 from odoo.addons.mail.models.mail_thread import MailThread
 
-from ..test_channel import ChannelCase
+from ..channel.test_channel import ChannelCase
 
 
 class TestFallback(ChannelCase):

@@ -7,7 +7,7 @@ from odoo.exceptions import AccessError
 from ...models.audit.term_text import encode_terms
 from ..common import SEND_PATH
 from ..common_outbox import OutboxCase
-from ..test_receipts import CRON as RECEIPTS_CRON
+from .test_receipts import CRON as RECEIPTS_CRON
 
 
 class TestUnknown(OutboxCase):

@@ -6,6 +6,7 @@ from datetime import timedelta
 from unittest.mock import patch
 
 import requests
+from psycopg2.errors import CheckViolation
 
 from odoo import fields
 from odoo.exceptions import UserError
@@ -14,9 +15,9 @@ from odoo.tools import mute_logger
 
 from ...tools.call_pool import MAX_CALLS, REPEAT_SECONDS, SendCall
 from ...tools.wechat_errors import ERRORS
+from ..channel.test_channel import ChannelCase
 from ..common import API_HOST, SEND_PATH, TOKEN_PATH, WechatCase
 from ..common_outbox import DRAIN, OutboxCase
-from ..test_channel import ChannelCase
 
 FINAL = ("sent", "delivered", "failed", "unknown", "canceled")
 LOGGERS = (
@@ -263,7 +264,7 @@ class TestCallLimit(LimitCase):
             self._drain()
             self.assertEqual(message.state, "outgoing")
             end()
-            self.env.cr.execute("UPDATE wechat_account SET send_paused_until = now() AT TIME ZONE 'UTC' - interval '1s'")
+            self.env.cr.execute("UPDATE wechat_account SET send_paused_until = now() AT TIME ZONE 'UTC'")
             self._drain()
             self.assertEqual((message.state, later.state), ("sent", "outgoing"))
             self.assertGreater(later.next_attempt_at, fields.Datetime.now() + timedelta(hours=23))
@@ -404,7 +405,7 @@ class TestTemplateGone(QuietCase, ChannelCase):
         self.assertEqual((queued.state, queued.failure_type), ("failed", "wechat_template"))
 
     def test_valid_hours(self):
-        with self.assertRaises(Exception), mute_logger("odoo.sql_db"), self.cr.savepoint():
+        with self.assertRaises(CheckViolation), mute_logger("odoo.sql_db"), self.cr.savepoint():
             self.template.valid_hours = -1
 
 

@@ -158,7 +158,8 @@ class TestReceipts(ReceiptCase):
         other = self._create_message("unknown", openid=self._make_openid())
         self._push_receipt(42, "failed:user block", openid=other.openid)
         self._apply(later=True)
-        self.assertRecordValues(message + other, [{"state": "sent", "msgid": "42"}, {"state": "unknown", "msgid": False}])
+        expected = [{"state": "sent", "msgid": "42"}, {"state": "unknown", "msgid": False}]
+        self.assertRecordValues(message + other, expected)
         self.assertFalse(self.binding.is_blocked)
         self.assertEqual(self._get_receipts().state, "received")
         self._push_receipt(42)

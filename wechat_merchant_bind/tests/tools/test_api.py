@@ -11,7 +11,7 @@ import requests
 
 from ...tools import wechat_errors, wechat_http
 from ...tools.wechat_api import WechatClient
-from ..test_tools_common import (
+from .test_common import (
     OPENID,
     PATH,
     SECRET,

@@ -12,7 +12,7 @@ from odoo.tests import BaseCase, tagged
 
 from ...tools import log_secrets, wechat_errors, wechat_http
 from ...tools.wechat_api import WechatClient
-from ..test_tools_common import OPENID, PATH, SECRET, TOKEN, ClientCase, answer
+from .test_common import OPENID, PATH, SECRET, TOKEN, ClientCase, answer
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 DEADLINE = 0.4

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ...tools import wechat_errors
 from ...tools.wechat_api import WechatClient
-from ..test_tools_common import PATH, TOKEN, ClientCase, answer, hang, hang_up, reset, stop_halfway
+from .test_common import PATH, TOKEN, ClientCase, answer, hang, hang_up, reset, stop_halfway
 
 
 class TestTls(ClientCase):
