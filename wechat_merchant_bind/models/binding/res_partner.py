@@ -8,7 +8,6 @@ from odoo.tools.sql import column_exists
 
 from ...tools.wechat_errors import WechatError
 from ..const import GROUP_MANAGER, GROUP_USER
-from .wechat_bind_code import MAILED_LINK_DAYS
 
 # What follows from the codes and bindings alone: whoever could write it would forge a binding.
 BINDING_FIELDS = frozenset(
@@ -24,6 +23,8 @@ BINDING_FIELDS = frozenset(
 )
 CODE_TEMPLATE = "wechat_merchant_bind.mail_template_wechat_bind_code"
 REMINDER_TEMPLATE = "wechat_merchant_bind.mail_template_wechat_bind_reminder"
+# A link that goes out by e-mail may be read days later.
+MAILED_LINK_DAYS = 5
 # What sending a mail of ours is called in the operations log.
 TEMPLATE_OPERATIONS = {CODE_TEMPLATE: "send", REMINDER_TEMPLATE: "remind"}
 # A notification with more names is not read.

@@ -18,8 +18,6 @@ from .res_partner import REMINDER_TEMPLATE
 
 _lt = LazyTranslate(__name__)
 SHARE_DAYS = 7
-# A link that goes out by e-mail may be read days later.
-MAILED_LINK_DAYS = 5
 # A code of version 3 is 1480 pixels wide: 285 dpi on the poster, where it is 13 cm wide.
 PRINTED_PIXELS_PER_MODULE = 40
 # What a code can be printed on.
