@@ -15,7 +15,7 @@ SCREENS = {
     "desktop": {"viewport": {"width": 1366, "height": 768}},
 }
 WORDS = {
-    ("wechat", "zh_CN"): "长按二维码",
+    ("wechat", "zh_CN"): "长按识别二维码",
     ("wechat", "en_US"): "Press and hold",
     ("phone", "zh_CN"): "保存图片",
     ("phone", "en_US"): "Save the Picture",
@@ -40,6 +40,7 @@ def keep_picture(page: Page, name: str) -> None:
 @pytest.mark.parametrize("lang", ["zh_CN", "en_US"])
 def test_share_page_fits_every_screen(system, browser, lang):
     """The code can be scanned and the words suit the device; nothing is wider than the screen."""
+    system.activate_language(lang)
     partner = system.admin.create("res.partner", {"name": "杭州西湖龙井茶叶专营店", "is_company": True, "lang": lang})
     code = system.code(partner)
     for device, options in SCREENS.items():

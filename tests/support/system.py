@@ -73,6 +73,13 @@ class System:
         show = client.read("wechat.bind.code.show", [action["res_id"]], ["code_id"])[0]
         return client.read("wechat.bind.code", [show["code_id"]], ["qr_content", "scene_str", "share_url", "state"])[0]
 
+    def activate_language(self, code: str) -> None:
+        """Let people choose a language; the databases of the tests begin with Chinese alone."""
+        context = {"active_test": False}
+        [lang] = self.admin.call("res.lang", "search_read", [("code", "=", code)], ["active"], context=context)
+        if not lang["active"]:
+            self.admin.call("res.lang", "write", [lang["id"]], {"active": True})
+
     def state(self, partner_id: int) -> str:
         """Return a merchant's wechat_state."""
         return self.admin.read("res.partner", [partner_id], ["wechat_state"])[0]["wechat_state"]

@@ -67,6 +67,17 @@ def test_update_keeps_every_row(dump, database):
         """
     )
     assert not undated, "the merchants know when they were bound"
+    labels = database.execute(
+        """
+        SELECT DISTINCT selection.name ->> 'zh_CN' AS label
+          FROM ir_model_fields_selection AS selection
+          JOIN ir_model_fields AS field ON field.id = selection.field_id
+         WHERE field.model IN ('wechat.bind.batch.line', 'wechat.event')
+           AND field.name = 'state'
+           AND selection.value = 'failed'
+        """
+    )
+    assert {row["label"] for row in labels} == {"生成失败", "处理失败"}, "a code that failed was never sent"
     told = database.execute(
         "SELECT id FROM mail_notification WHERE notification_type = 'wechat' AND failure_reason IS NOT NULL"
     )

@@ -56,14 +56,15 @@ class WechatShare(http.Controller):
         """Return what the page and its preview in a chat say of the sender. It holds no secret of the code.
 
         :param wechat.bind.code code_sudo: the code, or nothing.
-        :return: ``issuer``, see :meth:`~.WechatBindCode._get_issuer`, ``contact`` (whom to ask, in words), ``title``,
-            ``purpose`` and ``preview_image``, an absolute address.
+        :return: ``issuer``, see :meth:`~.WechatBindCode._get_issuer`, ``account`` and ``contact`` (whom to ask) in
+            words, ``title``, ``purpose`` and ``preview_image``, an absolute address.
         :rtype: dict
         """
         env = request.env
         if not code_sudo:
             return {
                 "issuer": {},
+                "account": "",
                 "contact": "",
                 "title": env._("WeChat Binding"),
                 "purpose": "",
@@ -77,6 +78,7 @@ class WechatShare(http.Controller):
             contact = env._("Questions? Contact us:")
         return {
             "issuer": issuer,
+            "account": env._("Official Account: %s", issuer["account"]),
             "contact": contact,
             "title": env._("Bind WeChat - %s", issuer["company"]),
             "purpose": env._(

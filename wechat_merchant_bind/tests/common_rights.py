@@ -237,6 +237,7 @@ class RightsCase(WechatPushCase):
             "dialog": dialog,
             "event": event,
             "group": self.env.ref("wechat_merchant_bind.group_manager"),
+            "email": self.env["mail.mail"].create({"body_html": "x"}),
             "other_user": self.env.ref("base.user_admin"),
             "parameter": self.env["ir.config_parameter"].search([], limit=1),
             "ir.actions.server": env["ir.actions.server"].create(

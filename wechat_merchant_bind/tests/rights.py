@@ -116,6 +116,9 @@ METHODS = {
     "ir.config_parameter.create": Method(NOBODY, args=([{"key": "wechat_merchant_bind.x", "value": "x"}],)),
     "ir.config_parameter.write": Method(NOBODY, on="parameter", args=({"value": "x"},)),
     "res.groups.write": Method(NOBODY, on="group", args=({"name": "x"},)),
+    # Odoo's own right, which only administrators have.
+    "mail.mail.mark_outgoing": Method(NOBODY, on="email"),
+    "mail.mail.cancel": Method(NOBODY, on="email"),
     "res.users.create": Method(NOBODY, args=([{"name": "x", "login": "x"}],)),
     "res.users.write": Method(NOBODY, on="other_user", args=({"group_ids": []},)),
     # Odoo decides who may write these; what a body must not keep is looked for before that.

@@ -115,6 +115,7 @@ class TestTours(WechatPushCase):
 
     def test_health(self):
         self.manager.lang = "zh_CN"
+        self.env["wechat.access.token"].search([("account_id", "=", self.account.id)]).token = "fetched"
         event = self.env["wechat.event"].create(
             {
                 "account_id": self.account.id,

@@ -344,7 +344,7 @@ class TestBatch(WechatCase):
         self._drain()
         text = html2plaintext(batch.outcomes)
         self.assertRegex(text, r"Skipped\s+2\s+The merchant is already bound\.")
-        self.assertRegex(text, r"Failed\s+1\s+WeChat refused")
+        self.assertRegex(text, r"Generation failed\s+1\s+WeChat refused")
 
     # === DOWNLOADS === #
 

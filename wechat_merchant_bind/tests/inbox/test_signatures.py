@@ -61,10 +61,10 @@ class TestPlainSignatures(WechatPushCase):
     def test_an_address_check_is_no_push(self):
         self._check()
         check = self.env["wechat.account.check"].create({"account_id": self.account.id})
-        self.assertEqual(check._check_webhook()["result"], "warning")
+        self.assertEqual(check._check_pushes()[0]["result"], "warning")
         self._send(self.push)
         self._push_event("VIEW", self.openid, EventKey="x")
-        self.assertEqual(check._check_webhook()["result"], "ok")
+        self.assertEqual(check._check_pushes()[0]["result"], "ok")
 
     @mute_logger(WEBHOOK_LOGGER)
     def test_an_address_check_that_can_not_be_remembered(self):
