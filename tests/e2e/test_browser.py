@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 from support.browser import BUTTON, chromium, is_marked, log_in, open_dialog, read_code
 
-LIVE_MS = 15_000
+LIVE_MS = 60_000
 
 
 @pytest.fixture(scope="module")

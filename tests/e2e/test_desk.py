@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from support.browser import COLD_MS, chromium, is_marked, log_in, mark
 
-LIVE_MS = 15_000
+LIVE_MS = 60_000
 ACTION = "/odoo/action-wechat_merchant_bind.wechat_merchant_action"
 
 

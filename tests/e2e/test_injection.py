@@ -9,7 +9,7 @@ from support import pushes
 from support.browser import COLD_MS, chromium, log_in, open_dialog
 from support.system import System
 
-LIVE_MS = 15_000
+LIVE_MS = 60_000
 # What each of these would do if it ran is to be seen on the page.
 SCRIPTS = (
     "<script>window.wasRun=1</script>",

@@ -24,6 +24,8 @@ CHINA = {"locale": "zh-CN", "timezone_id": "Asia/Shanghai"}
 def chromium(playwright: Playwright) -> Iterator[Browser]:
     """Start Debian's Chromium without a window."""
     flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
+    # Playwright's own 5 seconds are too short on a busy machine.
+    expect.set_options(timeout=COLD_MS)
     browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
     try:
         yield browser
