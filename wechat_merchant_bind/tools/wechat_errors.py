@@ -226,9 +226,7 @@ ERRORS = {
         _lt("The template of the library belongs to a service category that the Official Account does not have."),
         _lt("Choose a template of one of the account's service categories, or add the category in WeChat's console."),
     ),
-    45168: ErrorInfo(
-        ErrorClass.DATA, _lt("The message holds a word that WeChat does not allow."), _CHANGE_TEXT
-    ),
+    45168: ErrorInfo(ErrorClass.DATA, _lt("The message holds a word that WeChat does not allow."), _CHANGE_TEXT),
     40249: ErrorInfo(ErrorClass.DATA, _lt("WeChat has blocked the message because of its content."), _CHANGE_TEXT),
     # --- account ---
     40013: ErrorInfo(ErrorClass.ACCOUNT, _lt("The AppID is wrong."), _CHECK_APP_ID),
