@@ -1,5 +1,5 @@
--- A copy of the database calls WeChat for nobody and takes no push: the accounts are off, their secrets are gone, and
--- the address is one that is refused before anything is sent. A copied access token would be good for two more hours.
+-- A copy of the database neither calls WeChat nor accepts pushes: the accounts are archived and lose their secrets, and
+-- their API address is refused before any call. A copied access token would stay valid for up to two hours.
 UPDATE wechat_account
    SET active = FALSE,
        app_secret = NULL,
@@ -12,12 +12,12 @@ UPDATE wechat_access_token
    SET token = NULL,
        expires_at = NULL,
        fingerprint = NULL;
--- Whoever scans a code from the copy would bind a merchant of the original.
+-- A scanned code of the copy would bind a merchant of the original.
 UPDATE wechat_bind_code
    SET state = 'revoked',
        share_token = NULL
  WHERE state = 'active';
--- What waits in the outbox is the original's to send. No lane runs that would tell it in the chatter.
+-- The original sends the waiting messages. No sender runs in the copy, so the chatter's state is set here as well.
 UPDATE mail_notification
    SET notification_status = 'canceled',
        failure_type = 'wechat_unsent'
