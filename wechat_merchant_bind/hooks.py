@@ -1,12 +1,12 @@
-"""What Odoo runs when the addon goes."""
+"""Hooks that Odoo runs at the uninstallation of the addon."""
 
 MODULE = "wechat_merchant_bind"
-# What every name of a field that the addon adds to Odoo's models has in it.
+# Part of the name of every field that the addon adds to Odoo's models.
 FIELD_MARK = "wechat_"
 
 
 def uninstall_hook(env):
-    """Remove what Odoo leaves behind of an addon, and what would break without it."""
+    """Remove records that Odoo keeps after an uninstallation, and deactivate those that would fail without the addon."""
     models = env["ir.model"].search([("model", "=like", "wechat.%")])
     names = models.mapped("model")
     env["ir.config_parameter"].search([("key", "=like", f"{MODULE}.%")]).unlink()
@@ -15,16 +15,16 @@ def uninstall_hook(env):
     env["ir.attachment"].search([("res_model", "in", names)]).unlink()
     env["ir.exports"].search([("resource", "in", names)]).unlink()
     env["ir.exports.line"].search([("name", "like", FIELD_MARK)]).unlink()
-    # A favourite would keep its user from opening the contacts, an automation every user from changing one.
+    # Such a favourite would break the list of contacts, such an automation every change of a contact.
     env["ir.filters"].with_context(active_test=False).search(
         ["|", ("model_id", "in", names), "|", ("domain", "like", FIELD_MARK), ("context", "like", FIELD_MARK)]
     ).unlink()
     env["base.automation"].search(
         ["|", ("filter_domain", "like", FIELD_MARK), ("filter_pre_domain", "like", FIELD_MARK)]
     ).active = False
-    # External IDs that an export gave.
+    # External IDs created by exports.
     env["ir.model.data"].search([("model", "in", names), ("module", "=", "__export__")]).unlink()
-    # Odoo gives the record of a foreign key no external ID, so it only goes where its model goes.
+    # Foreign keys have no external ID: Odoo removes their records only with their own model.
     env["ir.model.constraint"].search(
         [("module.name", "=", MODULE), ("type", "=", "f"), ("model", "not in", models.ids)]
     ).unlink()

@@ -3,6 +3,7 @@ from . import test_companies
 from . import test_i18n
 from . import test_js
 from . import test_life_cycle
+from . import test_migrations
 from . import test_plans
 from . import test_query_counts
 from . import test_rights

@@ -1,8 +1,7 @@
-"""What the tests of this addon, and of addons that build on it, have in common.
+"""Base classes for the tests of this addon and of addons that build on it.
 
-WeChat is stood in for at its HTTP edge only: everything from the first line of the addon to the bytes that leave this
-machine is the real code. An addon that sends by WeChat tests that with :class:`WechatCommon`; docs/for-developers.md
-has an example.
+Only WeChat's HTTP interface is mocked: all code of the addon up to the request runs as in production. An addon that
+sends by WeChat tests that with WechatCommon; docs/for-developers.md has an example.
 """
 
 import email
@@ -66,10 +65,10 @@ RECEIPTS_CRON = "wechat_merchant_bind.ir_cron_apply_receipts"
 
 
 class MockWechat(TransactionCase):
-    """A stand-in for WeChat: no test that has it among its classes reaches anything else, and none needs a network.
+    """Mock WeChat's API: tests with this class need no network.
 
-    ``self.wechat`` is the :class:`.common_api.WechatApiMock` of the running test. It answers as WeChat does where all
-    goes well; ``self.wechat.answer(SEND_PATH, {"errcode": 43004, "errmsg": "…"})`` lets the next call fail.
+    self.wechat is the WechatApiMock of the running test. By default each call succeeds;
+    self.wechat.answer(SEND_PATH, {"errcode": 43004, "errmsg": "…"}) lets the next call fail.
     """
 
     wechat: WechatApiMock
@@ -78,7 +77,7 @@ class MockWechat(TransactionCase):
     def setUpClass(cls):
         super().setUpClass()
         if not cls._registry_patched:
-            # The access token and the lanes have cursors of their own, which must see what the test has made.
+            # The access token and the senders use cursors of their own, which must see the records of the test.
             cls.registry_enter_test_mode_cls()
         cls._serial = itertools.count(1)
 
@@ -99,11 +98,11 @@ class MockWechat(TransactionCase):
 
     @contextmanager
     def mock_wechat(self):
-        """Begin anew: what was called and queued before is forgotten, and the assertions tell of this block alone.
+        """Replace the mock by a new one, so that the assertions ignore earlier calls and messages.
 
-        ``with self.mock_wechat() as wechat:``, then what sends, then :meth:`assertWechat`.
+        Use it as "with self.mock_wechat() as wechat:" around the code that sends, and call assertWechat() inside.
 
-        :return: the stand-in, also ``self.wechat`` from then on.
+        :return: the new mock, also self.wechat from then on.
         """
         self._forget_wechat()
         yield self.wechat
@@ -111,7 +110,7 @@ class MockWechat(TransactionCase):
 
     @contextmanager
     def mock_wechat_outbox(self):
-        """Collect the messages that are put into the outbox, in their order. No lane is woken to send them."""
+        """Collect the messages that are queued, in their order. No sender is triggered."""
         messages = []
         outbox = type(self.env["wechat.message"])
         queue = outbox._queue
@@ -128,7 +127,7 @@ class MockWechat(TransactionCase):
             yield messages
 
     def send_wechat_outbox(self):
-        """Send what is due now, as the scheduled actions do: one call after the other, in the order of the outbox."""
+        """Send the due messages as the scheduled actions do, one call after the other in the order of the outbox."""
         self.env.flush_all()
         with (
             patch.object(wechat_message_drain, "THREADS", 1),
@@ -139,10 +138,10 @@ class MockWechat(TransactionCase):
         self.env.invalidate_all()
 
     def receive_wechat_receipt(self, messages, status="success"):
-        """Let WeChat's receipts of sent messages come, and be applied.
+        """Receive and apply WeChat's receipts of sent messages.
 
-        :param wechat.message messages: sent ones.
-        :param str status: what WeChat writes: ``success``, ``failed:user block``, ``failed:system failed``, ….
+        :param wechat.message messages: the sent messages.
+        :param str status: WeChat's status: "success", "failed:user block", "failed:system failed", ….
         """
         for message in messages.sudo():
             self.env["wechat.event"].sudo()._receive(
@@ -163,9 +162,9 @@ class MockWechat(TransactionCase):
 
 
 class WechatCommon(MockWechat):
-    """What an addon needs to test its WeChat notices: an account, bound merchants, templates, and assertions.
+    """Provide an account, bound merchants, templates and assertions for tests of WeChat notices.
 
-    It may stand beside Odoo's own: ``class OrderCase(WechatCommon, SaleCommon)``. ``cls.wechat_account`` is the only
+    It combines with Odoo's own classes: class OrderCase(WechatCommon, SaleCommon). cls.wechat_account is the only
     active account.
     """
 
@@ -179,7 +178,7 @@ class WechatCommon(MockWechat):
 
     @classmethod
     def _create_wechat_account(cls, **values):
-        """Create a service account in safe mode, which the stand-in answers for."""
+        """Create a service account in safe mode."""
         serial = next(cls._serial)
         return cls.env["wechat.account"].create(
             {
@@ -196,17 +195,17 @@ class WechatCommon(MockWechat):
 
     @classmethod
     def _make_openid(cls):
-        """Return an OpenID that nobody has."""
+        """Return an unused OpenID."""
         return f"oTest-{next(cls._serial):022}"
 
     @classmethod
     def _bind_wechat(cls, partner, openid=None, account=None, **values):
-        """Bind a merchant, or a contact of one, without a scan, as an earlier scan has left it.
+        """Create the binding of a merchant or a contact without a scan.
 
-        :param res.partner partner: who is bound.
-        :param str openid: by default one that nobody has.
-        :param wechat.account account: by default ``wechat_account``.
-        :param values: other fields; ``is_subscribed=False`` for somebody who has unfollowed.
+        :param res.partner partner: the merchant or contact.
+        :param str openid: an unused one by default.
+        :param wechat.account account: wechat_account by default.
+        :param values: other fields, such as is_subscribed=False for a follower that has left.
         :rtype: wechat.binding
         """
         cls.env.flush_all()
@@ -224,7 +223,7 @@ class WechatCommon(MockWechat):
 
     @classmethod
     def _create_wechat_merchant(cls, name="杭州西湖茶庄", **values):
-        """Create a merchant that is bound to ``wechat_account``.
+        """Create a merchant that is bound to wechat_account.
 
         :rtype: res.partner
         """
@@ -234,11 +233,11 @@ class WechatCommon(MockWechat):
 
     @classmethod
     def _create_wechat_template(cls, model, keywords, **values):
-        """Create a template of ``wechat_account``.
+        """Create a template of wechat_account.
 
-        :param str model: of the documents that it is about, such as ``sale.order``.
-        :param dict keywords: by key as WeChat has it (``thing1``, ``amount2``), the expression that makes its value,
-            such as ``{{ object.name }}``.
+        :param str model: the model of its documents, such as "sale.order".
+        :param dict keywords: by WeChat's key ("thing1", "amount2"), the expression of its value, such as
+            "{{ object.name }}".
         :rtype: wechat.template
         """
         serial = next(cls._serial)
@@ -259,7 +258,7 @@ class WechatCommon(MockWechat):
     # === ASSERTIONS === #
 
     def _get_new_wechat(self, partner=None):
-        """Return the messages since the test or :meth:`mock_wechat` began, oldest first.
+        """Return the messages since the begin of the test or of mock_wechat(), oldest first.
 
         :rtype: wechat.message
         """
@@ -270,14 +269,14 @@ class WechatCommon(MockWechat):
         return self.env["wechat.message"].sudo().search(domain, order="id")
 
     def assertWechat(self, partner, state="outgoing", values=None, template=None, failure_type=False):
-        """Check that a partner has got exactly one message since the test or :meth:`mock_wechat` began.
+        """Check that a partner has exactly one message since the begin of the test or of mock_wechat().
 
         :param res.partner partner: the recipient.
-        :param str state: of the message: ``outgoing`` until :meth:`send_wechat_outbox`, then ``sent``, and
-            ``delivered`` after :meth:`receive_wechat_receipt`; or ``failed``, ``canceled``, ``unknown``.
-        :param dict values: the text of each keyword, as it is queued and, once it is sent, as WeChat has got it.
-        :param wechat.template template: that made it.
-        :param str failure_type: why it has failed, such as ``wechat_unfollowed``.
+        :param str state: the message's state: "outgoing" until send_wechat_outbox(), then "sent", and "delivered" after
+            receive_wechat_receipt(); or "failed", "canceled", "unknown".
+        :param dict values: the text of each keyword, as queued and, for a sent message, as WeChat received it.
+        :param wechat.template template: the message's template.
+        :param str failure_type: the reason of a failure, such as "wechat_unfollowed".
         :return: the message.
         :rtype: wechat.message
         """
@@ -300,22 +299,22 @@ class WechatCommon(MockWechat):
         return call.path == SEND_PATH and call.payload["client_msg_id"] == message.client_msg_id
 
     def assertNoWechat(self, partner=None):
-        """Check that nothing was queued or sent since the test or :meth:`mock_wechat` began.
+        """Check that no message was queued or sent since the begin of the test or of mock_wechat().
 
-        :param res.partner partner: whom to ask about; by default everybody.
+        :param res.partner partner: the recipient; all recipients by default.
         """
         found = [(message.partner_id.display_name, message.state) for message in self._get_new_wechat(partner)]
-        self.assertFalse(found, "Nobody should get a WeChat message")
+        self.assertFalse(found, "There should be no WeChat message")
         if partner is None:
             self.assertFalse(self.wechat.count(SEND_PATH), "WeChat was called to send")
 
     def assertWechatNotification(self, mail_message, partner, state, failure_type=False):
-        """Check what has become of a WeChat message to one partner: in the outbox, and in Odoo's notification.
+        """Check the state of a WeChat message to a partner, in the outbox and in Odoo's notification.
 
         :param mail.message mail_message: the message in the chatter.
         :param res.partner partner: the recipient.
         :param str state: the state of the newest message of the outbox.
-        :param str failure_type: of both.
+        :param str failure_type: the reason of a failure, in both.
         :return: the newest message of the outbox.
         :rtype: wechat.message
         """
@@ -347,9 +346,9 @@ class WechatCommon(MockWechat):
 
 @tagged("post_install", "-at_install", "wechat")
 class WechatCase(WechatCommon):
-    """What this addon's own tests have besides: users of each kind, and merchants that are not bound.
+    """Add users of each kind and unbound merchants, for this addon's own tests.
 
-    ``self.account`` is in safe mode.
+    self.account is in safe mode.
     """
 
     @classmethod
@@ -382,7 +381,7 @@ class WechatCase(WechatCommon):
 
     @classmethod
     def _create_test_account(cls, **values):
-        """Create an account in plain mode, as WeChat's test accounts are."""
+        """Create a test account. WeChat's test accounts know only plain mode."""
         return cls._create_account(**{"account_kind": "test", "encryption_mode": "plain", **values})
 
     @classmethod
@@ -397,7 +396,7 @@ class WechatCase(WechatCommon):
 
     @classmethod
     def _create_template(cls, **values):
-        """Create a template with two keywords, for partners unless told otherwise."""
+        """Create a template with two keywords, by default for partners."""
         lines = [
             Command.create({"key": "thing1", "label": "商家", "value": "{{ object.name }}"}),
             Command.create({"key": "character_string2", "label": "编号", "value": "SO{{ object.id }}"}),
@@ -405,17 +404,17 @@ class WechatCase(WechatCommon):
         return cls._create_wechat_template("res.partner", {}, **{"line_ids": lines, **values})
 
     def _make_code(self, partner=None, user=None):
-        """Generate a binding code as a user does and return it sudoed."""
+        """Generate a binding code as a user and return it with sudo."""
         code = (partner or self.merchant).with_user(user or self.user)._wechat_get_bind_code().sudo()
         self.env.flush_all()
         return code
 
     def _bind(self, partner=None, openid=None, account=None, **values):
-        """Bind a merchant without a scan, as an earlier scan has left it."""
+        """Create the binding of a merchant without a scan."""
         return self._bind_wechat(partner or self.merchant, openid, account or self.account, **values)
 
     def _keep_schedule(self):
-        """Let all scheduled actions be on time: none runs beside a test."""
+        """Postpone all scheduled actions, so that none is late or runs during a test."""
         self.env.flush_all()
         self.env.cr.execute("UPDATE ir_cron SET nextcall = now() AT TIME ZONE 'UTC' + interval '1 hour'")
         self.env.invalidate_all()
@@ -430,7 +429,7 @@ class WechatCase(WechatCommon):
 
     @contextmanager
     def _outbox(self):
-        """Collect the e-mails that would leave for a mail server, read back from their bytes as a mail client does."""
+        """Collect the e-mails that would be sent to a mail server, parsed from their bytes as a mail client does."""
         messages = []
         server = type(self.env["ir.mail_server"])
 
@@ -448,7 +447,7 @@ class WechatCase(WechatCommon):
     # === ASSERTIONS === #
 
     def assertBound(self, partner, openid, account=None):
-        """Check that a merchant has exactly this live binding, in all places that show it."""
+        """Check that a merchant has exactly this live binding, and that its partner fields agree."""
         partner.invalidate_recordset()
         binding = self._get_live_binding(partner)
         self.assertEqual(
@@ -459,7 +458,7 @@ class WechatCase(WechatCommon):
         self.assertRecordValues(partner, [{"wechat_openid": openid, "is_wechat_bound": True, "wechat_state": "bound"}])
 
     def assertNotBound(self, partner):
-        """Check that a merchant has no live binding, in all places that would show it."""
+        """Check that a merchant has no live binding, and that its partner fields agree."""
         partner.invalidate_recordset()
         binding = self._get_live_binding(partner)
         self.assertFalse(binding, f"{partner.name} should not be bound, but is to {binding.mapped('openid')}")
@@ -468,7 +467,7 @@ class WechatCase(WechatCommon):
         )
 
     def assertChatter(self, partner, *texts, author=None):
-        """Check that the newest note in a merchant's chatter has these texts, and who signed it."""
+        """Check the texts and the author of the newest note in a merchant's chatter."""
         note = partner.message_ids.sorted("id")[-1:]
         for text in texts:
             self.assertIn(text, str(note.body), f"Chatter of {partner.name}: {partner.message_ids.mapped('body')}")
@@ -485,4 +484,4 @@ class WechatCase(WechatCommon):
 
 
 class WechatHttpBase(WechatCase, HttpCase):
-    """The same with Odoo's web server; see :class:`.common_push.WechatPushCase` for pushes."""
+    """Add Odoo's web server. WechatPushCase of common_push.py adds pushes."""

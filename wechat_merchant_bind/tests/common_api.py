@@ -1,4 +1,4 @@
-"""WeChat's API as the tests' stand-in has it."""
+"""The mock of WeChat's API."""
 
 import io
 import itertools
@@ -21,7 +21,7 @@ FOLLOWERS_PATH = "/cgi-bin/user/get"
 QUOTA_PATH = "/cgi-bin/openapi/quota/get"
 CALLBACK_IPS_PATH = "/cgi-bin/getcallbackip"
 
-# As large as WeChat's: neither a float nor a 32-bit column holds it.
+# As large as WeChat's ids: too large for a float or a 32-bit column.
 FIRST_MSGID = 3717005636572528642
 
 
@@ -40,9 +40,9 @@ class WechatCall:
 
 
 class WechatApiMock:
-    """Answers as WeChat's API does where all goes well, and otherwise as a test has asked for.
+    """Answer the addon's calls with WeChat's success responses, or with those that a test has set.
 
-    It knows nothing but the calls that the addon makes: any other fails the test.
+    A call that the mock does not know fails the test.
     """
 
     def __init__(self):
@@ -52,10 +52,10 @@ class WechatApiMock:
         self._serial = itertools.count(1)
 
     def answer(self, path, *answers):
-        """Give the next calls of a path these answers, one each.
+        """Set the answers of the next calls of a path, one each.
 
-        :param answers: a dict (WeChat's JSON), an int (an HTTP status), an exception of ``requests`` to raise, or a
-            function that takes the :class:`WechatCall` and returns one of these
+        :param answers: a dict (WeChat's JSON), an int (an HTTP status), an exception of requests to raise, or a
+            function that takes the WechatCall and returns one of these.
         """
         self._answers[path].extend(answers)
 
@@ -64,7 +64,7 @@ class WechatApiMock:
         return sum(call.path == path for call in self.calls)
 
     def renew_token(self):
-        """Let WeChat give out another access token from now on, and refuse the former."""
+        """Replace the access token: calls with the former one are refused."""
         self.token = f"access-token-{next(self._serial) + 1}"
 
     def handle(self, request):
@@ -83,7 +83,7 @@ class WechatApiMock:
 
     def _get_answer(self, call):
         if call.path == TOKEN_PATH:
-            assert call.payload["force_refresh"] is False, "A forced refresh kills the token of every other worker"
+            assert call.payload["force_refresh"] is False, "A forced refresh invalidates the token of other processes"
             return {"access_token": self.token, "expires_in": 7200}
         if call.query.get("access_token") != self.token:
             return {"errcode": 40001, "errmsg": "invalid credential, access_token is invalid or not latest rid: 1-2-3"}
@@ -110,7 +110,7 @@ class WechatApiMock:
             return {"errcode": 0, "errmsg": "ok", "quota": {"daily_limit": 100_000, "used": 0, "remain": 100_000}}
         if call.path == CALLBACK_IPS_PATH:
             return {"ip_list": ["101.226.103.0/25"]}
-        raise AssertionError(f"The addon made a call that no test knows: {call}")
+        raise AssertionError(f"The mock does not know this call: {call}")
 
     def _make_response(self, request, answer):
         response = requests.Response()

@@ -1,4 +1,4 @@
-"""What the tests of the outbox have in common."""
+"""Base class for the tests of the outbox."""
 
 from unittest.mock import patch
 
@@ -9,7 +9,7 @@ LANES = ("wechat_merchant_bind.ir_cron_send_1", "wechat_merchant_bind.ir_cron_se
 
 
 class OutboxCase(WechatCase):
-    """A bound merchant, a template, and the outbox."""
+    """Provide a bound merchant and a template, and methods to queue and send messages."""
 
     @classmethod
     def setUpClass(cls):
@@ -19,7 +19,7 @@ class OutboxCase(WechatCase):
 
     def setUp(self):
         super().setUp()
-        # One call after the other, so that a test knows which gets which of WeChat's answers.
+        # One call after the other, so that each call gets the answer that the test expects.
         self.startPatcher(patch(f"{DRAIN}.THREADS", 1))
         self.startPatcher(patch(f"{DRAIN}.WINDOW", 1))
         self.env["ir.config_parameter"].set_param("wechat_merchant_bind.linger_seconds", "0")
@@ -27,7 +27,7 @@ class OutboxCase(WechatCase):
         self.binding = self._bind(openid=self.openid)
 
     def _queue(self, *partners, count=1, **values):
-        """Queue messages, to each of some merchants as many as asked for."""
+        """Queue as many messages as count says to each of these merchants."""
         messages = self.env["wechat.message"]._queue(
             [
                 {
@@ -45,19 +45,19 @@ class OutboxCase(WechatCase):
         return messages
 
     def _drain(self):
-        """Let all lanes run."""
+        """Run all senders once."""
         self.env.flush_all()
         for lane in LANES:
             self.env.ref(lane).method_direct_trigger()
         self.env.invalidate_all()
 
     def _set(self, messages, **columns):
-        """Write columns of messages beside the ORM, such as a moment of the past."""
+        """Write columns of messages by SQL, such as a date in the past."""
         self.env.flush_all()
         for name, value in columns.items():
             self.env.cr.execute(f'UPDATE wechat_message SET "{name}" = {value} WHERE id = ANY(%s)', [messages.ids])
         self.env.invalidate_all()
 
     def _make_due(self, messages):
-        """Let the time pass until messages are due."""
+        """Make messages due."""
         self._set(messages, next_attempt_at="now() AT TIME ZONE 'UTC' - interval '1 second'")

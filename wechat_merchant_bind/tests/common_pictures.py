@@ -1,4 +1,4 @@
-"""Reading a picture of a binding code as a phone does."""
+"""Read pictures of binding codes."""
 
 import io
 
@@ -9,7 +9,7 @@ from PIL import Image
 def read_code(content):
     """Return the text of the one QR code in a picture.
 
-    :param bytes content: the picture's file.
+    :param bytes content: the image file.
     """
     [code] = zxingcpp.read_barcodes(Image.open(io.BytesIO(content)).convert("L"))
     return code.text

@@ -1,4 +1,4 @@
-"""Pushes as WeChat sends them, and what comes back, without a line of the addon's own cryptography."""
+"""Pushes as WeChat sends them, and their answers. The cryptography is that of wechatpy, not the addon's."""
 
 import hashlib
 import itertools
@@ -17,11 +17,11 @@ _nonces = itertools.count(100_000_000)
 
 
 class Answer(NamedTuple):
-    """What a push was answered with."""
+    """The answer to a push."""
 
     status: int
     body: str
-    # The fields of a passive reply, decrypted by the SDK if it was encrypted; empty if there was none.
+    # The fields of a passive reply, decrypted; empty without a reply.
     reply: dict
     headers: dict
 
@@ -32,7 +32,7 @@ def sign(*parts):
 
 
 def to_xml(fields):
-    """Return the XML of a push: text in CDATA, numbers bare, as WeChat sends them."""
+    """Return the XML of a push as WeChat sends it: text in CDATA, numbers bare."""
     body = "".join(
         f"<{name}>{value}</{name}>" if isinstance(value, int) else f"<{name}><![CDATA[{value}]]></{name}>"
         for name, value in fields.items()
@@ -41,7 +41,7 @@ def to_xml(fields):
 
 
 class Push:
-    """The query and the body of one request of WeChat. A test may change both before it sends them."""
+    """The query and the body of a push. A test may change both before it sends them."""
 
     def __init__(self, account, fields, mode=None, key=None, app_id=None, token=None, timestamp=None):
         mode = mode or account.encryption_mode
@@ -78,13 +78,13 @@ class Push:
 
 @tagged("post_install", "-at_install", "wechat")
 class WechatPushCase(WechatHttpBase):
-    """Sends pushes through the real route."""
+    """Send pushes through the real route."""
 
     def _get_url(self, account):
         return f"/wechat/merchant/{account.webhook_key}"
 
     def _send(self, push, url=None):
-        """Send a push and return its :class:`Answer`."""
+        """Send a push and return its Answer."""
         body = push.body.encode() if isinstance(push.body, str) else push.body
         response = self.url_open(
             url or self._get_url(push.account), data=body, params=push.query, headers=push.headers, method="POST"
@@ -110,21 +110,21 @@ class WechatPushCase(WechatHttpBase):
         return self._send(Push(account, fields, **(push_options or {})))
 
     def _push_scan(self, code, openid, create_time=None, **kwargs):
-        """Let somebody who follows already scan a code."""
+        """Push the scan of a code by a follower."""
         kwargs = {"EventKey": code.scene_str, "Ticket": code.ticket, **kwargs}
         return self._push_event("SCAN", openid, create_time or int(time.time()), **kwargs)
 
     def _push_subscribe(self, openid, scene="", create_time=None, **kwargs):
-        """Let somebody follow, by a scan if there is a scene."""
+        """Push that an OpenID follows the account, by a scan if there is a scene."""
         key = {"EventKey": f"qrscene_{scene}", "Ticket": "ticket=="} if scene else {"EventKey": ""}
         return self._push_event("subscribe", openid, create_time or int(time.time()), **key, **kwargs)
 
     def _push_unsubscribe(self, openid, create_time=None, **kwargs):
-        """Let somebody unfollow."""
+        """Push that an OpenID unfollows the account."""
         return self._push_event("unsubscribe", openid, create_time or int(time.time()), EventKey="", **kwargs)
 
     def _push_text(self, openid, content="你好", msg_id=24_000_000_000_000_000, account=None, **kwargs):
-        """Let somebody write to the account."""
+        """Push a text that an OpenID writes to the account."""
         account = account or self.account
         return self._send(
             Push(
@@ -147,7 +147,7 @@ class WechatPushCase(WechatHttpBase):
     # === ASSERTIONS === #
 
     def assertReply(self, answer, *texts, to=None, account=None):
-        """Check that a push was answered with a text that holds these."""
+        """Check that a push was answered with a text reply that contains these texts."""
         self.assertEqual((answer.status, answer.reply.get("MsgType")), (200, "text"), f"Answer: {answer}")
         for text in texts:
             self.assertIn(text, answer.reply["Content"])
@@ -156,7 +156,7 @@ class WechatPushCase(WechatHttpBase):
             self.assertEqual(answer.reply["ToUserName"], to)
 
     def assertSilent(self, answer):
-        """Check that a push was acknowledged and nobody got a reply."""
+        """Check that a push was acknowledged without a reply."""
         self.assertEqual((answer.status, answer.body), (200, "success"), f"Answer: {answer}")
 
     def assertForbidden(self, answer):

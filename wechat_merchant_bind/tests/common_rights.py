@@ -1,5 +1,7 @@
-"""What test_rights.py plays the table of rights with: all that the addon defines, and a record of each kind, of the
-users' own company and of another one."""
+"""Definitions and records for test_rights.py: all that the addon defines, and a record of each model.
+
+There is a record of the users' own company and one of another company.
+"""
 
 import re
 
@@ -12,7 +14,7 @@ from .rights import EMPLOYEE, FIELDS, MANAGER, METHODS, MODELS, PORTAL, PUBLIC, 
 
 ADDON = "odoo.addons.wechat_merchant_bind"
 MODULE = "wechat_merchant_bind"
-# Written on the addon's models too, but what these do to records is what MODELS tells.
+# The addon overrides these too. Their rights are in MODELS.
 ORM_METHODS = frozenset({"create", "write", "unlink", "read", "search", "export_data", "load"})
 SECRETIVE = re.compile("openid|secret|token|key|webhook|scene|ticket|qr_|share_url|undo_url|payload|signature")
 
@@ -26,7 +28,7 @@ def is_ours(cls):
 
 
 def is_odoos(env, name, model):
-    """Tell whether a class of the addon extends another model than this one, which Odoo has defined."""
+    """Tell whether a class of the addon extends a model of Odoo other than this one."""
     return name != model and name in env.registry and env.registry[name]._original_module != MODULE
 
 
@@ -36,14 +38,14 @@ def find_models(env):
 
 
 def find_methods(env):
-    """Return ``model.method`` for every method that the addon defines or overrides and that RPC reaches."""
+    """Return "model.method" for every method that the addon defines or overrides and that RPC reaches."""
     own_models = find_models(env)
     found = set()
     for model, cls in env.registry.items():
         names = {
             name
             for base in cls.mro()
-            # What is added to Odoo's abstract models has its row there.
+            # Additions to Odoo's abstract models have their row there.
             if is_ours(base) and not is_odoos(env, base._name, model)
             for name in vars(base)
         }
@@ -57,7 +59,7 @@ def find_methods(env):
 
 
 def find_routes(env):
-    """Return ``METHOD /path`` for every route that the addon defines or extends; without methods it is ``ANY``."""
+    """Return "METHOD /path" for every route that the addon defines or extends; "ANY" without methods."""
     found = set()
     for path, endpoint in env["ir.http"]._generate_routing_rules(sorted(env.registry._init_modules), converters=None):
         handler = endpoint.func
@@ -74,7 +76,7 @@ def find_reports(env):
 
 
 def find_fields(env):
-    """Return ``model.field`` for every field that the addon adds to a model of another addon."""
+    """Return "model.field" for every field that the addon adds to a model of another addon."""
     own_models = find_models(env)
     return {
         f"{model}.{name}"
@@ -86,13 +88,13 @@ def find_fields(env):
 
 
 def is_inherited(env, model, cls, name):
-    """Tell whether a model has a field from an abstract one that it inherits, such as ``mail.thread``."""
+    """Tell whether a model inherits a field from an abstract model such as mail.thread."""
     parents = {base._name for base in cls.mro() if getattr(base, "_name", None) in env.registry} - {model}
     return any(name in env.registry[parent]._fields for parent in parents)
 
 
 def find_secretive_fields(env):
-    """Return ``model.field`` for every field of the addon's models that sounds like a secret or like an OpenID."""
+    """Return "model.field" for every field of the addon's models named like a secret or an OpenID."""
     return {f"{model}.{name}" for model in find_models(env) for name in env[model]._fields if SECRETIVE.search(name)}
 
 
@@ -107,9 +109,9 @@ TABLES = {
 
 
 def find_gaps(env):
-    """Compare the tables of rights.py with what there is.
+    """Compare the tables of rights.py with the addon.
 
-    :return: by table, the keys of things that have no row, and of rows that have no thing; nothing if all is well.
+    :return: by table, the keys without a row and the rows without a definition; empty if all agree.
     :rtype: dict[str, dict[str, list[str]]]
     """
     found = {
@@ -122,7 +124,7 @@ def find_gaps(env):
     }
     gaps = {}
     for table, rows in TABLES.items():
-        pairs = (("no row", found[table] - set(rows)), ("nothing to this row", set(rows) - found[table]))
+        pairs = (("no row", found[table] - set(rows)), ("no definition", set(rows) - found[table]))
         if gap := {name: sorted(keys) for name, keys in pairs if keys}:
             gaps[table] = gap
     return gaps
@@ -132,9 +134,9 @@ def find_gaps(env):
 
 
 class RightsCase(WechatPushCase):
-    """Five users, and twice the same records: ``self.own`` of their company and ``self.foreign`` of another one.
+    """Provide five users, and the same records twice: self.own of their company and self.foreign of another one.
 
-    All users may export, as far as Odoo is concerned: what refuses them are the addon's rights.
+    All users may export in Odoo, so that only the addon's rights refuse an export.
     """
 
     @classmethod
@@ -149,7 +151,7 @@ class RightsCase(WechatPushCase):
         }
         for user in cls.roles.values():
             user.group_ids += cls.env.ref("base.group_allow_export")
-        # A page in another language than this one would be redirected to the address of that language.
+        # Pages in another language are redirected to the address of that language.
         cls.env["ir.default"].set("res.partner", "lang", "en_US")
         cls.foreign_company = cls.env["res.company"].create({"name": "另一家公司"})
 
@@ -157,17 +159,17 @@ class RightsCase(WechatPushCase):
         super().setUp()
         self.own = self._make_records(self.env.company)
         self.foreign = self._make_records(self.foreign_company)
-        # What the portal user's own page shows.
+        # The code on the portal user's own page.
         self.portal.partner_id._wechat_get_bind_code()
         self.env.flush_all()
         self.wechat.calls.clear()
 
     def _make_records(self, company, is_shared=False):
-        """Make a record of every model of the addon, and those that the methods of the table are called on.
+        """Create a record of every model of the addon, and the records for the methods of the table.
 
-        :param res.company company: whose records they are.
-        :param bool is_shared: whether the merchants are served by an Official Account of all companies.
-        :return: records by name; those that the rows of models are played with by the model's name.
+        :param res.company company: the records' company.
+        :param bool is_shared: whether the merchants use an Official Account shared by all companies.
+        :return: records by name; for the rows of models by the model's name.
         :rtype: dict[str, models.Model]
         """
         env = self.env(context={**self.env.context, "allowed_company_ids": [company.id]})
@@ -175,7 +177,7 @@ class RightsCase(WechatPushCase):
         merchant, bound_merchant, invited = (
             self._create_merchant(f"商家 {number}", company_id=company.id).with_env(env) for number in range(3)
         )
-        # The merchant of each code and batch would get it from the first account of its company.
+        # The codes use the first account of the company.
         account.sequence = -1
         self.env.flush_all()
         code = invited._wechat_get_bind_code().sudo()
@@ -266,7 +268,7 @@ class RightsCase(WechatPushCase):
             "unbind_dialog": unbind_dialog,
             "mail.message": merchant.message_post(body="x", message_type="wechat"),
             "wechat.access.token": env["wechat.access.token"].search([("account_id", "=", account.id)]),
-            # One without a history, which could be deleted.
+            # Without a history, so that it can be deleted.
             "wechat.account": self._create_account(company_id=company.id, sequence=99),
             "wechat.account.health": account.health_ids[:1],
             "wechat.account.check": check,
@@ -285,7 +287,7 @@ class RightsCase(WechatPushCase):
             "wechat.binding": binding,
             "wechat.binding.import": import_report,
             "wechat.binding.import.line": import_report.line_ids,
-            # Its days are the reader's, and from 16:00 UTC on the users have another one than OdooBot.
+            # Its days are those of the reader's time zone, and OdooBot's day differs from the users' after 16:00 UTC.
             "wechat.bound.rate": env["wechat.bound.rate"]
             .with_context(tz=self.user.tz)
             .search([("company_id", "=", company.id)], limit=1),
@@ -305,11 +307,11 @@ class RightsCase(WechatPushCase):
         }
 
     def _prepare_values(self, model):
-        """Return what a record of a model can be created with, or what can be written on it.
+        """Return values to create a record of a model with, or to write on one.
 
         :rtype: dict
         """
-        # Whoever may write nothing is refused whatever he writes; every stored model has a company.
+        # Without write access any value is refused, and every stored model has a company.
         return {
             "wechat.account": {"name": "x", "app_id": "wx-rights", "account_kind": "service"},
             "wechat.account.check": {"account_id": self.own["account"].id},
@@ -339,7 +341,7 @@ class RightsCase(WechatPushCase):
         }.get(model, {"company_id": self.env.company.id})
 
     def _prepare_import(self, model):
-        """Return the same as the columns and the one row of an import.
+        """Return these values as the columns and the row of an import.
 
         :rtype: tuple[list[str], list[str]]
         """
@@ -348,12 +350,12 @@ class RightsCase(WechatPushCase):
         return columns, [str(value) for value in values.values()]
 
     def _prepare_request(self, route, is_foreign=False):
-        """Return a request that calls a route with the key or record that opens it.
+        """Return a request that calls a route with a key or record that grants the access.
 
-        :param str route: a key of ``ROUTES``.
-        :param bool is_foreign: with one that doesn't: an unknown secret, another account's key, another company's
-            record.
-        :return: what ``url_open`` takes.
+        :param str route: a key of ROUTES.
+        :param bool is_foreign: with a key or record that does not: an unknown secret, another account's key, another
+            company's record.
+        :return: the arguments of url_open().
         :rtype: dict
         """
         method, path = route.split(" ")
@@ -368,14 +370,14 @@ class RightsCase(WechatPushCase):
             path = path.replace(placeholder, value)
         call = {"url": path, "method": method, "allow_redirects": False}
         if "<string:webhook_key>" in route:
-            # Signed by the own account, whosever key the address has.
+            # Signed by the own account, also if the address has a foreign key.
             account = self.own["account"]
             push = Push(account, self._event_fields("VIEW", self._make_openid(), account=account))
             call["params"] = {**push.query, "echostr": "12345"} if method == "GET" else push.query
             return call | ({"headers": push.headers, "data": push.body.encode()} if method == "POST" else {})
         values = {}
         if is_foreign and path.startswith("/my/"):
-            # No such address holds an id; one that is sent along must change nothing.
+            # These addresses hold no id. An id in the form or the query must change nothing.
             values = dict.fromkeys(("partner_id", "merchant", "id"), records["merchant"].id)
         if method == "POST":
             return call | {"data": {"csrf_token": http.Request.csrf_token(self), **values}}

@@ -1,36 +1,36 @@
-"""Who may do what: the one table of all rights, which test_rights.py plays as the user of each cell.
+"""The table of all rights. test_rights.py checks each cell as the user of that role.
 
-What is not in the table fails the test, and so does a row of something that is gone. To add a model, a method, a route
-or a field: add its row here, and in ``common_rights.py`` the record or address that the cell is played with.
+A model, method, route or field without a row fails the test, and so does a row without its definition. To add one of
+them, add its row here, and in common_rights.py the record or address to test it with.
 """
 
 from typing import NamedTuple
 
 PUBLIC, PORTAL, EMPLOYEE, USER, MANAGER = ROLES = ("public", "portal", "employee", "user", "manager")
 
-NOBODY = frozenset()
+NO_ROLES = frozenset()
 PORTALS = frozenset({PORTAL})
 MANAGERS = frozenset({MANAGER})
 USERS = frozenset({USER, MANAGER})
 EMPLOYEES = frozenset({EMPLOYEE, USER, MANAGER})
-EVERYBODY = frozenset(ROLES)
+ALL_ROLES = frozenset(ROLES)
 
 # === MODELS === #
 
 
 class Model(NamedTuple):
-    """Who may do what with the records of a model. Everybody else is refused by an AccessError."""
+    """The roles with each right on the records of a model. Other roles get an AccessError."""
 
     # Also searches and exports.
-    read: frozenset = NOBODY
+    read: frozenset = NO_ROLES
     # Also imports.
-    create: frozenset = NOBODY
-    write: frozenset = NOBODY
-    unlink: frozenset = NOBODY
+    create: frozenset = NO_ROLES
+    write: frozenset = NO_ROLES
+    unlink: frozenset = NO_ROLES
 
 
-# Bindings, codes, batches, events and the log are written by methods only, which check the right and then write as the
-# superuser. Dialogs are written by those who may do what the dialog does.
+# Bindings, codes, batches, events and the log are written only by methods, which check the right and then use sudo. The
+# right on a dialog is the right to its action.
 MODELS = {
     "wechat.account": Model(read=USERS, create=MANAGERS, write=MANAGERS, unlink=MANAGERS),
     "wechat.account.health": Model(read=MANAGERS),
@@ -38,7 +38,7 @@ MODELS = {
     "wechat.bind.code": Model(read=USERS),
     "wechat.bind.request": Model(read=USERS),
     "wechat.binding": Model(read=USERS),
-    # Created by an import alone, as TestForgery and TestBindingImport prove.
+    # Created only by an import: see TestForgery and TestBindingImport.
     "wechat.binding.import": Model(read=MANAGERS),
     "wechat.binding.import.line": Model(read=MANAGERS),
     "wechat.bind.batch": Model(read=USERS),
@@ -64,21 +64,21 @@ MODELS = {
     "wechat.template.test": Model(read=MANAGERS, create=MANAGERS, write=MANAGERS),
 }
 
-# What the addon adds to an abstract model is in all that inherit it. It has one row, played with one of them.
+# Additions to an abstract model are in all its heirs. They have one row, tested with one heir.
 INSTANCES = {"mail.thread": "res.partner"}
 
 # === METHODS === #
 
 
 class Method(NamedTuple):
-    """Who may call a method by RPC. Everybody else is refused by an AccessError."""
+    """The roles that may call a method by RPC. Other roles get an AccessError."""
 
     allowed: frozenset
-    # The record of common_rights.py that it is called on; without one it is a method of the model.
+    # The record of common_rights.py to call it on; None for a method of the model.
     on: str | None = None
     args: tuple = ()
-    # Who gets through with the other company's record of that name.
-    foreign: frozenset = NOBODY
+    # The roles that may call it on the other company's record of that name.
+    foreign: frozenset = NO_ROLES
 
 
 FORGERY = {
@@ -90,12 +90,12 @@ FORGERY = {
 
 # Every public method that the addon defines, on its own models and on Odoo's.
 METHODS = {
-    "res.partner.create": Method(NOBODY, args=([{"name": "x", **FORGERY}],)),
-    "res.partner.write": Method(NOBODY, on="merchant", args=(FORGERY,)),
-    # As Odoo's, without what would forge a binding.
-    "res.partner.default_get": Method(EVERYBODY, args=(["name", "wechat_openid"],), foreign=EVERYBODY),
+    "res.partner.create": Method(NO_ROLES, args=([{"name": "x", **FORGERY}],)),
+    "res.partner.write": Method(NO_ROLES, on="merchant", args=(FORGERY,)),
+    # Odoo's rights. The addon drops values that would forge a binding.
+    "res.partner.default_get": Method(ALL_ROLES, args=(["name", "wechat_openid"],), foreign=ALL_ROLES),
     "res.partner.action_wechat_bind_code": Method(USERS, on="merchant"),
-    # And who generated the code that bound the merchant, see test_undo.py.
+    # Also the user that generated the code of the binding: see test_undo.py.
     "res.partner.action_wechat_undo_bind": Method(MANAGERS, on="bound_merchant"),
     "res.partner.action_wechat_print_cards": Method(USERS, on="invited_merchant"),
     "res.partner.action_wechat_print_posters": Method(USERS, on="invited_merchant"),
@@ -103,25 +103,25 @@ METHODS = {
     "res.partner.action_wechat_disable": Method(USERS, on="merchant"),
     "res.partner.action_wechat_edit": Method(EMPLOYEES, on="merchant"),
     "res.partner.action_wechat_enable": Method(USERS, on="merchant"),
-    # Opens the dialog to unbind: see there.
-    "res.partner.action_wechat_replace": Method(EVERYBODY, on="bound_merchant", foreign=EVERYBODY),
+    # Opens the dialog to unbind, which has its own row.
+    "res.partner.action_wechat_replace": Method(ALL_ROLES, on="bound_merchant", foreign=ALL_ROLES),
     "res.partner.action_wechat_reveal_openid": Method(MANAGERS, on="bound_merchant"),
     "res.partner.action_wechat_unbind": Method(MANAGERS, on="bound_merchant", args=("reason",)),
-    # Only opens a dialog, and tells nothing: whoever may not unbind may not create that dialog's record.
-    "res.partner.action_wechat_unbind_dialog": Method(EVERYBODY, on="bound_merchant", foreign=EVERYBODY),
-    # Opens a list, which shows nobody more than he may read.
-    "res.partner.action_wechat_messages": Method(EVERYBODY, on="merchant", foreign=EVERYBODY),
+    # Only opens the dialog to unbind, which has its own row.
+    "res.partner.action_wechat_unbind_dialog": Method(ALL_ROLES, on="bound_merchant", foreign=ALL_ROLES),
+    # Opens a list of messages, which has its own rights.
+    "res.partner.action_wechat_messages": Method(ALL_ROLES, on="merchant", foreign=ALL_ROLES),
     "res.partner.action_wechat_view": Method(EMPLOYEES, on="merchant"),
-    # What is recorded about these is Odoo's to allow.
-    "ir.config_parameter.create": Method(NOBODY, args=([{"key": "wechat_merchant_bind.x", "value": "x"}],)),
-    "ir.config_parameter.write": Method(NOBODY, on="parameter", args=({"value": "x"},)),
-    "res.groups.write": Method(NOBODY, on="group", args=({"name": "x"},)),
-    # Odoo's own right, which only administrators have.
-    "mail.mail.mark_outgoing": Method(NOBODY, on="email"),
-    "mail.mail.cancel": Method(NOBODY, on="email"),
-    "res.users.create": Method(NOBODY, args=([{"name": "x", "login": "x"}],)),
-    "res.users.write": Method(NOBODY, on="other_user", args=({"group_ids": []},)),
-    # Odoo decides who may write these; what a body must not keep is looked for before that.
+    # Odoo's rights. The addon only logs these changes.
+    "ir.config_parameter.create": Method(NO_ROLES, args=([{"key": "wechat_merchant_bind.x", "value": "x"}],)),
+    "ir.config_parameter.write": Method(NO_ROLES, on="parameter", args=({"value": "x"},)),
+    "res.groups.write": Method(NO_ROLES, on="group", args=({"name": "x"},)),
+    # Odoo's rights: administrators only.
+    "mail.mail.mark_outgoing": Method(NO_ROLES, on="email"),
+    "mail.mail.cancel": Method(NO_ROLES, on="email"),
+    "res.users.create": Method(NO_ROLES, args=([{"name": "x", "login": "x"}],)),
+    "res.users.write": Method(NO_ROLES, on="other_user", args=({"group_ids": []},)),
+    # Odoo's rights. The addon masks codes in the body before.
     "mail.message.create": Method(EMPLOYEES, args=([{"body": "x"}],), foreign=EMPLOYEES),
     "mail.message.write": Method(EMPLOYEES, on="mail.message", args=({"body": "x"},)),
     "mail.scheduled.message.create": Method(
@@ -139,32 +139,32 @@ METHODS = {
         ),
         foreign=EMPLOYEES,
     ),
-    "mail.scheduled.message.write": Method(NOBODY, on="scheduled_message", args=({"body": "x"},)),
+    "mail.scheduled.message.write": Method(NO_ROLES, on="scheduled_message", args=({"body": "x"},)),
     "mail.template.create": Method(EMPLOYEES, args=([{"name": "x"}],), foreign=EMPLOYEES),
-    "mail.template.write": Method(NOBODY, on="mail_template", args=({"name": "x"},)),
-    # A file of bindings. The temporary file itself is guarded as Odoo guards it.
+    "mail.template.write": Method(NO_ROLES, on="mail_template", args=({"name": "x"},)),
+    # Imports bindings. The temporary file has Odoo's own rights.
     "base_import.import.execute_import": Method(
         MANAGERS,
         on="import_screen",
         args=(["openid"], ["OpenID"], {"quoting": '"', "separator": ",", "encoding": "utf-8"}),
         foreign=MANAGERS,
     ),
-    # The columns of a file, without data.
-    "base_import.import.get_fields_tree": Method(EVERYBODY, args=("wechat.bind.batch",), foreign=EVERYBODY),
+    # Returns column names, no data.
+    "base_import.import.get_fields_tree": Method(ALL_ROLES, args=("wechat.bind.batch",), foreign=ALL_ROLES),
     "wechat.account.action_generate_secrets": Method(MANAGERS, on="account"),
     "wechat.account.action_test_connection": Method(MANAGERS, on="account"),
-    # Returns what they may read anyway, without the secrets.
+    # Returns readable values without the secrets.
     "wechat.account.copy_data": Method(USERS, on="account"),
     "wechat.account.action_confirm_outbox": Method(MANAGERS, on="account"),
     "wechat.account.action_resume_sending": Method(MANAGERS, on="account"),
-    # Opens what they may do anyway.
+    # Opens an action with its own rights.
     "wechat.account.health.action_mend": Method(MANAGERS, on="wechat.account.health"),
     "wechat.bind.batch.action_cancel": Method(USERS, on="batch"),
     "wechat.bind.batch.action_download_list": Method(USERS, on="batch"),
     "wechat.bind.batch.action_download_pictures": Method(USERS, on="batch"),
     "wechat.bind.batch.action_email": Method(USERS, on="batch"),
     "wechat.bind.batch.action_print": Method(USERS, on="batch"),
-    # Counts what its user may read; there is no record to call it on.
+    # Counts readable records; called on the model.
     "wechat.account.get_overview": Method(USERS, foreign=USERS),
     "wechat.bind.batch.action_retry_failed": Method(USERS, on="batch"),
     "wechat.bind.code.show.action_download": Method(USERS, on="dialog"),
@@ -175,14 +175,14 @@ METHODS = {
     "wechat.bind.request.action_reject": Method(USERS, on="request", args=("reason",)),
     "wechat.bind.code.show.action_send": Method(USERS, on="dialog"),
     "wechat.event.action_retry": Method(MANAGERS, on="event"),
-    # Opens a document with the rights of who opens it.
+    # Opens a document with the rights of the caller.
     "wechat.message.action_open_document": Method(USERS, on="wechat.message"),
-    # The address of a file without data.
-    "wechat.binding.get_import_templates": Method(EVERYBODY, foreign=EVERYBODY),
+    # Returns the address of a file without data.
+    "wechat.binding.get_import_templates": Method(ALL_ROLES, foreign=ALL_ROLES),
     "wechat.message.action_ignore": Method(USERS, on="wechat.message"),
-    # As Odoo's: only the user's own failures.
+    # As in Odoo: only the user's own failures.
     "mail.thread.notify_cancel_by_type": Method(EMPLOYEES, args=("wechat",), foreign=EMPLOYEES),
-    # Of an account that WeChat answers for in the tests.
+    # Called on an account that the mock answers for.
     "wechat.account.action_sync_templates": Method(MANAGERS, on="account"),
     "wechat.composer.action_send": Method(USERS, on="composer"),
     "wechat.composer.default_get": Method(USERS, args=(["template_id"],), foreign=USERS),
@@ -192,10 +192,10 @@ METHODS = {
     # As wechat.account.copy_data.
     "wechat.template.copy_data": Method(USERS, on="template"),
     "wechat.template.add.action_add": Method(MANAGERS, on="template_add"),
-    # The first record of the template's model that the user may read.
-    "wechat.template.preview.default_get": Method(EVERYBODY, args=(["resource_ref"],), foreign=EVERYBODY),
+    # Returns the first readable record of the template's model.
+    "wechat.template.preview.default_get": Method(ALL_ROLES, args=(["resource_ref"],), foreign=ALL_ROLES),
     "wechat.template.test.action_send": Method(MANAGERS, on="template_test"),
-    "wechat.template.test.default_get": Method(EVERYBODY, args=(["partner_id"],), foreign=EVERYBODY),
+    "wechat.template.test.default_get": Method(ALL_ROLES, args=(["partner_id"],), foreign=ALL_ROLES),
     "wechat.message.action_cancel": Method(USERS, on="wechat.message"),
     "wechat.message.action_resend": Method(USERS, on="wechat.message"),
     "wechat.template.action_resume": Method(MANAGERS, on="wechat.template"),
@@ -210,53 +210,53 @@ TO_LOGIN = "303 to the login"
 
 
 class Route(NamedTuple):
-    """What a request is answered with: with the key or record that grants the access, and with a foreign one."""
+    """The statuses of a request with a key or record that grants the access, and with a foreign one."""
 
     allowed: frozenset
     refused: int = NOT_FOUND
-    # None: the address holds nothing to tell own from foreign, so what a form or query says of others is ignored.
+    # None: the address holds no key or record, and those in a form or query are ignored.
     foreign: int | None = NOT_FOUND
     answer: int = OK
-    # What those are answered who have not logged in, if it is something else.
+    # The answer without a login, if it differs.
     anonymous: int | str | None = None
 
     def get_status(self, role):
-        """Return the status that a role gets with what grants the access."""
+        """Return the status for a role with a key or record that grants the access."""
         if role in self.allowed:
             return self.answer
         return self._get_refusal(role, self.refused)
 
     def get_foreign_status(self, role):
-        """Return the status that a role gets with what grants the access to something else."""
+        """Return the status for a role with a foreign key or record."""
         return self.get_status(role) if self.foreign is None else self._get_refusal(role, self.foreign)
 
     def _get_refusal(self, role, status):
         return self.anonymous if role == PUBLIC and self.anonymous else status
 
 
-# Every route of the addon. What a secret in the address opens is open to all who have it, logged in or not.
+# Every route of the addon. A secret in the address grants access to all roles, also without a login.
 ROUTES = {
     "GET /wechat/batch/<int:batch_id>/merchants.xlsx": Route(USERS, anonymous=TO_LOGIN),
     "GET /wechat/batch/<int:batch_id>/pictures.zip": Route(USERS, anonymous=TO_LOGIN),
-    "GET /wechat/bind/<string:share_token>": Route(EVERYBODY),
-    "GET /wechat/bind/<string:share_token>/code.png": Route(EVERYBODY),
-    # Says "unknown", which is what the page shows.
-    "GET /wechat/bind/<string:share_token>/state": Route(EVERYBODY, foreign=OK),
-    # A portal user's own merchant; internal users are nobody's merchant.
+    "GET /wechat/bind/<string:share_token>": Route(ALL_ROLES),
+    "GET /wechat/bind/<string:share_token>/code.png": Route(ALL_ROLES),
+    # Returns "unknown" to the page.
+    "GET /wechat/bind/<string:share_token>/state": Route(ALL_ROLES, foreign=OK),
+    # Concerns the portal user's own merchant. Internal users have none.
     "GET /my/wechat": Route(PORTALS, foreign=None, anonymous=TO_LOGIN),
     "GET /my/wechat/code.png": Route(PORTALS, foreign=None, anonymous=TO_LOGIN),
     "GET /my/wechat/state": Route(PORTALS, foreign=None, anonymous=TO_LOGIN),
     "POST /my/wechat/code": Route(PORTALS, foreign=None, anonymous=TO_LOGIN, answer=REDIRECTED),
     "POST /my/wechat/unbind": Route(PORTALS, foreign=None, anonymous=TO_LOGIN, answer=REDIRECTED),
-    # A push needs a signature besides the key.
-    "GET /wechat/merchant/<string:webhook_key>": Route(EVERYBODY, foreign=FORBIDDEN),
-    "POST /wechat/merchant/<string:webhook_key>": Route(EVERYBODY, foreign=FORBIDDEN),
-    "GET /wechat/undo/<string:undo_token>": Route(EVERYBODY),
-    # Leads back to the page, which knows no binding of an unknown link.
-    "POST /wechat/undo/<string:undo_token>": Route(EVERYBODY, answer=REDIRECTED, foreign=REDIRECTED),
+    # A push also needs a signature.
+    "GET /wechat/merchant/<string:webhook_key>": Route(ALL_ROLES, foreign=FORBIDDEN),
+    "POST /wechat/merchant/<string:webhook_key>": Route(ALL_ROLES, foreign=FORBIDDEN),
+    "GET /wechat/undo/<string:undo_token>": Route(ALL_ROLES),
+    # Redirects to the page, which shows nothing for an unknown link.
+    "POST /wechat/undo/<string:undo_token>": Route(ALL_ROLES, answer=REDIRECTED, foreign=REDIRECTED),
 }
 
-# Odoo's own routes to what the addon keeps. They hide what they refuse.
+# Odoo's own routes to files of the addon. They answer 404 if they refuse.
 DOWNLOADS = {
     "/web/content/wechat.bind.code/{code}/qr_image": Route(USERS),
     "/web/content/wechat.bind.code.show/{dialog}/qr_image": Route(USERS),
@@ -264,10 +264,10 @@ DOWNLOADS = {
 
 
 class Report(NamedTuple):
-    """Who may have a report drawn, by the address that draws any report. It asks nothing by itself."""
+    """The roles that may print a report. Odoo's route for reports has no check of its own."""
 
     allowed: frozenset
-    # The record of common_rights.py that it is about.
+    # The record of common_rights.py to print it for.
     on: str
 
 
@@ -280,10 +280,10 @@ REPORTS = {
 
 # === FIELDS === #
 
-# Every field that the addon adds to a model of Odoo, and who may read it, search by it and sort by it.
+# Every field that the addon adds to a model of Odoo, with the roles that may read it, search and sort by it.
 FIELDS = {
-    # Odoo's own rights on server actions: administrators alone.
-    "ir.actions.server.wechat_template_id": NOBODY,
+    # Odoo's own rights on server actions: administrators only.
+    "ir.actions.server.wechat_template_id": NO_ROLES,
     "mail.message.has_wechat_error": EMPLOYEES,
     "mail.thread.message_has_wechat_error": EMPLOYEES,
     "res.partner.wechat_binding_ids": USERS,
@@ -309,13 +309,13 @@ FIELDS = {
     "res.partner.wechat_contact_ids": USERS,
     "res.partner.wechat_code_user_id": USERS,
     "res.partner.wechat_code_generated_at": USERS,
-    "res.users.wechat_disabled_partner_id": NOBODY,
+    "res.users.wechat_disabled_partner_id": NO_ROLES,
 }
 
-# Every field of the addon's models whose name sounds like a secret or like an OpenID, and who may read it. Whoever
-# makes a code gets to know what is in it; a masked OpenID shows its two ends.
+# Every field of the addon's models that is named like a secret or an OpenID, with the roles that may read it. Users
+# that generate codes may read their content; a masked OpenID shows its two ends.
 SECRETS = {
-    "wechat.access.token.token": NOBODY,
+    "wechat.access.token.token": NO_ROLES,
     "wechat.account.app_secret": MANAGERS,
     "wechat.account.encoding_aes_key": MANAGERS,
     "wechat.account.previous_encoding_aes_key": MANAGERS,
@@ -323,7 +323,7 @@ SECRETS = {
     "wechat.account.webhook_key": MANAGERS,
     "wechat.account.webhook_token": MANAGERS,
     "wechat.account.webhook_url": MANAGERS,
-    "wechat.bind.batch.line.scene_str": NOBODY,
+    "wechat.bind.batch.line.scene_str": NO_ROLES,
     "wechat.bind.batch.line.share_url": USERS,
     "wechat.bind.code.qr_content": USERS,
     "wechat.bind.code.qr_image": USERS,

@@ -17,7 +17,7 @@ class TestCompanyRules(WechatCase):
 
 
 class TestCompanies(WechatCase):
-    """Records of another company don't exist for a user; those of shared accounts do."""
+    """A user sees records of the own companies and of shared accounts."""
 
     def setUp(self):
         super().setUp()
@@ -43,7 +43,7 @@ class TestCompanies(WechatCase):
         event = self.env["wechat.event"].create({"account_id": account.id, "dedupe_key": f"key {account.id}"})
         return account, binding, code, operation, event
 
-    def test_rules(self):
+    def test_records_of_another_company_are_hidden(self):
         foreign = self._create_records(self.foreign_account)
         shared = self._create_records(self.shared_account)
         own = self._create_records(self.account)
@@ -64,7 +64,7 @@ class TestCompanies(WechatCase):
             )
             self.assertTrue(found.search([("id", "=", record.id)]), record._name)
 
-    def test_batches(self):
+    def test_batches_of_another_company_are_hidden(self):
         batch = self.env["wechat.bind.batch"]._create_for(self.merchant)
         foreign = self.env["wechat.bind.batch"].with_company(self.company)._create_for(self.other_merchant)
         self.assertEqual((foreign.company_id, foreign.line_ids.company_id), (self.company, self.company))
@@ -72,7 +72,7 @@ class TestCompanies(WechatCase):
             visible = records.with_user(self.user).search([("id", "in", records.ids)])
             self.assertEqual(visible.ids, records[0].ids)
 
-    def test_a_merchant_and_its_account_are_of_one_company(self):
+    def test_binding_across_companies_is_refused(self):
         merchant = self._create_merchant("外地商家", company_id=self.company.id)
         with self.assertRaisesRegex(UserError, "(?i)compan"):
             self._bind(merchant, account=self.account)

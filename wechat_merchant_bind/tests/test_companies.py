@@ -4,7 +4,7 @@ from .common_push import WechatPushCase
 
 
 class CompaniesCase(WechatPushCase):
-    """The users and ``self.account`` are of the main company, ``self.foreign_account`` is of another."""
+    """Provide an account and a merchant of another company. The users and self.account are of the main company."""
 
     def setUp(self):
         super().setUp()
@@ -27,7 +27,7 @@ class TestSharedAccount(CompaniesCase):
         (self.account + self.foreign_account).active = False
         self.shared = self._create_account(company_id=False)
 
-    def test_it_binds_merchants_of_any_company(self):
+    def test_shared_account_binds_merchants_of_any_company(self):
         own = self._create_merchant("本地商家", company_id=self.env.company.id)
         for merchant in (own, self.foreign_merchant, self.merchant):
             with self.subTest(merchant=merchant.name):
@@ -41,7 +41,7 @@ class TestSharedAccount(CompaniesCase):
 
 
 class TestChoice(CompaniesCase):
-    def test_archived_accounts_serve_nobody(self):
+    def test_archived_account_is_not_chosen(self):
         accounts = self.env["wechat.account"].with_context(active_test=False)
         self.account.active = False
         with self.assertRaisesRegex(UserError, "No WeChat Official Account"):
@@ -49,7 +49,7 @@ class TestChoice(CompaniesCase):
         shared = self._create_account(company_id=False)
         self.assertEqual(accounts._get_for_partner(self.merchant), shared)
 
-    def test_never_another_companys(self):
+    def test_account_of_another_company_is_not_chosen(self):
         self.foreign_account.active = False
         accounts = self.env["wechat.account"]
         with self.assertRaisesRegex(UserError, "No WeChat Official Account.*另一家公司"):
@@ -59,7 +59,7 @@ class TestChoice(CompaniesCase):
 
 
 class TestMovedMerchant(CompaniesCase):
-    def test_refused_in_words(self):
+    def test_scan_of_a_moved_merchant_is_refused_with_a_reason(self):
         code, openid = self._make_code(), self._make_openid()
         self.merchant.company_id = self.company
         answer = self._push_scan(code, openid)
@@ -69,7 +69,7 @@ class TestMovedMerchant(CompaniesCase):
         self.assertOperations(self.merchant, ["generate", "refuse"])
         self.assertRecordValues(self._get_events(), [{"state": "done", "error": False}])
 
-    def test_back_again(self):
+    def test_scan_binds_a_merchant_that_has_moved_back(self):
         code, openid = self._make_code(), self._make_openid()
         self.merchant.company_id = self.company
         self.merchant.company_id = self.account.company_id
@@ -78,7 +78,7 @@ class TestMovedMerchant(CompaniesCase):
 
 
 class TestDialogs(CompaniesCase):
-    """A dialog tells nobody more than the code or the merchant itself would."""
+    """A dialog shows no code or merchant that its user may not read."""
 
     names = ("qr_image", "share_url")
 
@@ -88,7 +88,7 @@ class TestDialogs(CompaniesCase):
         self.shows = self.env["wechat.bind.code.show"].with_user(self.user)
 
     def _get_told(self, ask, *arguments, names=names):
-        """Ask for one field after the other, for a refused one hides the next; return those that were told."""
+        """Return the fields that are readable. Each is read on its own, since a refused one hides the others."""
         told = set()
         for name in names:
             self.env.invalidate_all()
@@ -108,7 +108,7 @@ class TestDialogs(CompaniesCase):
         values = {"partner_id": partner.id, "code_id": code.id}
         return self.shows.onchange(values, ["code_id"], {field: {} for field in (*values, name)})["value"].get(name)
 
-    def test_a_code_of_another_company(self):
+    def test_code_of_another_company_is_hidden(self):
         own = self._make_code()
         for ask in (self._create_and_read, self._onchange):
             with self.subTest(ask=ask.__name__):
@@ -116,14 +116,14 @@ class TestDialogs(CompaniesCase):
                 for partner in (self.merchant, self.foreign_merchant):
                     self.assertEqual(self._get_told(ask, self.code, partner), set())
 
-    def test_a_code_that_moved_away(self):
+    def test_code_that_moved_to_another_company_is_hidden(self):
         dialog = self.shows.create({"partner_id": self.merchant.id, "code_id": self._make_code().id})
         self.env.flush_all()
         dialog.sudo().code_id = self.code
         self.env.flush_all()
         self.assertEqual(self._get_told(lambda name: dialog.read([name])[0][name]), set())
 
-    def test_a_line_of_a_batch(self):
+    def test_batch_line_hides_a_code_of_another_company(self):
         batch = self.env["wechat.bind.batch"].with_user(self.user)._create_for(self.merchant)
         line = batch.line_ids
         for code, told in ((self._make_code(), {"share_url"}), (self.code, set())):
@@ -131,7 +131,7 @@ class TestDialogs(CompaniesCase):
             self.env.flush_all()
             self.assertEqual(self._get_told(lambda name: line.read([name])[0][name], names=["share_url"]), told)
 
-    def test_unbinding_a_merchant_of_another_company(self):
+    def test_unbinding_a_merchant_of_another_company_is_refused(self):
         openid = self._make_openid()
         self._bind(self.foreign_merchant, openid, self.foreign_account)
         dialog = self.env["wechat.unbind"].with_user(self.manager).create({"partner_id": self.foreign_merchant.id})
@@ -144,7 +144,7 @@ class TestDialogs(CompaniesCase):
 
 
 class TestRules(CompaniesCase):
-    def test_a_binding_of_another_companys_account_is_not_unbound(self):
+    def test_binding_of_another_companys_account_is_kept(self):
         openid = self._make_openid()
         self._bind(self.merchant, openid, self.foreign_account)
         self.merchant.with_user(self.manager).action_wechat_unbind("x")
@@ -154,7 +154,7 @@ class TestRules(CompaniesCase):
         self.merchant.with_user(self.manager).with_context(allowed_company_ids=companies).action_wechat_unbind("x")
         self.assertNotBound(self.merchant)
 
-    def test_a_batch_of_another_company(self):
+    def test_batch_of_another_company_is_refused(self):
         batch = self.env["wechat.bind.batch"].with_company(self.company)._create_for(self.merchant)
         batch.line_ids.write({"state": "failed", "reason": "x"})
         for user in (self.user, self.manager):

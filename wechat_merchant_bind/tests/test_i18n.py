@@ -10,13 +10,13 @@ from odoo.tools.translate import trans_export
 from .common import WechatCase
 
 FOLDER = Path(__file__).parent.parent / "i18n"
-# A path of menus, as texts quote it.
+# A quoted menu path.
 PATH = re.compile(r"“([^”]+ > [^”]+)”")
 PLACEHOLDER = re.compile(r"%\(\w+\)s|%[sd]|\{\w+\}|</?\w+|#\{[^}]*\}")
 
 
 class TestTranslation(WechatCase):
-    """Every term of the addon, as Odoo exports them at this moment, is there in Chinese."""
+    """The translation holds every term that Odoo exports of the addon."""
 
     @classmethod
     def setUpClass(cls):
@@ -27,8 +27,8 @@ class TestTranslation(WechatCase):
         cls.chinese = polib.pofile(str(FOLDER / "zh_CN.po"))
         cls.template = polib.pofile(str(FOLDER / "wechat_merchant_bind.pot"))
 
-    def test_terms_are_found(self):
-        """What the comparison below stands on: code, views, fields, selections, script and error table are in it."""
+    def test_export_covers_every_kind_of_term(self):
+        """The export covers code, views, fields, selections, scripts and the table of errors."""
         for term in (
             "The binding code could not be generated.",
             "Generate Binding Code",
@@ -38,19 +38,19 @@ class TestTranslation(WechatCase):
         ):
             self.assertIn(term, self.terms)
 
-    def test_nothing_is_missing_or_left_over(self):
+    def test_files_hold_exactly_the_exported_terms(self):
         for name, file in (("zh_CN.po", self.chinese), ("wechat_merchant_bind.pot", self.template)):
             translated = {entry.msgid for entry in file if not entry.obsolete}
             with self.subTest(file=name):
                 self.assertEqual(sorted(self.terms - translated), [], f"Missing in {name}: export the terms again")
                 self.assertEqual(sorted(translated - self.terms), [], f"No longer used, but in {name}")
 
-    def test_nothing_is_untranslated_or_fuzzy(self):
+    def test_every_term_is_translated(self):
         self.assertEqual([entry.msgid for entry in self.chinese if not entry.msgstr.strip()], [])
         self.assertEqual([entry.msgid for entry in self.chinese if entry.fuzzy], [])
 
-    def test_no_two_fields_of_a_model_have_the_same_label(self):
-        """Odoo warns of such fields at each installation; in filters and exports they can't be told apart."""
+    def test_labels_are_unique_in_a_model(self):
+        """Odoo warns of equal labels at installation, and filters and exports cannot tell such fields apart."""
         for name, model in self.env.registry.items():
             fields_by_label = {}
             for field in model._fields.values():
@@ -60,14 +60,14 @@ class TestTranslation(WechatCase):
                     with self.subTest(model=name, label=label):
                         self.assertEqual(len(fields), 1, fields)
 
-    def test_placeholders_survive(self):
+    def test_placeholders_are_kept(self):
         for entry in self.chinese:
             with self.subTest(term=entry.msgid):
                 self.assertEqual(
                     sorted(PLACEHOLDER.findall(entry.msgstr)), sorted(PLACEHOLDER.findall(entry.msgid)), entry.msgstr
                 )
 
-    def test_paths_in_texts_are_those_of_the_menus(self):
+    def test_quoted_menu_paths_exist(self):
         menus = self.env["ir.ui.menu"].with_context(lang="zh_CN", **{"ir.ui.menu.full_list": True}).search([])
         paths = [menu.complete_name.replace("/", " > ") for menu in menus]
         found = [path for entry in self.chinese for path in PATH.findall(unescape(entry.msgstr))]
@@ -86,7 +86,7 @@ class TestTranslation(WechatCase):
                 records = self.env[model].with_context(lang="zh_CN")
                 self.assertEqual(dict(records.fields_get(["state"])["state"]["selection"])["failed"], label)
 
-    def test_it_is_loaded(self):
+    def test_translation_is_loaded(self):
         chinese = self.env["res.partner"].with_context(lang="zh_CN")
         self.assertNotEqual(chinese.fields_get(["wechat_state"])["wechat_state"]["selection"][1][1], "Bound")
         self.assertIn(

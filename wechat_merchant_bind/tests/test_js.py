@@ -5,10 +5,10 @@ from odoo.addons.web.tests import test_js
 
 @tagged("post_install", "-at_install", "wechat")
 class TestHoot(test_js.HOOTCommon):
-    # pytest-odoo knows no parameters of test tags
+    # pytest-odoo does not pass the parameters of test tags.
     _test_params = [("+", "@wechat_merchant_bind")]
 
-    def test_unit_desktop(self):
+    def test_hoot_suite_passes(self):
         self.browser_js(
             f"/web/tests?headless&loglevel=2&preset=desktop&timeout=15000{self.hoot_filters}",
             "",

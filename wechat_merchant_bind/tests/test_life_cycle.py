@@ -4,7 +4,7 @@ from .common_push import WechatPushCase
 
 
 class TestLifeCycle(WechatPushCase):
-    """A merchant that has everything is merged, copied, deleted or erased, and nothing is left that points nowhere."""
+    """Merging, copying, deleting and erasing a merchant with all kinds of records leaves no dangling reference."""
 
     @classmethod
     def setUpClass(cls):
@@ -24,7 +24,7 @@ class TestLifeCycle(WechatPushCase):
         self.assertBound(self.merchant, self.former)
         self.account.bind_confirmation = "none"
         self.merchant.with_user(self.manager).action_wechat_unbind("换了负责人")
-        # A code that was revoked by a newer one, which an open batch's line knows.
+        # A newer code revokes the first one. A line of an open batch refers to the newer.
         self._make_code()
         self.merchant.with_user(self.user)._wechat_regenerate_bind_code()
         self.batch = self.env["wechat.bind.batch"].with_user(self.user)._create_for(self.merchant + self.other_merchant)
@@ -50,7 +50,7 @@ class TestLifeCycle(WechatPushCase):
         ]
 
     def assertNoOrphans(self):
-        """Check that everything that names a merchant names one that exists, and that the merchants agree."""
+        """Check that all references point to existing records, and that partner fields agree with the bindings."""
         self.env.flush_all()
         references = self._get_references()
         self.assertTrue(references)
@@ -85,20 +85,20 @@ class TestLifeCycle(WechatPushCase):
         self.env.cr.execute("SELECT id FROM wechat_bind_code WHERE state = 'active' AND partner_id IS NULL")
         self.assertEqual(self.env.cr.fetchall(), [], "An open code without a merchant")
 
-    def _drain(self):
-        """Let everything that is scheduled run, on what is left."""
+    def _run_crons(self):
+        """Run all scheduled actions."""
         for cron in self.env["ir.cron"].search([("model_id.model", "=like", "wechat.%")]):
             cron.method_direct_trigger()
         self.env.invalidate_all()
 
-    def _live_on(self):
+    def _assert_system_goes_on(self):
         self.assertNoOrphans()
         with self.assertNoLogs("odoo", "ERROR"):
-            self._drain()
+            self._run_crons()
         self.assertNoOrphans()
 
     @mute_logger("odoo.addons.base.wizard.base_partner_merge", "odoo.models.unlink")
-    def test_merge(self):
+    def test_merge_moves_the_binding(self):
         target = self._create_merchant("合并后的商家")
         open_code = self._make_code(target)
         with self.assertNoLogs("odoo", "ERROR"):
@@ -111,9 +111,9 @@ class TestLifeCycle(WechatPushCase):
         self.assertEqual(open_code.state, "revoked")
         self.assertEqual(len(target.wechat_binding_ids), 2, "The history moves along")
         self.assertIn(target, self.batch.sudo().line_ids.partner_id)
-        self._live_on()
+        self._assert_system_goes_on()
 
-    def test_copy(self):
+    def test_copy_is_not_bound(self):
         with self.assertNoLogs("odoo", "ERROR"):
             copy = self.merchant.with_user(self.admin).copy()
         self.env.invalidate_all()
@@ -121,10 +121,10 @@ class TestLifeCycle(WechatPushCase):
         self.assertFalse(copy.sudo().wechat_binding_ids or copy.sudo().wechat_bind_code_ids)
         self.assertFalse(self._get_operations(copy))
         self.assertBound(self.merchant, self.openid)
-        self._live_on()
+        self._assert_system_goes_on()
 
     @mute_logger("odoo.models.unlink")
-    def test_deletion(self):
+    def test_deletion_closes_the_binding(self):
         name = self.merchant.name
         bindings = self.merchant.wechat_binding_ids
         with self.assertNoLogs("odoo", "ERROR"):
@@ -134,13 +134,13 @@ class TestLifeCycle(WechatPushCase):
         log = self.env["wechat.operation"].search([("partner_name", "=", name)], order="id")
         self.assertEqual(log[-1].operation, "unbind")
         self.assertFalse(log.partner_id)
-        self._live_on()
-        # The person is free to be bound again.
+        self._assert_system_goes_on()
+        # The OpenID can be bound again.
         self._push_scan(self._make_code(self.other_merchant), self.openid)
         self.assertBound(self.other_merchant, self.openid)
 
     @mute_logger("odoo.models.unlink")
-    def test_erasure(self):
+    def test_erasure_deletes_bindings_events_and_requests(self):
         wizard = (
             self.env["privacy.lookup.wizard"]
             .with_user(self.admin)
@@ -154,4 +154,4 @@ class TestLifeCycle(WechatPushCase):
         self.assertFalse(self.env["wechat.binding"].search([("openid", "in", [self.openid, self.former])]))
         self.assertFalse(self.env["wechat.event"].search([("openid", "in", [self.openid, self.former])]))
         self.assertFalse(self.env["wechat.bind.request"].search([("openid", "in", [self.openid, self.former])]))
-        self._live_on()
+        self._assert_system_goes_on()

@@ -1,4 +1,4 @@
-"""What an update does to the data of earlier versions, beyond what tests/upgrade sees in its dumps."""
+"""Migrations of data that the dumps of tests/upgrade do not hold."""
 
 import importlib.util
 
@@ -10,7 +10,7 @@ from .binding.test_mail_secrecy import SecrecyCase
 
 
 def run_migration(env, version, script):
-    """Run a script of ``migrations/`` as an update does."""
+    """Run a script of migrations/ as an update does."""
     env.flush_all()
     path = f"{get_module_path('wechat_merchant_bind')}/migrations/{version}/{script}.py"
     spec = importlib.util.spec_from_file_location(script.replace("-", "_"), path)
@@ -26,7 +26,7 @@ class TestMailSecrecy(SecrecyCase):
         self.code = self._make_code()
 
     def _store(self, record, **texts):
-        """Write texts past the methods that would hide something in them, as earlier versions did."""
+        """Write texts by SQL, since the ORM would mask the codes. Earlier versions did not."""
         self.env.flush_all()
         for name, text in texts.items():
             self.env.cr.execute(
@@ -45,7 +45,7 @@ class TestMailSecrecy(SecrecyCase):
         run_migration(self.env, "19.0.1.4.0", "post-mail_secrecy")
 
     def _post(self):
-        """Leave a mailed code in the chatter as version 1.3 did, with its picture, and return the message."""
+        """Post a message with a code and its picture, as version 1.3 did for a mailed code."""
         url = self.code.share_url
         message = self.merchant.message_post(
             body="x", partner_ids=self.merchant.ids, attachments=[(self.code._get_file_name(), self.code._get_qr_png())]
@@ -56,7 +56,7 @@ class TestMailSecrecy(SecrecyCase):
             f"{self.code.qr_content} https://mp.weixin.qq.com/cgi-bin/showqrcode?ticket={self.code.ticket}</p>",
         )
 
-    def test_messages_and_their_pictures(self):
+    def test_codes_in_messages_and_pictures_are_removed(self):
         message = self._post()
         texts = [text for _place, text in self._read_texts(self.employee)]
         self.assertTrue(any(self.code.share_token in text for text in texts), "It could be read")
@@ -69,13 +69,13 @@ class TestMailSecrecy(SecrecyCase):
         self.assertEqual(message.partner_ids, self.merchant)
         self._migrate()
 
-    def test_other_messages_stay_as_they_are(self):
+    def test_other_messages_are_unchanged(self):
         body = '<p><a href="https://example.com/wechat/bind/AAAAAAAAAAAAAAAAAAAAAAAA">x</a></p>'
         message = self._store(self.merchant.message_post(body="x", attachments=[("photo.png", b"x")]), body=body)
         self._migrate()
         self.assertEqual((message.body, len(message.attachment_ids)), (body, 1))
 
-    def test_a_mail_that_waits_is_sent_with_its_code(self):
+    def test_waiting_mail_is_sent_with_its_code(self):
         self.merchant.with_user(self.user)._wechat_email_bind_codes()
         mail = self.env["mail.mail"].sudo().search([("state", "=", "outgoing")])
         self._store(mail.mail_message_id, body=mail.body_html)
@@ -84,12 +84,12 @@ class TestMailSecrecy(SecrecyCase):
         [message] = self._send_queue()
         self.assertCarriesCode(message, self.code)
 
-    def test_mails_that_were_sent(self):
+    def test_codes_in_sent_mails_are_removed(self):
         mail = self.env["mail.mail"].sudo().create({"state": "sent", "body_html": self.code.share_url})
         self._migrate()
         self.assertNotIn(self.code.share_token, mail.body_html)
 
-    def test_links_to_undo(self):
+    def test_undo_links_are_removed(self):
         binding = self._bind(self.other_merchant)
         token = binding.undo_url.rpartition("/")[2]
         mail = self.env["mail.mail"].sudo().create({"model": binding._name, "res_id": binding.id, "body_html": token})
@@ -99,7 +99,7 @@ class TestMailSecrecy(SecrecyCase):
             self.assertFalse([place for place, text in self._read_texts(user) if token in text])
         self.assertIn("Undo", mail.mail_message_id.body)
 
-    def test_templates_translations_and_previews(self):
+    def test_codes_in_templates_translations_and_previews_are_removed(self):
         template = self.env["mail.template"].create({"name": "x", "body_html": "x"})
         self.env.flush_all()
         self.env.cr.execute(
@@ -116,7 +116,7 @@ class TestMailSecrecy(SecrecyCase):
         self.assertFalse(self.env["mail.message.translation"].search([("message_id", "=", message.id)]))
         self.assertFalse(preview.exists())
 
-    def test_a_message_that_was_to_be_sent_later_says_that_it_is_gone(self):
+    def test_scheduled_message_with_a_code_is_deleted_with_a_note(self):
         scheduled = self.env["mail.scheduled.message"].create(
             {
                 "author_id": self.user.partner_id.id,
@@ -146,7 +146,7 @@ class TestMailSecrecy(SecrecyCase):
 
 
 class TestDisabledUsers(DisablingCase):
-    def test_a_mark_that_has_outlived_its_purpose(self):
+    def test_mark_of_an_enabled_merchants_users_is_removed(self):
         self._disable(self.merchant + self.other_merchant)
         self.env.cr.execute("UPDATE res_partner SET active = TRUE WHERE id = %s", [self.merchant.id])
         self.env.invalidate_all()

@@ -5,9 +5,9 @@ from odoo.sql_db import Cursor
 
 from .common_push import WechatPushCase
 
-# Enough for PostgreSQL to prefer an index wherever there is one.
+# Enough rows for PostgreSQL to prefer an index.
 ROWS = 20_000
-# What grows with the merchants. Other tables that a push reads are small.
+# The tables that grow with the merchants. Other tables that a push reads are small.
 TABLES = "res_partner|wechat_bind_code|wechat_binding|wechat_event"
 FILL = """
     WITH partner AS (
@@ -30,7 +30,7 @@ FILL = """
 
 
 class TestPlans(WechatPushCase):
-    """A push costs the same among many merchants as among few: it reads no table from the beginning to the end."""
+    """A push scans no large table sequentially, so its cost does not grow with the merchants."""
 
     @classmethod
     def setUpClass(cls):
@@ -40,14 +40,14 @@ class TestPlans(WechatPushCase):
         cls.env.cr.execute("ANALYZE " + TABLES.replace("|", ", "))
 
     def _record(self, push, *args, **kwargs):
-        """Send a push and return its answer and the queries about what grows."""
+        """Send a push and return its answer and its queries on the large tables."""
         queries = []
         execute = Cursor.execute
 
         def recording_execute(cr, *args, **kwargs):
             result = execute(cr, *args, **kwargs)
             text = cr._obj.query.decode()
-            # Of several statements in one the limits of time are no queries.
+            # The SET of a time limit may precede a query in one statement.
             statements = [part for part in text.split(";") if not re.match(r"\s*SET\b", part)]
             queries.extend(part for part in statements if re.search(rf"\b(?:{TABLES})\b", part))
             return result
@@ -57,30 +57,30 @@ class TestPlans(WechatPushCase):
         return answer, queries
 
     def assertNoTableIsRead(self, queries):
-        """Check that PostgreSQL answers each of these queries by an index."""
+        """Check that PostgreSQL uses an index for each of these queries."""
         self.assertTrue(queries)
         for query in queries:
-            # The driver's own cursor: the text is complete, a percent sign in it is no placeholder.
+            # The driver's own cursor, since a percent sign in the complete text is no placeholder.
             self.env.cr._obj.execute(f"EXPLAIN {query}")
             plan = "\n".join(line for [line] in self.env.cr._obj.fetchall())
             with self.subTest(query=query):
                 self.assertNotRegex(plan, rf"Seq Scan on (?:{TABLES})\b")
 
-    def test_binding(self):
+    def test_binding_scans_no_large_table(self):
         code, openid = self._make_code(), self._make_openid()
         answer, queries = self._record(self._push_scan, code, openid)
         self.assertIn("Content", answer.reply)
         self.assertBound(self.merchant, openid)
         self.assertNoTableIsRead(queries)
 
-    def test_unfollowing(self):
+    def test_unfollowing_scans_no_large_table(self):
         openid = self._make_openid()
         self._push_scan(self._make_code(), openid)
         answer, queries = self._record(self._push_event, "unsubscribe", openid)
         self.assertEqual(answer.status, 200)
         self.assertNoTableIsRead(queries)
 
-    def test_redelivery(self):
+    def test_redelivery_scans_no_large_table(self):
         fields = {"EventKey": "menu"}
         openid = self._make_openid()
         self._push_event("CLICK", openid, **fields)

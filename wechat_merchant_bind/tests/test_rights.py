@@ -1,7 +1,7 @@
-"""Plays the table of rights.py: every model, method, route and field of the addon, as each of five users.
+"""Check the table of rights.py: every model, method, route and field of the addon, as each of five users.
 
-What there is comes from the registry and from the routing map, so that nothing new stays without a row. Each cell makes
-its call as the user of the cell, through the very function that answers RPC or through the web server, and is undone.
+The registry and the routing map tell what the addon defines, so that a new definition without a row is found. Each cell
+is called as the user of its role, by the function that answers RPC or by the web server, and rolled back.
 """
 
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from .rights import (
     MANAGER,
     METHODS,
     MODELS,
-    NOBODY,
+    NO_ROLES,
     OK,
     PUBLIC,
     REDIRECTED,
@@ -41,7 +41,7 @@ from .rights import (
 class RightsTableCase(RightsCase):
     @contextmanager
     def _undone(self):
-        """Take back whatever a cell has done, so that the next one finds what this one found."""
+        """Roll back the changes of a cell."""
         savepoint = self.env.cr.savepoint()
         try:
             with mute_logger("odoo.models", "odoo.addons.base.models.ir_model", "odoo.addons.base.models.ir_rule"):
@@ -54,7 +54,7 @@ class RightsTableCase(RightsCase):
     def _is_allowed(self, role, model, method, *args):
         """Call a method as RPC does.
 
-        :return: whether the user gets through. A refusal makes no call to WeChat.
+        :return: whether the call is allowed. A refused one must not call WeChat.
         :rtype: bool
         """
         with self._undone():
@@ -62,31 +62,31 @@ class RightsTableCase(RightsCase):
                 result = call_kw(self.env(user=self.roles[role])[model], method, args, {"context": {"lang": "en_US"}})
                 self.env.flush_all()
             except AccessError:
-                self.assertFalse(self.wechat.calls, "WeChat was called on behalf of somebody without the right")
+                self.assertFalse(self.wechat.calls, "WeChat was called for a user without the right")
                 return False
         if method == "load" and not result["ids"]:
-            # An import catches what its rows raise.
+            # An import returns the errors of its rows.
             self.assertIn("not allowed to", result["messages"][0]["message"])
             return False
         return True
 
     def _assertAllowed(self, expected, model, method, *args):
-        """Check who gets through with a call."""
+        """Check which roles a call is allowed for."""
         allowed = {role for role in ROLES if self._is_allowed(role, model, method, *args)}
-        self.assertEqual(allowed, set(expected), f"Who gets through with {model}.{method}{args}")
+        self.assertEqual(allowed, set(expected), f"Roles allowed to call {model}.{method}{args}")
 
 
 class TestCompleteness(WechatCase):
     maxDiff = None
 
     def _assertGap(self, table, kind, *keys):
-        """Check that a thing without a row, or a row without a thing, is reported."""
+        """Check that a definition without a row, or a row without a definition, is reported."""
         self.assertLessEqual(set(keys), set(find_gaps(self.env).get(table, {}).get(kind, [])))
 
-    def test_everything_has_its_row_and_every_row_its_thing(self):
-        self.assertEqual(find_gaps(self.env), {}, "Say in tests/rights.py who may do this")
+    def test_tables_match_the_addon(self):
+        self.assertEqual(find_gaps(self.env), {}, "Add or remove these rows in tests/rights.py")
 
-    def test_a_method_without_a_row_is_found(self):
+    def test_method_without_a_row_is_found(self):
         def method(self):
             return True
 
@@ -95,7 +95,7 @@ class TestCompleteness(WechatCase):
             # Its name keeps it from RPC.
             self.assertNotIn("wechat.binding._stray", find_methods(self.env))
 
-    def test_a_route_without_a_row_is_found(self):
+    def test_route_without_a_row_is_found(self):
         @http.route("/wechat/stray/<int:stray_id>", type="http", auth="public", methods=["GET", "POST"])
         def stray(self, stray_id):
             return "stray"
@@ -104,11 +104,11 @@ class TestCompleteness(WechatCase):
             for method in ("GET", "POST"):
                 self._assertGap("ROUTES", "no row", f"{method} /wechat/stray/<int:stray_id>")
 
-    def test_a_model_without_a_row_is_found(self):
+    def test_model_without_a_row_is_found(self):
         with patch.dict(self.env.registry.models, {"stray.model": self.env.registry["wechat.access.token"]}):
             self._assertGap("MODELS", "no row", "stray.model")
 
-    def test_a_field_without_a_row_is_found(self):
+    def test_field_without_a_row_is_found(self):
         stray = fields.Char()
         stray._modules = (MODULE,)
         for model, name, table in (
@@ -118,14 +118,14 @@ class TestCompleteness(WechatCase):
             with self.subTest(model=model), patch.dict(self.env.registry[model]._fields__, {name: stray}):
                 self._assertGap(table, "no row", f"{model}.{name}")
 
-    def test_a_row_without_a_thing_is_found(self):
+    def test_row_without_a_definition_is_found(self):
         for table, rows in TABLES.items():
             with self.subTest(table=table), patch.dict(rows, {"wechat.gone": next(iter(rows.values()))}):
-                self._assertGap(table, "nothing to this row", "wechat.gone")
+                self._assertGap(table, "no definition", "wechat.gone")
 
 
 class TestModels(RightsTableCase):
-    def test_read(self):
+    def test_reading_follows_the_table(self):
         for model, row in MODELS.items():
             ids = self.own[model].ids
             with self.subTest(model=model):
@@ -135,14 +135,14 @@ class TestModels(RightsTableCase):
                 self._assertAllowed(row.read, model, "formatted_read_group", [], [], ["__count"])
                 self._assertAllowed(row.read, model, "export_data", ids, ["display_name"])
 
-    def test_create(self):
+    def test_creating_follows_the_table(self):
         for model, row in MODELS.items():
             columns, cells = self._prepare_import(model)
             with self.subTest(model=model):
                 self._assertAllowed(row.create, model, "create", [self._prepare_values(model)])
                 self._assertAllowed(row.create, model, "load", columns, [cells])
 
-    def test_write(self):
+    def test_writing_follows_the_table(self):
         for model, row in MODELS.items():
             record_id = self.own[model].id
             columns, cells = self._prepare_import(model)
@@ -150,21 +150,21 @@ class TestModels(RightsTableCase):
                 self._assertAllowed(row.write, model, "write", [record_id], self._prepare_values(model))
                 self._assertAllowed(row.write, model, "load", [".id", *columns], [[str(record_id), *cells]])
 
-    def test_unlink(self):
+    def test_deleting_follows_the_table(self):
         for model, row in MODELS.items():
             with self.subTest(model=model):
                 self._assertAllowed(row.unlink, model, "unlink", self.own[model].ids)
 
-    def test_records_of_another_company(self):
+    def test_records_of_another_company_are_refused(self):
         for model in MODELS:
             if self.env[model]._transient:
-                # What a dialog shows is the user's own to read or not; see TestFields.
+                # A dialog belongs to its user. TestFields checks its content.
                 continue
             ids = self.foreign[model].ids
             with self.subTest(model=model):
-                self._assertAllowed(NOBODY, model, "read", ids, ["display_name"])
-                self._assertAllowed(NOBODY, model, "write", ids, self._prepare_values(model))
-                self._assertAllowed(NOBODY, model, "unlink", ids)
+                self._assertAllowed(NO_ROLES, model, "read", ids, ["display_name"])
+                self._assertAllowed(NO_ROLES, model, "write", ids, self._prepare_values(model))
+                self._assertAllowed(NO_ROLES, model, "unlink", ids)
                 for user in self.roles.values():
                     records = self.env[model].with_user(user)
                     self.assertFalse(records.has_access("read") and records.search([("id", "in", ids)]))
@@ -172,26 +172,26 @@ class TestModels(RightsTableCase):
 
 class TestMethods(RightsTableCase):
     def _get_call(self, name, records):
-        """Return the arguments of :meth:`_assertAllowed` for a row."""
+        """Return the arguments of _assertAllowed() for a row."""
         row = METHODS[name]
         model, method = name.rsplit(".", 1)
         return INSTANCES.get(model, model), method, *([records[row.on].ids] if row.on else []), *row.args
 
-    def test_own_company(self):
+    def test_calls_in_the_own_company_follow_the_table(self):
         for name, row in METHODS.items():
             with self.subTest(method=name):
                 self._assertAllowed(row.allowed, *self._get_call(name, self.own))
 
-    def test_another_company(self):
+    def test_calls_in_another_company_follow_the_table(self):
         for name, row in METHODS.items():
             with self.subTest(method=name):
                 self._assertAllowed(row.foreign, *self._get_call(name, self.foreign))
 
 
 class TestUnreadableMerchants(RightsTableCase):
-    """A shared Official Account serves merchants that a user may not read: nothing of theirs is the user's."""
+    """A shared Official Account gives no access to merchants that the user may not read."""
 
-    # Whose models have no company but that of the account.
+    # These models have only the company of the account.
     MODELS = ("wechat.bind.code", "wechat.bind.request", "wechat.binding", "wechat.bind.batch.line")
     RECORDS = ("bound_merchant", "dialog", "invited_merchant", "merchant", "request", "unbind_dialog")
 
@@ -202,17 +202,17 @@ class TestUnreadableMerchants(RightsTableCase):
         self.env.flush_all()
         self.wechat.calls.clear()
 
-    def test_their_records_are_not_read(self):
+    def test_records_are_hidden(self):
         for model in self.MODELS:
             record = self.shared[model]
             with self.subTest(model=model):
-                self._assertAllowed(NOBODY, model, "read", record.ids, ["display_name"])
-                self._assertAllowed(NOBODY, model, "export_data", record.ids, ["display_name"])
+                self._assertAllowed(NO_ROLES, model, "read", record.ids, ["display_name"])
+                self._assertAllowed(NO_ROLES, model, "export_data", record.ids, ["display_name"])
                 for user in self.roles.values():
                     records = self.env[model].with_user(user)
                     self.assertFalse(records.has_access("read") and records.search([("id", "in", record.ids)]))
 
-    def test_their_records_are_read_by_who_may_read_the_merchants(self):
+    def test_records_are_read_by_users_of_the_merchants_company(self):
         user = self._create_user(
             "wechat_third",
             "wechat_merchant_bind.group_user",
@@ -225,7 +225,7 @@ class TestUnreadableMerchants(RightsTableCase):
                 self.assertTrue(record.read(["display_name"]))
                 self.assertEqual(record.search([("id", "in", record.ids)]), record)
 
-    def test_their_secrets_are_not_read(self):
+    def test_secrets_are_hidden(self):
         for key in SECRETS:
             model, name = key.rsplit(".", 1)
             if model not in (*self.MODELS, "wechat.bind.code.show"):
@@ -237,7 +237,7 @@ class TestUnreadableMerchants(RightsTableCase):
                     except AccessError:
                         continue
 
-    def test_no_action(self):
+    def test_actions_are_refused(self):
         for name, row in METHODS.items():
             if row.on not in self.RECORDS:
                 continue
@@ -245,8 +245,8 @@ class TestUnreadableMerchants(RightsTableCase):
             with self.subTest(method=name):
                 self._assertAllowed(row.foreign, model, method, self.shared[row.on].ids, *row.args)
 
-    def test_no_action_of_a_batch_concerns_them(self):
-        """The batch is of the user's own company: its other merchants go on without the unreadable ones."""
+    def test_batch_actions_leave_them_out(self):
+        """Actions on a batch of the user's own company apply to its readable merchants only."""
         batch, line = self.own["batch"], self.shared["wechat.bind.batch.line"]
         own_line = batch.line_ids
         line.batch_id = batch
@@ -265,7 +265,7 @@ class TestUnreadableMerchants(RightsTableCase):
         self.assertNotIn(line.code_id.share_token, names)
         self.assertEqual(batch.with_user(self.user)._get_open_lines(), own_line)
 
-    def test_no_picture_and_no_print(self):
+    def test_pictures_and_prints_are_refused(self):
         for role in (USER, MANAGER):
             self.authenticate(self.roles[role].login, self.roles[role].login)
             for path, row in DOWNLOADS.items():
@@ -293,7 +293,7 @@ class TestRoutes(RightsTableCase):
         leads_to_login = response.status_code == REDIRECTED and "/web/login" in response.headers["Location"]
         return TO_LOGIN if leads_to_login else response.status_code
 
-    def test_routes(self):
+    def test_routes_follow_the_table(self):
         for role in ROLES:
             self._log_in(role)
             for route, row in ROUTES.items():
@@ -302,8 +302,8 @@ class TestRoutes(RightsTableCase):
                     foreign = self._get_status(self._prepare_request(route, is_foreign=True))
                     self.assertEqual(foreign, row.get_foreign_status(role))
 
-    def test_forms_of_other_sites(self):
-        """Nothing happens for a form that another site has made the browser send."""
+    def test_forms_of_other_sites_are_refused(self):
+        """A form without the CSRF token is refused."""
         for role in ROLES:
             self._log_in(role)
             for route in ROUTES:
@@ -314,34 +314,34 @@ class TestRoutes(RightsTableCase):
                 with self.subTest(route=route, role=role):
                     self.assertIn(self._get_status(request), (BAD_REQUEST, TO_LOGIN))
 
-    def test_downloads(self):
+    def test_downloads_follow_the_table(self):
         for role in ROLES:
             self._log_in(role)
             for path, row in DOWNLOADS.items():
                 with self.subTest(path=path, role=role):
                     for records, allowed, refused in (
                         (self.own, row.allowed, row.refused),
-                        (self.foreign, NOBODY, row.foreign),
+                        (self.foreign, NO_ROLES, row.foreign),
                     ):
                         url = path.format(**{name: record.id for name, record in records.items()})
                         expected = OK if role in allowed else refused
                         self.assertEqual(self._get_status({"url": url}), expected)
 
-    def test_reports(self):
+    def test_reports_follow_the_table(self):
         for role in ROLES:
             self._log_in(role)
             for name, row in REPORTS.items():
                 with self.subTest(report=name, role=role):
-                    for records, allowed in ((self.own, row.allowed), (self.foreign, NOBODY)):
+                    for records, allowed in ((self.own, row.allowed), (self.foreign, NO_ROLES)):
                         url = f"/report/html/{name}/{records[row.on].id}"
-                        # Odoo leads to the address with the user's language, and those without a session to the login.
+                        # Odoo redirects to the address with the user's language, and without a session to the login.
                         response = self._get_response({"url": url})
                         is_drawn = response.status_code == OK and urlsplit(response.url).path.endswith(url)
                         self.assertEqual(is_drawn, role in allowed)
 
 
 class TestFields(RightsTableCase):
-    def test_what_is_added_to_odoos_models(self):
+    def test_fields_on_models_of_odoo_follow_the_table(self):
         for key, expected in FIELDS.items():
             model, name = key.rsplit(".", 1)
             model = INSTANCES.get(model, model)
@@ -360,13 +360,13 @@ class TestFields(RightsTableCase):
                     for call in calls:
                         self.assertEqual(self._is_allowed(role, model, *call), role in expected, call)
 
-    def test_secrets(self):
+    def test_secrets_follow_the_table(self):
         for key, expected in SECRETS.items():
             model, name = key.rsplit(".", 1)
             with self.subTest(field=key):
                 self._assertAllowed(expected, model, "read", self.own[model].ids, [name])
 
-    def test_secrets_of_another_company(self):
+    def test_secrets_of_another_company_are_hidden(self):
         for key in SECRETS:
             model, name = key.rsplit(".", 1)
             for role, user in self.roles.items():

@@ -12,13 +12,13 @@ ACTION = "/odoo/action-wechat_merchant_bind.wechat_merchant_action"
 
 @tagged("post_install", "-at_install", "wechat")
 class TestTours(WechatPushCase):
-    """What a Chinese admin presses.
+    """Tours of the backend and the portal in Chinese.
 
-    The post-commit NOTIFY of Odoo's bus is no part of a test's transaction, so the open dialog that turns to 已绑定 is
-    seen end to end by the top-level tests; here the scan comes after the dialog was closed.
+    The top-level tests cover the open dialog that turns to 已绑定: Odoo's bus notifies after a commit, which a
+    test never reaches. Here the scan comes after the dialog was closed.
     """
 
-    def test_bind_and_unbind(self):
+    def test_manager_generates_a_code_and_unbinds(self):
         self.manager.lang = "zh_CN"
         self.start_tour(ACTION, "wechat_merchant_bind.bind_code", login=self.manager.login)
         self.env.invalidate_all()
@@ -33,7 +33,7 @@ class TestTours(WechatPushCase):
         self.assertNotBound(self.merchant)
         self.assertEqual(self.merchant.wechat_binding_ids.reason, "换手机")
 
-    def test_approval(self):
+    def test_user_accepts_and_rejects_scans(self):
         self.user.lang = "zh_CN"
         self.account.bind_confirmation = "approval"
         code, openid = self._make_code(), self._make_openid()
@@ -46,7 +46,7 @@ class TestTours(WechatPushCase):
         self.assertEqual((first.state, second.state), ("accepted", "rejected"))
         self.assertOperations(self.merchant, ["generate", "request", "request", "refuse", "bind", "unbind"])
 
-    def test_disable_and_enable(self):
+    def test_user_disables_and_enables_a_merchant(self):
         self.user.lang = "zh_CN"
         owner = self._create_user(
             "shop_owner",
@@ -68,7 +68,7 @@ class TestTours(WechatPushCase):
         self.authenticate(owner.login, PASSWORD)
         self.assertEqual(self.url_open("/my", allow_redirects=False).status_code, 200)
 
-    def test_unbind_and_rebind(self):
+    def test_manager_replaces_the_wechat_of_a_merchant(self):
         self.manager.lang = "zh_CN"
         first, second = self._make_openid(), self._make_openid()
         self._bind(openid=first)
@@ -78,7 +78,7 @@ class TestTours(WechatPushCase):
         self.assertBound(self.merchant, second)
         self.assertOperations(self.merchant, ["reveal", "unbind", "generate", "bind"])
 
-    def test_portal_page_by_a_merchant(self):
+    def test_merchant_binds_and_unbinds_on_the_portal(self):
         self.env["ir.default"].set("res.partner", "lang", "zh_CN")
         self._create_user("xihu", "base.group_portal", partner_id=self.merchant.id, name="杭州西湖茶庄", lang="zh_CN")
         self.start_tour("/my", "wechat_merchant_bind.portal_code", login="xihu")
@@ -103,7 +103,7 @@ class TestTours(WechatPushCase):
             }
         )
 
-    def test_composer(self):
+    def test_user_sends_a_notice_to_a_merchant(self):
         self.user.lang = "zh_CN"
         template = self._create_template()
         self._bind()
@@ -113,7 +113,7 @@ class TestTours(WechatPushCase):
         self.assertEqual((message.partner_id, message.kind), (self.merchant, "mass"))
         self.assertEqual(message.card["lines"], [{"label": "商家", "value": "杭州西湖茶庄"}])
 
-    def test_health(self):
+    def test_manager_reads_the_health_of_an_account(self):
         self.manager.lang = "zh_CN"
         self.env["wechat.access.token"].search([("account_id", "=", self.account.id)]).token = "fetched"
         event = self.env["wechat.event"].create(
@@ -133,7 +133,7 @@ class TestTours(WechatPushCase):
         action = "/odoo/action-wechat_merchant_bind.wechat_account_action"
         self.start_tour(action, "wechat_merchant_bind.health", login=self.manager.login)
 
-    def test_template(self):
+    def test_manager_synchronises_and_fills_a_template(self):
         self.manager.lang = "zh_CN"
         self.manager.group_ids += self.env.ref("mail.group_mail_template_editor")
         self.wechat.answer(
