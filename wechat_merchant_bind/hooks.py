@@ -6,7 +6,7 @@ FIELD_MARK = "wechat_"
 
 
 def uninstall_hook(env):
-    """Remove records that Odoo keeps after an uninstallation, and deactivate those that would fail without the addon."""
+    """Remove records that Odoo keeps after an uninstallation, and archive automations that would fail."""
     models = env["ir.model"].search([("model", "=like", "wechat.%")])
     names = models.mapped("model")
     env["ir.config_parameter"].search([("key", "=like", f"{MODULE}.%")]).unlink()
