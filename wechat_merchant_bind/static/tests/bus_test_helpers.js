@@ -13,10 +13,10 @@ import { registry } from "@web/core/registry";
 import { WebClient } from "@web/webclient/webclient";
 
 /**
- * Notes who listens to the bus for a notification.
+ * Records the listeners of a bus notification.
  *
  * @param {string} type of the notification
- * @returns {Promise<Set<Function>>} those who listen, at any time
+ * @returns {Promise<Set<Function>>} the current listeners, kept up to date
  */
 export async function noteListeners(type) {
     if (!getMockEnv()) {
@@ -40,7 +40,7 @@ export async function noteListeners(type) {
     return listeners;
 }
 
-/** A field or widget that never finishes loading: with `<widget name="endless"/>` no view does. */
+/** A widget that never finishes loading, so that a view with `<widget name="endless"/>` does not either. */
 class Endless extends Component {
     static props = ["*"];
     static template = xml``;
@@ -59,10 +59,10 @@ class Elsewhere extends Component {
 }
 
 /**
- * Opens an action that never finishes loading, and leaves it for another.
+ * Opens an action that never finishes loading, then opens another one.
  *
  * @param {object} action
- * @param {string} step with which the test is told that the action has begun to load
+ * @param {string} step the step that the action reports when it begins to load
  */
 export async function leaveWhileLoading(action, step = "loading") {
     registry.category("view_widgets").add("endless", { component: Endless });

@@ -49,7 +49,7 @@ registry.category("web_tour.tours").add("wechat_merchant_bind.bind_code", {
             content: "Copy the link",
             trigger: `${DIALOG} .o_clipboard_button:contains(复制链接)`,
             async run({ click }) {
-                // The clipboard of a browser without a window is nobody's.
+                // A headless browser has no clipboard.
                 const { clipboard } = navigator;
                 Object.defineProperty(navigator, "clipboard", {
                     configurable: true,

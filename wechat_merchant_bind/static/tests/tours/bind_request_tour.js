@@ -7,7 +7,7 @@ const CONFIRMATION = ".modal:not(:has(.o_wechat_bind_dialog))";
 registry.category("web_tour.tours").add("wechat_merchant_bind.approval", {
     steps: () => [
         {
-            content: "The list of those who wait says how they are to be confirmed",
+            content: "The list shows the waiting requests and how to confirm them",
             trigger: `${ROW}:contains(待确认):contains(人工确认) button[name=action_reject]:contains(拒绝)`,
             run: "click",
         },
@@ -27,7 +27,7 @@ registry.category("web_tour.tours").add("wechat_merchant_bind.approval", {
             run: "click",
         },
         {
-            content: "The dialog says that somebody waits, and still shows the code",
+            content: "The dialog shows the waiting request and still the code",
             trigger: `${DIALOG}:has(.o_wechat_qr img) .o_field_widget[name=state]:contains(待确认)`,
         },
         {

@@ -118,7 +118,7 @@ registry.category("web_tour.tours").add("wechat_merchant_bind.replace", {
             trigger: ".modal .o_wechat_bind_dialog .o_field_widget[name=state]:contains(等待扫码)",
         },
         {
-            content: "With a picture that says what it is to who can't see it",
+            content: "The picture has an alternative text",
             trigger: ".modal .o_wechat_qr img[alt=微信绑定码]",
         },
         {
@@ -127,7 +127,7 @@ registry.category("web_tour.tours").add("wechat_merchant_bind.replace", {
             run: "click",
         },
         {
-            content: "The history tells what was",
+            content: "The history shows the former binding",
             trigger: `${IN_PEACE} [name=wechat_binding_ids] .o_data_row:contains(店主换号)`,
         },
     ],

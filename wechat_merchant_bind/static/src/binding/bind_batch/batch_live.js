@@ -5,11 +5,11 @@ import { useService } from "@web/core/utils/hooks";
 import { standardWidgetProps } from "@web/views/widgets/standard_widget_props";
 
 export const BATCH_CHANGED = "wechat_merchant_bind/batch";
-// Where the bus does not get through, for example behind a proxy without websockets.
+// For connections without a bus, such as behind a proxy without websockets.
 export const POLL_MS = 5000;
 
 /**
- * Reads the form of a bulk generation again while it goes on. What is told during a reading causes one more reading.
+ * Reloads the form of a running bulk generation. Notifications during a reload cause one more reload.
  */
 export class WechatBatchLive extends Component {
     static template = xml``;

@@ -7,7 +7,7 @@ import { reloadRecord } from "../wechat_state_badge/reload_queue";
 export const PARTNER_CHANGED = "wechat_merchant_bind/partner";
 
 /**
- * Reads the form's record again when the binding of its partner changes. It never reads over edits that are not saved.
+ * Reloads the form's record when the binding of its partner changes, unless it has unsaved edits.
  */
 export class WechatLiveReload extends Component {
     static template = "wechat_merchant_bind.LiveReload";

@@ -3,12 +3,12 @@ import { _t } from "@web/core/l10n/translation";
 import { registry } from "@web/core/registry";
 
 export const TOAST = "wechat_merchant_bind/toast";
-// Long enough to read it and to find out whose WeChat it is; on a day with many scans only the latest stay.
+// Long enough to identify the WeChat user. Of many scans only the latest are shown.
 const SHOWN_MS = 20000;
 const SHOWN_AT_MOST = 3;
 
 /**
- * Tells who generated a code at once when a merchant was bound by it, or waits for the confirmation.
+ * Notifies the user that generated a code when it has bound a merchant or its scan waits for a confirmation.
  */
 export const bindNotificationService = {
     dependencies: ["action", "bus_service", "dialog", "notification", "orm"],
@@ -78,7 +78,7 @@ export const bindNotificationService = {
 
         bus.subscribe(TOAST, async ({ model, id }) => {
             const { fields, live, show: showKind } = kinds[model];
-            // What the user may no longer read, or what has become something else meanwhile, is no news.
+            // Records that are no longer readable, or have another state by now, are not shown.
             const [record] = await orm.silent.searchRead(
                 model,
                 [

@@ -2,7 +2,7 @@ import { ImportAction } from "@base_import/import_action/import_action";
 import { BaseImportModel } from "@base_import/import_model";
 import { patch } from "@web/core/utils/patch";
 
-// What the import of bindings tells besides errors: who doesn't follow, and where the report is.
+// The import of bindings also returns notices, such as OpenIDs that do not follow, and its report.
 patch(BaseImportModel.prototype, {
     async _callImport(dryrun, args) {
         const result = await super._callImport(...arguments);

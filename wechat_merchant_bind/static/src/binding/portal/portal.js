@@ -3,7 +3,7 @@ import { registry } from "@web/core/registry";
 
 const POLL_MS = 3000;
 
-/** Reloads the merchant's own page as soon as its binding or its code is another one. */
+/** Reloads the merchant's own page when its binding or its code has changed. */
 export class WechatPortal extends Interaction {
     static selector = ".o_wechat_portal";
 
@@ -12,7 +12,7 @@ export class WechatPortal extends Interaction {
     }
 
     async poll() {
-        // An open dialog is not taken away, and nobody asks for a page that nobody looks at.
+        // An open dialog is kept, and a hidden page does not poll.
         if (!document.hidden && !this.el.querySelector(".modal.show")) {
             const version = await this.waitFor(this.fetchVersion());
             if (version && version !== this.el.dataset.version) {
@@ -28,13 +28,13 @@ export class WechatPortal extends Interaction {
             const response = await fetch("/my/wechat/state", { cache: "no-store" });
             return (await response.json()).version;
         } catch {
-            // Without a network the page is still right: ask again later.
+            // Offline: keep the page and poll again later.
             return null;
         }
     }
 }
 
-/** Opens the page anew, without what the last action came to. */
+/** Opens the page without the notice of the last action. */
 function browserReload() {
     window.location.replace(window.location.pathname);
 }

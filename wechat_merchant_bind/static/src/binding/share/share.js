@@ -1,4 +1,4 @@
-// A visitor has no part in Odoo's bus, so the page asks. It asks only while somebody looks at it.
+// The page polls while it is visible, since visitors have no access to Odoo's bus.
 const POLL_MS = 3000;
 
 async function poll() {
@@ -11,7 +11,7 @@ async function poll() {
                 return;
             }
         } catch {
-            // Without a network the code on the screen is still good: ask again later.
+            // Offline: the code on the screen stays valid. Poll again later.
         }
     }
     setTimeout(poll, POLL_MS);

@@ -1,17 +1,17 @@
 import { toRaw } from "@odoo/owl";
 import { FetchRecordError } from "@web/model/relational_model/errors";
 
-// A list reads so many changed rows one by one, which leaves them where they are. For more it is read once as a whole.
+// Up to this number of changed rows are reloaded one by one, which keeps their places. Beyond it the list is reloaded.
 const MAX_SINGLE_ROWS = 5;
 
-/** The records that are to be read again, by their model. */
+/** The records to reload, by model. */
 const queues = new WeakMap();
 
 /**
- * Reads a record again as soon as all who have heard of the change have asked for it, unless it has unsaved edits.
+ * Reloads a record, unless it has unsaved edits. Requests of the same tick are collected.
  *
  * @param {import("@web/model/relational_model/record").Record} record
- * @returns {Promise<void>} when it was read
+ * @returns {Promise<void>} resolved after the reload
  */
 export function reloadRecord(record) {
     const { model } = record;
@@ -40,14 +40,14 @@ async function reloadAll(model, records) {
     }
 }
 
-/** Tells whether a record has edits that are not saved, also those that are only typed so far. */
+/** Tells whether a record has unsaved edits, including input that is not yet committed. */
 function hasEdits(record) {
     const { editedRecord } = record.model.root;
-    // To ask while a row is edited would save it, if it is one of several selected ones.
+    // isDirty() would save a row in edition if it is one of several selected ones.
     return editedRecord ? record.isInEdition : record.isDirty();
 }
 
-/** Tells whether reading all of a view again takes nothing from the user. */
+/** Tells whether reloading the whole list loses no selection and no edit. */
 function isIdleList(root) {
     return root.selection?.length === 0 && !root.editedRecord;
 }
@@ -56,7 +56,7 @@ async function load(record) {
     try {
         await record.load();
     } catch (error) {
-        // It was deleted: the view shows that when it is opened again.
+        // A deleted record disappears when the view is opened again.
         if (!(error instanceof FetchRecordError)) {
             throw error;
         }

@@ -7,13 +7,13 @@ import { reloadRecord } from "./reload_queue";
 
 const CLASSES = { bound: "text-bg-success", unfollowed: "text-bg-warning" };
 
-/** The binding state of a partner, which changes by itself when the partner scans, unfollows or is unbound. */
+/** Shows the binding state of a partner and follows its changes: scans, unfollows, unbinding. */
 export class WechatStateBadge extends BadgeField {
     setup() {
         const bus = useService("bus_service");
         const onChanged = ({ ids }) => this.onPartnersChanged(ids);
         onWillStart(() => bus.subscribe(PARTNER_CHANGED, onChanged));
-        // Also one that is gone before it was shown, which is never unmounted.
+        // A badge that is destroyed before it was mounted is never unmounted.
         onWillDestroy(() => bus.unsubscribe(PARTNER_CHANGED, onChanged));
     }
 

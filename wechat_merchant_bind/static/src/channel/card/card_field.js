@@ -3,8 +3,8 @@ import { registry } from "@web/core/registry";
 import { standardFieldProps } from "@web/views/fields/standard_field_props";
 
 /**
- * A card as the phone shows it. The value is what a message keeps of its card, and where somebody is about to send it
- * also its time and what is wrong with it.
+ * Shows a card as the phone does. The value is the card of a message; before sending it also holds the time and the
+ * problems of the card.
  */
 export class WechatCardField extends Component {
     static template = "wechat_merchant_bind.CardField";
@@ -14,7 +14,7 @@ export class WechatCardField extends Component {
         return this.props.record.data[this.props.name];
     }
 
-    /** Whether a touch on the card leads somewhere. */
+    /** Whether the card opens a page or a mini program. */
     get isLink() {
         return Boolean(this.card.url || this.card.miniprogram?.appid);
     }

@@ -4,7 +4,7 @@ import { standardWidgetProps } from "@web/views/widgets/standard_widget_props";
 
 const INTERVAL = 2000;
 
-/** Reads the form's record again and again, as long as the widget is to be seen: while its message is on the way. */
+/** Reloads the form's record every two seconds while the widget is visible, that is, until the message has arrived. */
 export class WechatPoll extends Component {
     static template = xml``;
     static props = { ...standardWidgetProps };

@@ -2,7 +2,7 @@ import { Component } from "@odoo/owl";
 import { registry } from "@web/core/registry";
 import { standardFieldProps } from "@web/views/fields/standard_field_props";
 
-/** Goes through the records whose card is shown: the field is the number of the one in sight, from zero. */
+/** Pages through the records of a preview. The field holds the index of the current record. */
 export class WechatPreviewPager extends Component {
     static template = "wechat_merchant_bind.PreviewPager";
     static props = { ...standardFieldProps, countField: String, nameField: String };
@@ -19,7 +19,7 @@ export class WechatPreviewPager extends Component {
         return this.props.record.data[this.props.nameField];
     }
 
-    /** @param {number} step how many records to go on, or back; after the last comes the first */
+    /** @param {number} step number of records to move by, negative to move back; wraps around */
     go(step) {
         return this.props.record.update({ [this.props.name]: (this.index + step + this.count) % this.count });
     }

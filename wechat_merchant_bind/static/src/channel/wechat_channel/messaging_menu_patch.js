@@ -2,8 +2,8 @@ import { MessagingMenu } from "@mail/core/public_web/messaging_menu";
 import { _t } from "@web/core/l10n/translation";
 import { patch } from "@web/core/utils/patch";
 
-// The one of sms takes every failure but those of e-mails for its own: this one must be asked first, and is, since the
-// addon depends on sms by way of base_automation.
+// The patch of sms handles every failure that is not an e-mail's, so this patch must come first. The load order ensures
+// it: the addon depends on sms through base_automation.
 patch(MessagingMenu.prototype, {
     openFailureView(failure) {
         if (failure.type !== "wechat") {

@@ -2,7 +2,7 @@ import { Notification } from "@mail/core/common/notification_model";
 import { _t } from "@web/core/l10n/translation";
 import { patch } from "@web/core/utils/patch";
 
-// Where recipients of one message have come to different states, the message shows the one to care about most.
+// If the recipients of a message have different states, the message shows the most urgent one.
 const BY_CONCERN = ["exception", "ready", "process", "pending", "canceled", "sent"];
 
 /** @type {import("models").Notification} */
@@ -64,7 +64,7 @@ const notificationPatch = {
     get isWechat() {
         return this.notification_type === "wechat";
     },
-    /** What has become of the message, in a word. */
+    /** The delivery state as a label. */
     get wechatState() {
         switch (this.notification_status) {
             case "ready":

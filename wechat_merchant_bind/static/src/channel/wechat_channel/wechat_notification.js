@@ -4,7 +4,7 @@ import { user } from "@web/core/user";
 import { useService } from "@web/core/utils/hooks";
 import { patch } from "@web/core/utils/patch";
 
-/** What has become of a WeChat message to one recipient, and what can be done about it. */
+/** The delivery state of a WeChat message to a recipient, with the actions on a failure. */
 export class WechatNotification extends Component {
     static template = "wechat_merchant_bind.WechatNotification";
     static props = { notification: Object, close: { type: Function, optional: true } };
@@ -25,7 +25,7 @@ export class WechatNotification extends Component {
         return this.call("action_ignore");
     }
 
-    /** Calls a method of the newest message: the others were sent again already. */
+    /** Calls a method of the newest message, since the older ones were sent again. */
     async call(method) {
         const domain = [["notification_id", "=", this.props.notification.id]];
         const messageIds = await this.orm.search("wechat.message", domain);
@@ -37,8 +37,8 @@ export class WechatNotification extends Component {
     }
 }
 
-// Other addons copy the popover's template for a component of theirs, which does not know this one: the notification
-// brings it along. What a record returns is bound to it if it is a function, as a class is, so this is in an object.
+// Other addons use copies of the popover's template in components that do not register this one, so the notification
+// provides it. It is in an object since a record binds the functions that it returns, and a class is a function.
 const view = markRaw({ Component: WechatNotification });
 
 patch(Notification.prototype, {

@@ -11,12 +11,12 @@ import { View } from "@web/views/view";
 import { standardActionServiceProps } from "@web/webclient/actions/action_service";
 import { PARTNER_CHANGED } from "@wechat_merchant_bind/binding/bind_dialog/live_reload";
 
-// A bulk of scans must not become a bulk of questions.
+// Many scans cause one request.
 const REFRESH_MS = 2000;
 const GRAPHS = ["wechat_bound_rate_action", "wechat_bind_funnel_action", "wechat_bind_report_action_unfollows"];
 
 /**
- * The start page of the app: until the first merchant is bound, the steps that lead there; then numbers and graphs.
+ * The start page of the app: the steps to the first bound merchant, then numbers and graphs.
  */
 export class WechatOverview extends Component {
     static template = "wechat_merchant_bind.Overview";
@@ -30,7 +30,7 @@ export class WechatOverview extends Component {
         const bus = useService("bus_service");
         const refresh = useDebounced(() => this.load(), REFRESH_MS);
         onWillStart(() => this.load());
-        // Not before: a page that is left while it loads is never unmounted.
+        // A page that is left while it loads is never unmounted, so it must not subscribe earlier.
         onMounted(() => bus.subscribe(PARTNER_CHANGED, refresh));
         onWillUnmount(() => bus.unsubscribe(PARTNER_CHANGED, refresh));
     }
@@ -49,7 +49,7 @@ export class WechatOverview extends Component {
         });
     }
 
-    /** Returns the title and the properties of a graph as its own window has them. */
+    /** Returns the title and the properties of a graph, taken from its own action. */
     async loadGraph(name) {
         const xmlId = `wechat_merchant_bind.${name}`;
         const action = await this.action.loadAction(xmlId);
@@ -86,7 +86,7 @@ export class WechatOverview extends Component {
         return typeof value === "number" ? formatInteger(value) : value;
     }
 
-    /** Returns the part of a step of the funnel in its first step, in percent. */
+    /** Returns the share of a step of the funnel in its first step, in percent. */
     getShare(step) {
         const total = this.state.funnel[0].value;
         return total ? Math.round((100 * step.value) / total) : 0;

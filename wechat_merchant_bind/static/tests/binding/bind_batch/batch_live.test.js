@@ -36,9 +36,9 @@ defineMailModels();
 defineModels([Batch]);
 
 /**
- * Opens the form of a bulk generation and notes from then on when it is read again and when the bus has told something.
+ * Opens the form of a bulk generation, and records its reloads and the notifications from then on.
  *
- * @param {Promise} [isAnswered] what the answers to its readings wait for
+ * @param {Promise} [isAnswered] delays the answers to its reloads
  */
 async function openBatch(isAnswered) {
     const view = await mountView({
@@ -65,7 +65,7 @@ function notify(id) {
     MockServer.env["bus.bus"]._sendone("broadcast", BATCH_CHANGED, { id });
 }
 
-test("the progress moves when the bus says so", async () => {
+test("the progress moves at a notification of the bus", async () => {
     await openBatch();
     expect(".o_progressbar").toHaveText(/0\s*\/\s*40/);
     advance({ processed_count: 25 });
@@ -75,7 +75,7 @@ test("the progress moves when the bus says so", async () => {
     expect(".o_progressbar").toHaveText(/25\s*\/\s*40/);
 });
 
-test("other bulk generations change nothing", async () => {
+test("notifications of other bulk generations are ignored", async () => {
     await openBatch();
     advance({ processed_count: 25 });
     notify(8);
@@ -85,7 +85,7 @@ test("other bulk generations change nothing", async () => {
     expect(".o_progressbar").toHaveText(/0\s*\/\s*40/);
 });
 
-test("news during a reading cause one more reading, many of them too", async () => {
+test("notifications during a reload cause one more reload", async () => {
     const isAnswered = new Deferred();
     await openBatch(isAnswered);
     notify(7);
@@ -99,7 +99,7 @@ test("news during a reading cause one more reading, many of them too", async () 
     await waitForSteps([]);
 });
 
-test("without a bus the progress moves too, until the end", async () => {
+test("without a bus the progress is polled until the end", async () => {
     await openBatch();
     advance({ processed_count: 40, is_active: false });
     await advanceTime(POLL_MS);
@@ -110,10 +110,10 @@ test("without a bus the progress moves too, until the end", async () => {
     await waitForSteps([]);
 });
 
-test("a closed form neither listens nor asks", async () => {
+test("a closed form unsubscribes and stops polling", async () => {
     const listeners = await noteListeners(BATCH_CHANGED);
     const view = await openBatch();
-    // The test itself listens too.
+    // The test itself is a listener too.
     expect(listeners.size).toBe(2);
     view.__owl__.app.destroy();
     expect(listeners.size).toBe(1);
@@ -121,7 +121,7 @@ test("a closed form neither listens nor asks", async () => {
     await waitForSteps([]);
 });
 
-test("a form that is left while it loads neither listens nor asks", async () => {
+test("a form that is left while it loads neither subscribes nor polls", async () => {
     const listeners = await noteListeners(BATCH_CHANGED);
     await leaveWhileLoading({
         type: "ir.actions.act_window",

@@ -36,7 +36,7 @@ class Dialog extends models.Model {
 defineMailModels();
 defineModels([Dialog]);
 
-/** Opens the dialog's form and notes from then on what it reads again and which notifications have arrived. */
+/** Opens the dialog's form, and records its reloads and the notifications from then on. */
 async function openDialog() {
     await mountView({
         type: "form",
@@ -66,10 +66,10 @@ test("the dialog turns to bound by itself", async () => {
     expect(shown("state")).toBe("bound");
 });
 
-test("other merchants change nothing", async () => {
+test("changes of other merchants are ignored", async () => {
     await openDialog();
     MockServer.env["wechat.bind.code.show"].write([7], { state: "bound" });
-    // 7 is the dialog's own number
+    // 7 is the id of the dialog
     await notify(OTHER_MERCHANT, 7);
     await waitForSteps(["notified"]);
     await animationFrame();
@@ -77,7 +77,7 @@ test("other merchants change nothing", async () => {
     expect(shown("state")).toBe("waiting");
 });
 
-test("unsaved edits are never read over", async () => {
+test("unsaved edits are kept", async () => {
     await openDialog();
     await contains(".o_field_widget[name=state] input").edit("edited");
     MockServer.env["wechat.bind.code.show"].write([7], { state: "bound" });
@@ -88,7 +88,7 @@ test("unsaved edits are never read over", async () => {
     expect(shown("state")).toBe("edited");
 });
 
-test("a closed dialog listens no more", async () => {
+test("a closed dialog unsubscribes", async () => {
     const listeners = await noteListeners(PARTNER_CHANGED);
     const view = await mountView({
         type: "form",
@@ -101,7 +101,7 @@ test("a closed dialog listens no more", async () => {
     expect(listeners.size).toBe(0);
 });
 
-test("a dialog that is left while it loads listens no more", async () => {
+test("a dialog that is left while it loads unsubscribes", async () => {
     const listeners = await noteListeners(PARTNER_CHANGED);
     await leaveWhileLoading({
         type: "ir.actions.act_window",

@@ -50,7 +50,7 @@ class Request extends models.Model {
 defineMailModels();
 defineModels([Binding, Request]);
 
-/** Starts the web client, and notes which windows it opens and what it asks the server to undo. */
+/** Starts the web client, and records the windows that it opens and its calls to undo a binding. */
 async function start() {
     mockService("action", { doAction: ({ res_model, res_id }) => asyncStep(`open ${res_model} ${res_id}`) });
     onRpc("res.partner", "action_wechat_undo_bind", ({ args }) => {
@@ -71,7 +71,7 @@ async function notify(model, id) {
     await animationFrame();
 }
 
-test("a binding is told, and can be looked at", async () => {
+test("a binding is notified and can be opened", async () => {
     await start();
     await notify("wechat.binding", 1);
     expect(`${TOASTS} .o_notification_content`).toHaveText("杭州西湖茶庄 is now bound to WeChat (oAbc…xyz1)");
@@ -81,7 +81,7 @@ test("a binding is told, and can be looked at", async () => {
     expect(TOASTS).toHaveCount(0);
 });
 
-test("undoing asks once", async () => {
+test("undoing asks for a confirmation", async () => {
     await start();
     await notify("wechat.binding", 1);
     await contains(`${TOASTS} button:contains(Undo Binding)`).click();
@@ -99,20 +99,20 @@ test("undoing asks once", async () => {
     expect(`${TOASTS} .o_notification_content`).toHaveText("杭州西湖茶庄 is no longer bound to WeChat.");
 });
 
-test("who may not undo is not offered it", async () => {
+test("without the right to undo the button is missing", async () => {
     await start();
     await notify("wechat.binding", 2);
     expect(queryAllTexts(`${TOASTS} button:not(.o_notification_close)`)).toEqual(["View"]);
 });
 
-test("what has ended or may not be read is no news", async () => {
+test("ended and unreadable records are not notified", async () => {
     await start();
     await notify("wechat.binding", 3);
     await notify("wechat.binding", 99);
     expect(TOASTS).toHaveCount(0);
 });
 
-test("a request is told, and can be looked at", async () => {
+test("a request is notified and can be opened", async () => {
     await start();
     await notify("wechat.bind.request", 1);
     expect(`${TOASTS} .o_notification_content`).toHaveText(
@@ -122,7 +122,7 @@ test("a request is told, and can be looked at", async () => {
     await waitForSteps(["open wechat.bind.request 1"]);
 });
 
-test("on a busy day only the latest stay, and not for ever", async () => {
+test("only the latest notifications stay, and for a limited time", async () => {
     await start();
     for (const id of [1, 1, 2, 2]) {
         await notify("wechat.binding", id);

@@ -51,7 +51,7 @@ class Merchant extends models.Model {
 defineMailModels();
 defineModels([Merchant]);
 
-/** Opens a view of merchants and notes from then on what it reads again and which notifications have arrived. */
+/** Opens a view of merchants, and records its reloads and the notifications from then on. */
 async function openView(type, arch, params = {}) {
     await mountView({ type, resModel: "merchant", arch, domain: [["id", "<", 10]], ...params });
     onRpc("merchant", "web_read", ({ args }) => asyncStep(`read ${args[0]}`));
@@ -69,7 +69,7 @@ function change(ids, wechat_state) {
 const badges = () => queryAllTexts(".o_field_wechat_state_badge .badge");
 const openForm = () => openView("form", FORM, { resId: 10, domain: undefined });
 
-test("a row turns to bound by itself, and no other row is read", async () => {
+test("a row turns to bound by itself, and no other row is reloaded", async () => {
     await openView("list", LIST);
     change([2], "bound");
     await waitForSteps(["notified", "read 2"]);
@@ -90,7 +90,7 @@ test("a row that no longer matches the filter stays until the list is opened aga
     expect(badges()[1]).toBe("已绑定");
 });
 
-test("many rows are read at once", async () => {
+test("many rows are reloaded at once", async () => {
     await openView("list", LIST);
     change([1, 2, 3, 4, 5, 6, 7], "bound");
     await waitForSteps(["notified", "read all"]);
@@ -98,7 +98,7 @@ test("many rows are read at once", async () => {
     expect(badges().filter((text) => text === "已绑定").length).toBe(7);
 });
 
-test("many rows are read one by one while some are selected", async () => {
+test("many rows are reloaded one by one while some are selected", async () => {
     await openView("list", LIST);
     await contains(".o_data_row:nth-child(9) .o_list_record_selector input").click();
     change([1, 2, 3, 4, 5, 6], "bound");
@@ -107,7 +107,7 @@ test("many rows are read one by one while some are selected", async () => {
     expect(".o_data_row:nth-child(9) .o_list_record_selector input").toBeChecked();
 });
 
-test("a row that is being edited is not read over, but another is", async () => {
+test("a row in edition is kept, and another is reloaded", async () => {
     await openView("list", LIST);
     await contains(".o_data_row:nth-child(2) .o_list_record_selector input").click();
     await contains(".o_data_row:nth-child(2) [name=name]").click();
@@ -119,7 +119,7 @@ test("a row that is being edited is not read over, but another is", async () => 
     expect(badges().slice(1, 3)).toEqual(["未绑定", "已绑定"]);
 });
 
-test("a card of the kanban", async () => {
+test("a card of the kanban turns to bound by itself", async () => {
     await openView("kanban", KANBAN);
     change([3], "bound");
     await waitForSteps(["notified", "read 3"]);
@@ -127,7 +127,7 @@ test("a card of the kanban", async () => {
     expect(badges()[2]).toBe("已绑定");
 });
 
-test("a form with two badges is read once, and its contacts by themselves", async () => {
+test("a form with two badges is reloaded once, and each contact on its own", async () => {
     await openForm();
     expect(badges()).toEqual(["未绑定", "未绑定", "未绑定", "未绑定"]);
     change([10], "bound");
@@ -140,7 +140,7 @@ test("a form with two badges is read once, and its contacts by themselves", asyn
     expect(badges()).toEqual(["已绑定", "已绑定", "未绑定", "已绑定"]);
 });
 
-test("unsaved edits of a form are never read over", async () => {
+test("unsaved edits of a form are kept", async () => {
     await openForm();
     await contains(".o_field_widget[name=name] input").edit("西湖茶庄（总店）");
     change([10], "bound");
@@ -151,7 +151,7 @@ test("unsaved edits of a form are never read over", async () => {
     expect(badges()[0]).toBe("未绑定");
 });
 
-test("what is typed and not yet left is an edit too", async () => {
+test("uncommitted input counts as an edit", async () => {
     await openForm();
     await contains(".o_field_widget[name=name] input").edit("西湖", { confirm: false });
     change([10], "bound");
@@ -161,7 +161,7 @@ test("what is typed and not yet left is an edit too", async () => {
     expect(".o_field_widget[name=name] input").toHaveValue("西湖");
 });
 
-test("a merchant that was deleted is no error", async () => {
+test("a deleted merchant causes no error", async () => {
     await openView("list", LIST);
     MockServer.env["merchant"].unlink([2]);
     MockServer.env["bus.bus"]._sendone("broadcast", PARTNER_CHANGED, { ids: [2] });
@@ -170,7 +170,7 @@ test("a merchant that was deleted is no error", async () => {
     expect(badges().length).toBe(9);
 });
 
-test("closed badges listen no more", async () => {
+test("closed badges unsubscribe", async () => {
     const listeners = await noteListeners(PARTNER_CHANGED);
     const view = await mountView({ type: "list", resModel: "merchant", arch: LIST });
     expect(listeners.size).toBe(10);
@@ -178,7 +178,7 @@ test("closed badges listen no more", async () => {
     expect(listeners.size).toBe(0);
 });
 
-test("a badge that is left while its view loads listens no more", async () => {
+test("a badge that is left while its view loads unsubscribes", async () => {
     const listeners = await noteListeners(PARTNER_CHANGED);
     await leaveWhileLoading({
         type: "ir.actions.act_window",

@@ -52,35 +52,35 @@ const PAGER = `
     <field name="count" invisible="1"/><field name="name" invisible="1"/>
     <field name="index" widget="wechat_preview_pager" options="{'count_field': 'count', 'name_field': 'name'}"/>`;
 
-test("a card as the phone shows it, and what is wrong with it", async () => {
+test("a card is shown as on the phone, with its problems", async () => {
     await mountForm(1, CARD_FIELD);
     expect(".o_wechat_card_title").toHaveText("新订单通知");
     expect(".o_wechat_card_time").toHaveText("11月22日 10:32");
     expect(queryAllTexts(".o_wechat_card_label")).toEqual(["订单号", "金额"]);
-    // What merchants and documents are named is no markup.
+    // Names of merchants and documents are escaped.
     expect(queryAllTexts(".o_wechat_card_value")).toEqual(["SO1042", "<b>￥100.21</b>"]);
     expect(".o_wechat_card_link").toHaveCount(1);
     expect(queryAllTexts(".o_wechat_card_errors li")).toEqual(["商家没有内容。"]);
     expect(queryAllTexts(".o_wechat_card_cuts li")).toEqual(["备注已截断。"]);
 });
 
-test("a card of a message that was sent has no problems, and perhaps no link", async () => {
+test("the card of a sent message has no problems and may have no link", async () => {
     await mountForm(2, CARD_FIELD);
     expect(".o_wechat_card_title").toHaveText("无链接");
     expect(".o_wechat_card_link, .o_wechat_card_time, .alert").toHaveCount(0);
 });
 
-test("a touch on the card may open a mini program", async () => {
+test("the card may open a mini program", async () => {
     await mountForm(3, CARD_FIELD);
     expect(".o_wechat_card_link").toHaveCount(1);
 });
 
-test("no card", async () => {
+test("an empty value shows no card", async () => {
     await mountForm(4, CARD_FIELD);
     expect(".o_wechat_card_frame").toHaveCount(0);
 });
 
-test("the pager goes round", async () => {
+test("the pager wraps around", async () => {
     await mountForm(1, PAGER);
     expect(".o_wechat_preview_pager").toHaveText(/杭州西湖茶庄\s*1\s*\/\s*3/);
     for (const [button, number] of [["right", 2], ["right", 3], ["right", 1], ["left", 3]]) {
@@ -94,7 +94,7 @@ test("the pager of one record has no buttons", async () => {
     expect(".o_wechat_preview_pager button").toHaveCount(0);
 });
 
-test("the message is read again until it has arrived", async () => {
+test("the form is reloaded until the message has arrived", async () => {
     await mountForm(1, `<field name="state"/><widget name="wechat_poll" invisible="state == 'delivered'"/>`);
     onRpc("web_read", () => asyncStep("read"));
     await advanceTime(2000);

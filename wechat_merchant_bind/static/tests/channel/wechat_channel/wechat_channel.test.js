@@ -12,7 +12,7 @@ class WechatMessage extends models.Model {
     notification_id = fields.Many2one({ relation: "mail.notification" });
 }
 
-// The mail server of Hoot knows the fields that mail sends; this is what the addon adds.
+// Hoot's mock of mail knows the fields of mail. The addon adds these.
 class MailNotification extends mailModels.MailNotification {
     get _to_store_defaults() {
         return [...super._to_store_defaults, "failure_reason"];
@@ -64,7 +64,7 @@ for (const [values, label, icon] of [
     });
 }
 
-test("a message that did not arrive for all is shown as failed", async () => {
+test("a message that failed for one recipient is shown as failed", async () => {
     const pyEnv = await startServer();
     const { messageId, partnerId } = createNotification(pyEnv, { notification_status: "sent" });
     pyEnv["mail.notification"].create({
@@ -79,7 +79,7 @@ test("a message that did not arrive for all is shown as failed", async () => {
     await contains(".o-mail-Message-notification.text-danger", { text: "Failed" });
 });
 
-test("the popover says why, and sends again or ignores", async () => {
+test("the popover shows the reason, and sends again or ignores", async () => {
     const pyEnv = await startServer();
     const { notificationId, partnerId } = createNotification(pyEnv, {
         notification_type: "wechat",
@@ -110,7 +110,7 @@ test("the popover says why, and sends again or ignores", async () => {
     }
 });
 
-test("a popover of another addon, which has copied the template, shows the same", async () => {
+test("a copy of the popover in another addon shows the same", async () => {
     class OtherPopover extends Component {
         static template = "mail.MessageNotificationPopover";
         static props = ["message", "close?"];
@@ -129,7 +129,7 @@ test("a popover of another addon, which has copied the template, shows the same"
     await contains(".o_wechat_notification_reason", { text: "The merchant is not bound." });
 });
 
-test("who may not send reads why, and has no buttons", async () => {
+test("without the right to send the popover has no buttons", async () => {
     const pyEnv = await startServer();
     const { partnerId } = createNotification(pyEnv, {
         notification_type: "wechat",
@@ -152,7 +152,7 @@ for (const order of [
     test(`each failure opens its own list: ${order}`, async () => {
         const pyEnv = await startServer();
         for (const notification_type of [...order, ...order]) {
-            // Of two documents: a failure of one would open that.
+            // Of two documents, since the failure of a single one would open it.
             createNotification(pyEnv, { notification_type, notification_status: "exception" });
         }
         mockService("action", {
@@ -173,7 +173,7 @@ for (const order of [
     });
 }
 
-test("the failures of a model are taken out of the menu", async () => {
+test("the failures of a model are removed from the menu", async () => {
     const pyEnv = await startServer();
     createNotification(pyEnv, { notification_type: "wechat", notification_status: "exception" });
     onRpc("res.partner", "notify_cancel_by_type", ({ kwargs }) => {

@@ -84,7 +84,7 @@ async function open() {
     await waitForSteps(["get_overview"]);
 }
 
-/** Notes from now on what is opened, instead of opening it. */
+/** Records actions instead of opening them. */
 function noteActions() {
     patchWithCleanup(getService("action"), {
         async doAction(action, options) {
@@ -107,7 +107,7 @@ function goLive() {
     ];
 }
 
-test("the first day: one primary button, on the first step that is not done", async () => {
+test("the first open step has the only primary button", async () => {
     overview.steps[0].is_done = true;
     overview.steps[1].problem = "not https";
     await open();
@@ -119,14 +119,14 @@ test("the first day: one primary button, on the first step that is not done", as
     expect(".o_wechat_tiles").toHaveCount(0);
 });
 
-test("whoever can't act reads whom to ask", async () => {
+test("a user without the right reads which role to ask", async () => {
     overview.steps[0].ask = "Please ask a WeChat manager.";
     await open();
     expect("li[data-step=account] button").toHaveCount(0);
     expect("li[data-step=account]").toHaveText(/Please ask a WeChat manager\./);
 });
 
-test("a step opens its place, and the page is read again when a dialog was closed", async () => {
+test("a step opens its action, and closing a dialog reloads the page", async () => {
     Object.assign(overview.steps[2], { method: "action_test_connection", res_id: 7 });
     onRpc("wechat.account", "action_test_connection", ({ args }) => {
         asyncStep(`test ${args[0]}`);
@@ -143,7 +143,7 @@ test("a step opens its place, and the page is read again when a dialog was close
     await waitForSteps(["open action code {}", "get_overview"]);
 });
 
-test("what is wrong stands above the numbers and leads to where it is mended", async () => {
+test("problems stand above the numbers and open their fix", async () => {
     goLive();
     overview.alerts = [
         { text: "WeChat refuses the account", action: "account form" },
@@ -160,7 +160,7 @@ test("what is wrong stands above the numbers and leads to where it is mended", a
     expect(".o_wechat_alert").toHaveCount(0);
 });
 
-test("when all is done, numbers and graphs", async () => {
+test("after the last step numbers and graphs are shown", async () => {
     goLive();
     await open();
     expect(".o_wechat_steps").toHaveCount(0);
@@ -179,7 +179,7 @@ test("a tile opens its list with its filters", async () => {
     await waitForSteps([`open list {"search_default_scanned":1}`]);
 });
 
-test("a scan changes the numbers, many scans at once", async () => {
+test("a scan updates the numbers, many scans once", async () => {
     goLive();
     await open();
     const bus = getService("bus_service");
@@ -196,7 +196,7 @@ test("a scan changes the numbers, many scans at once", async () => {
     expect("[data-tile=bound]").toHaveText("Bound\n1,235");
 });
 
-test("a page that is left while it loads listens no more", async () => {
+test("a page that is left while it loads does not subscribe", async () => {
     const listeners = await noteListeners(PARTNER_CHANGED);
     overview = new Deferred();
     await leaveWhileLoading({ type: "ir.actions.client", tag: "wechat_merchant_bind.overview" }, "get_overview");
