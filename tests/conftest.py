@@ -1,4 +1,4 @@
-"""The system under test: a database of its own, two Odoo processes on it, and the stand-in for WeChat.
+"""The system under test: a database of its own, two Odoo processes on it, and the sandbox.
 
 Run by ./setup/test, which provides the installed template and the environment.
 """
@@ -17,7 +17,7 @@ COLLEAGUE = "colleague"
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
-    """A sandbox that remembers nothing."""
+    """A new sandbox."""
     with running_sandbox(LOGS / "sandbox.log") as sandbox:
         yield sandbox
 
@@ -26,7 +26,7 @@ def sandbox() -> Iterator[Sandbox]:
 def database() -> Iterator[Database]:
     """A copy of the template, dropped at the end."""
     template = os.environ["WECHAT_TEST_TEMPLATE_DB"]
-    # By such a name ./setup/test drops what a killed run has left: wechat_test_run_<clone>_<process>.
+    # ./setup/test drops the databases of killed runs by this pattern: wechat_test_run_<clone>_<process>.
     clone = template.split("_")[2]
     database = Database.copied(f"wechat_test_run_{clone}_{os.getpid()}", template)
     yield database
@@ -35,7 +35,7 @@ def database() -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def servers(database: Database) -> Iterator[list[OdooServer]]:
-    """Two Odoo processes on one database. The second runs the crons, so that the first has its cores for itself."""
+    """Two Odoo processes on one database. Only the second runs scheduled actions."""
     servers = [OdooServer(database.name, LOGS / f"odoo-{n}.log", cron_threads=n - 1) for n in (1, 2)]
     try:
         for server in servers:
@@ -48,7 +48,7 @@ def servers(database: Database) -> Iterator[list[OdooServer]]:
 
 @pytest.fixture(scope="session")
 def prefork(system: System) -> Iterator[OdooServer]:
-    """A third Odoo on the same database, with two workers as in production, and as if behind a proxy."""
+    """A third Odoo on the same database, with two workers and in proxy mode, as in production."""
     server = OdooServer(system.database.name, LOGS / "odoo-prefork.log", workers=2, arguments=("--proxy-mode",))
     try:
         server.wait()
@@ -66,7 +66,7 @@ def system(sandbox: Sandbox, database: Database, servers: list[OdooServer]) -> S
 
 @pytest.fixture(scope="session")
 def colleague(system: System) -> WebClient:
-    """A second admin, who may generate codes and manages nothing."""
+    """A second admin with the right to generate codes but no manager's rights."""
     group_ids = [
         system.admin.find("ir.model.data", [("module", "=", module), ("name", "=", name)], ["res_id"])[0]["res_id"]
         for module, name in (("base", "group_user"), ("wechat_merchant_bind", "group_user"))

@@ -1,4 +1,4 @@
-"""An outbox that the tests of a file drain by hand."""
+"""An outbox with senders that the tests run by hand."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from support.outbox import Outbox
 
 @pytest.fixture(scope="module")
 def opened(system) -> Iterator[Outbox]:
-    """An outbox that is drained by hand. Receipts have tests of their own."""
+    """An outbox without receipts, which have their own tests."""
     system.sandbox.post("accounts", app_id=system.sandbox.account()["app_id"], receipts="off")
     outbox = Outbox.open(system)
     yield outbox
@@ -18,6 +18,6 @@ def opened(system) -> Iterator[Outbox]:
 
 @pytest.fixture
 def outbox(opened) -> Iterator[Outbox]:
-    """The outbox, without anything that an earlier test has stopped."""
+    """The outbox without suspensions of earlier tests."""
     yield opened
     opened.reset()

@@ -1,4 +1,4 @@
-"""Automations of a third party that raise or sleep: a push is answered in time, others go on, and nothing is lost."""
+"""Third-party automations that raise or sleep: pushes are answered in time and no event is lost."""
 
 import pytest
 from support import pushes
@@ -32,13 +32,13 @@ def test_automation_that_raises(system):
 
 
 def test_cron_retries_what_failed(system):
-    """Without anybody's help, the cron binds at the next attempt, once the automation has stopped to raise."""
+    """The cron binds at the next attempt, after the automation has stopped to raise."""
     partner = system.merchant("周庄万三蹄专卖")
     openid = pushes.new_openid()
     with system.automation(partner, RAISE):
         pushes.scan(system.channel, openid, system.code(partner)["scene_str"]).send(system.channel)
     assert system.state(partner) == "unbound"
-    # The time that the cron waits for is let pass, and it is told to run.
+    # Make the event due and run the cron.
     [attempt] = system.database.execute(
         """
         UPDATE wechat_event SET next_attempt_at = next_attempt_at - interval '1 hour'

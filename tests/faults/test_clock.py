@@ -1,4 +1,4 @@
-"""The server's clock is wrong: what is signed rightly is refused all the same, and 测试连接 says why and what to do."""
+"""A wrong clock of the server: validly signed pushes are refused, and 测试连接 names reason and remedy."""
 
 import re
 
@@ -12,7 +12,7 @@ SLACK_SECONDS = 10
 
 @pytest.mark.parametrize("skew, direction", [(OFF, "慢"), (-OFF, "快")], ids=["behind", "ahead"])
 def test_twenty_minutes_off(system, skew, direction):
-    """Nobody is bound by such a push; when the clock is right again, the same scan binds."""
+    """Such a push does not bind; after the clock is corrected the same scan does."""
     partner = system.merchant(f"时钟不准的商家 {skew}")
     openid, scene = pushes.new_openid(), system.code(partner)["scene_str"]
     answer = pushes.scan(system.channel, openid, scene, skew=skew).send(system.channel)
@@ -26,7 +26,7 @@ def test_twenty_minutes_off(system, skew, direction):
 
 
 def test_within_the_tolerance(system):
-    """Clocks that differ by less than the account tolerates are none of the merchants' business."""
+    """A difference within the account's tolerance does not affect scans."""
     for skew in (TOLERANCE - 60, 60 - TOLERANCE):
         partner = system.merchant(f"时钟略偏的商家 {skew}")
         push = pushes.scan(system.channel, pushes.new_openid(), system.code(partner)["scene_str"], skew=skew)

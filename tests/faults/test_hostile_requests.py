@@ -1,4 +1,4 @@
-"""Requests that no client of ours would write, at a real server: none costs much, fails, or is logged in full."""
+"""Hostile requests at a real server: none is expensive, fails or is logged in full."""
 
 import gzip
 import socket
@@ -10,7 +10,7 @@ import pytest
 from support import pushes
 
 LIMIT = 64 * 1024
-# What a loaded machine may add.
+# Tolerance for a busy machine.
 SECONDS = 20
 LENGTH = 100_000_000
 
@@ -28,7 +28,7 @@ class Wire:
         return "\r\n".join([*lines, "", ""]).encode()
 
     def send(self, *parts: bytes) -> bytes:
-        """Send, as far as the server reads, and return what it answers until it hangs up."""
+        """Send until the server stops reading, and return its answer."""
         answer = b""
         try:
             for part in parts:
@@ -84,7 +84,7 @@ def test_a_push_in_chunks(system, quiet_log):
 
 @pytest.mark.parametrize("size", [1000, 1_000_000])
 def test_an_endless_body_in_chunks(system, quiet_log, size):
-    """What is behind the limit never gets into the memory; what is before it is no push."""
+    """The body beyond the limit is not read into memory, and the rest is no push."""
     push = pushes.seal(system.channel, pushes.event_xml(system.channel, pushes.new_openid(), "VIEW"))
     wire = Wire(system.channel.url)
     head = wire.head(target(system.channel, push), "Transfer-Encoding: chunked", "Connection: close")
@@ -112,7 +112,7 @@ def test_an_endless_body_in_chunks(system, quiet_log, size):
     ids=" ".join,
 )
 def test_lengths_that_lie(system, quiet_log, headers):
-    """Nothing is stored and nothing fails, whatever a head says about its body."""
+    """A wrong length in the head stores nothing and causes no error."""
     before = system.admin.call("wechat.event", "search_count", [("payload", "!=", False)])
     push = pushes.seal(system.channel, pushes.event_xml(system.channel, pushes.new_openid(), "VIEW"))
     for body in (b"<xml/>" + b" " * 44, gzip.compress(b" " * 10_000_000)[:40]):
@@ -124,7 +124,7 @@ def test_lengths_that_lie(system, quiet_log, headers):
 
 
 def test_the_access_log(system):
-    """What the server logs of our addresses: one line each, without key, token, OpenID or signature."""
+    """Requests are logged in one line each, without key, token, OpenID or signature."""
     partner = system.merchant("日志茶庄")
     code, openid = system.code(partner), pushes.new_openid()
     token = code["share_url"].rpartition("/")[2]

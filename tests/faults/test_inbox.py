@@ -1,4 +1,4 @@
-"""The inbox can't be written: WeChat is told to come again, and its redelivery binds."""
+"""An unwritable inbox: WeChat gets a 503, and its redelivery binds."""
 
 from collections.abc import Iterator
 

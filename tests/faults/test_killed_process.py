@@ -1,4 +1,4 @@
-"""The Odoo process that handles a push is killed in the middle: what was received is not lost."""
+"""The Odoo process that handles a push is killed: the received event is not lost."""
 
 import threading
 
@@ -23,7 +23,7 @@ def victim(system):
 
 
 def test_killed_in_the_middle(system, victim):
-    """The event is in the inbox before anything is done about it, so that a retry by another process binds."""
+    """The event is stored before it is handled, so a retry by another process binds."""
     partner = system.merchant("平遥古城票号客栈")
     openid = pushes.new_openid()
     push = pushes.scan(system.channel, openid, system.code(partner)["scene_str"])
@@ -43,7 +43,7 @@ def test_killed_in_the_middle(system, victim):
         sender.join()
     assert isinstance(outcome[0], requests.ConnectionError), "the process died before it could answer"
     assert (event["state"], system.state(partner)) == ("received", "unbound")
-    # The lock of the scene went with the process: nothing keeps the retry waiting.
+    # The lock on the scene ended with the process, so the retry does not wait.
     system.admin.call("wechat.event", "action_retry", [event["id"]])
     assert system.events(("openid", "=", openid))[0]["state"] == "done"
     assert [binding["openid"] for binding in system.bindings(partner)] == [openid]

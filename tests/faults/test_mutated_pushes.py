@@ -1,7 +1,6 @@
-"""Pushes mutated at random, half of them inside a validly signed envelope: nothing breaks, nobody is bound.
+"""Randomly mutated pushes, half of them inside a validly signed envelope: none causes an error or a binding.
 
-Every mutation spoils what makes the push a right one (the authenticated part of the envelope, or the scene within), so
-that a binding would be a forgery. 400 pushes, with ./setup/test --all 10,000. The seed is printed when a push fails.
+Every mutation damages the authenticated part of the envelope or the scene within, so a binding would be a forgery. 400 pushes, with ./setup/test --all 10,000. The seed is printed when a push fails.
 """
 
 import os
@@ -64,19 +63,19 @@ def spoil_bytes(rng: random.Random, body: bytes) -> bytes:
 
 
 def mutate_inside(rng: random.Random, channel: pushes.Channel, scene: str) -> pushes.Push:
-    """Spoil the message, then sign and encrypt it rightly."""
+    """Damage the message, then sign and encrypt it validly."""
     event = rng.choice(["SCAN", "subscribe", "unsubscribe", "CLICK", "TEMPLATESENDJOBFINISH", spoil_text(rng, "SCAN")])
     key = spoil_text(rng, scene)
     xml = pushes.event_xml(channel, pushes.new_openid(), event, rng.choice(["", "qrscene_"]) + key)
     if rng.random() < 0.8:
         body = spoil_bytes(rng, xml.encode())
-        # By chance a mutation could repair what was spoilt; then the push would be a right one.
+        # A later mutation may repair the damage. Such a push would be valid.
         xml = body.decode("utf-8", "replace").replace(scene, key)
     return pushes.seal(channel, xml)
 
 
 def mutate_outside(rng: random.Random, channel: pushes.Channel, scene: str) -> pushes.Push:
-    """Spoil the authenticated part of a right push, and other parts as well."""
+    """Damage the authenticated part of a valid push, and other parts."""
     push = pushes.scan(channel, pushes.new_openid(), scene)
     for name in rng.sample(sorted(push.query), rng.choice([0, 1, 3])):
         if rng.random() < 0.3:
@@ -100,7 +99,7 @@ def seed() -> int:
 
 
 def test_mutated_pushes(system, full_form, seed):
-    """No 5xx, no traceback, no binding; afterwards the very code that was attacked still binds."""
+    """No 5xx, no traceback, no binding; afterwards the attacked code still binds."""
     partner = system.merchant("武夷山大红袍茶厂")
     scene = system.code(partner)["scene_str"]
     marks = [server.log.stat().st_size for server in system.servers]
@@ -121,6 +120,6 @@ def test_mutated_pushes(system, full_form, seed):
     assert not system.admin.find("wechat.binding", [("partner_id", "=", partner)], ["state"])
     statuses = {inside: Counter(status for number, status in answers if number % 2 == inside) for inside in (0, 1)}
     assert statuses[0].keys() <= {400, 403, 413, 429}, "a spoilt envelope is refused"
-    assert statuses[1][200] > PUSHES[full_form] * 0.4, "a rightly signed push is taken, whatever it says"
+    assert statuses[1][200] > PUSHES[full_form] * 0.4, "a validly signed push is accepted with any content"
     openid = pushes.new_openid()
     assert "绑定成功" in pushes.scan(system.channel, openid, scene).send(system.channel).text

@@ -1,6 +1,6 @@
-"""Each row of WeChat's table of errors, met by a message on its way: what becomes of it, and how often WeChat is asked.
+"""Each row of WeChat's table of errors, met by a message: its state afterwards, and the number of calls.
 
-WeChat's stand-in answers over HTTP, as Odoo's own processes call it.
+The sandbox answers Odoo's own processes over HTTP.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ WAITING = ("outgoing", None, "ready")
 
 
 class Row(NamedTuple):
-    """What a message has become after it met one failure."""
+    """The state of a message after a failure."""
 
     fault: dict
     state: str
@@ -21,7 +21,7 @@ class Row(NamedTuple):
     # Whether WeChat may have taken the message: it is then repeated under its number for 8 minutes only.
     is_open: bool = False
     calls: int = 1
-    # What waits for a manager or a moment: "account", "template" or "pause".
+    # What is suspended or paused: "account", "template" or "pause".
     stops: str | None = None
 
 
@@ -59,7 +59,7 @@ FIRST_CALL = {
     **{str(errcode): code(errcode, *WAITING) for errcode in (43108, 43117, 40241, *LISTED)},
     **{str(errcode): code(errcode, *WAITING, stops="pause") for errcode in (45009, 45011, 48006)},
     **{str(errcode): code(errcode, "sent", None, PENDING, calls=2, is_open=True) for errcode in STALE},
-    # WeChat has it, whatever becomes of it: its receipt will tell.
+    # WeChat has accepted the message. Its receipt decides.
     **{str(errcode): code(errcode, "sent", None, PENDING, is_open=True) for errcode in (40252, 45065, 45066)},
     **{str(errcode): code(errcode, "failed", "wechat_unfollowed", FAILED, is_open=True) for errcode in (43004, 50005)},
     **{
@@ -78,8 +78,8 @@ FIRST_CALL = {
     **{str(errcode): code(errcode, "failed", "wechat_request", FAILED, is_open=True) for errcode in MALFORMED},
     **{str(errcode): code(errcode, "failed", "wechat_refused", FAILED, is_open=True) for errcode in UNDOCUMENTED},
 }
-# What differs if an earlier call under the same number may have been taken: nothing is certain but what was certain
-# before, and WeChat's "I have that already" is the best answer there is.
+# Differences if WeChat may have accepted an earlier call with the same client_msg_id: only certain failures stay certain,
+# and "already sent" counts as sent.
 REPEAT = {
     **{name: row._replace(is_open=True) for name, row in FIRST_CALL.items()},
     **{
@@ -90,14 +90,14 @@ REPEAT = {
 
 
 def fail(outbox: Outbox, fault: dict) -> None:
-    """Let the next call fail. A token that is called stale has been replaced."""
+    """Let the next call fail. For a stale token the sandbox replaces the token."""
     if fault.get("errcode") in STALE:
         outbox.system.sandbox.post("expire_token", how="replaced")
     outbox.fail(**fault)
 
 
 def assert_outcome(outbox: Outbox, message_id: int, row: Row) -> None:
-    """Check a message, its notification, and what was stopped."""
+    """Check a message, its notification and suspensions."""
     message = outbox.read(message_id)
     assert (message["state"], message["failure_type"]) == (row.state, row.failure_type), message
     failure_type = row.failure_type if row.state == "failed" else None
@@ -118,7 +118,7 @@ def assert_outcome(outbox: Outbox, message_id: int, row: Row) -> None:
     assert bool(account["send_stop_reason"]) == (row.stops == "account")
     assert account["is_send_paused"] == (row.stops == "pause")
     assert bool(template["stop_reason"]) == (row.stops == "template")
-    # Those of the hourly check, which may see earlier failures, are not about this one.
+    # Activities of the hourly check may be about earlier failures.
     watching = admin.find("wechat.account.health", [("activity_id", "!=", False)], ["activity_id"])
     asking = set(account["activity_ids"]) - {line["activity_id"] for line in watching}
     assert (len(asking), len(template["activity_ids"])) == (
@@ -129,7 +129,7 @@ def assert_outcome(outbox: Outbox, message_id: int, row: Row) -> None:
 
 @pytest.mark.parametrize("name", FIRST_CALL)
 def test_first_call(outbox, name):
-    """A failure of the first call, and that nothing of the kind is called for again before its time."""
+    """A failure of the first call has the state of its row, and the next call waits until it is due."""
     row = FIRST_CALL[name]
     [message_id] = outbox.queue(outbox.new_merchant())
     calls = outbox.system.sandbox.calls(SEND)
@@ -143,7 +143,7 @@ def test_first_call(outbox, name):
 
 @pytest.mark.parametrize("name", REPEAT)
 def test_repeat(outbox, name):
-    """The same failure of a repetition: WeChat may have taken the first call, whose answer was lost."""
+    """The same failure of a repetition, after the answer of the first call was lost."""
     row = REPEAT[name]
     [message_id] = outbox.queue(outbox.new_merchant())
     calls = outbox.system.sandbox.calls(SEND)
@@ -160,7 +160,7 @@ def test_repeat(outbox, name):
 
 @pytest.mark.parametrize("name", AMBIGUOUS)
 def test_too_late_to_repeat(outbox, name):
-    """After 8 minutes WeChat would not recognise a repetition: what came of the message is unknown, and a person's."""
+    """After 8 minutes WeChat no longer recognises a repetition: the result is unknown and left to a person."""
     [message_id] = outbox.queue(outbox.new_merchant())
     calls = outbox.system.sandbox.calls(SEND)
     outbox.fail(**AMBIGUOUS[name])
@@ -176,7 +176,7 @@ def test_too_late_to_repeat(outbox, name):
 
 
 def test_lost_answer_is_one_message(outbox):
-    """The answer was lost, not the message: the repetition under the same number reaches the phone only once."""
+    """The answer was lost: the repetition with the same client_msg_id reaches the phone only once."""
     partner_id = outbox.new_merchant()
     [message_id] = outbox.queue(partner_id)
     outbox.fail(reset=True, after=True)
@@ -190,7 +190,7 @@ def test_lost_answer_is_one_message(outbox):
 
 
 def test_connection_refused(outbox):
-    """Nobody listens: that was no call, and may be repeated at any time."""
+    """A refused connection is a certain failure and may be repeated at any time."""
     [message_id] = outbox.queue(outbox.new_merchant())
     admin, account_ids = outbox.system.admin, [outbox.system.account_id]
     outbox.drain()
@@ -207,7 +207,7 @@ def test_connection_refused(outbox):
 
 @pytest.mark.parametrize(("is_gone", "state"), [(True, "unfollowed"), (False, "bound")])
 def test_unfollowed_is_confirmed(outbox, is_gone, state):
-    """Who is said not to follow is marked only if WeChat confirms that."""
+    """A recipient is marked as unfollowed only if WeChat confirms it."""
     partner_id = outbox.new_merchant()
     [message_id] = outbox.queue(partner_id)
     asked = outbox.system.sandbox.calls(USER_INFO)
@@ -223,7 +223,7 @@ def test_unfollowed_is_confirmed(outbox, is_gone, state):
 
 
 def test_just_followed(outbox):
-    """Within a minute of following, WeChat's "does not follow" is tried once more, and then believed."""
+    """Within a minute of following, "does not follow" is retried once and then accepted."""
     [message_id] = outbox.queue(outbox.new_merchant())
     outbox.system.database.execute(
         "UPDATE wechat_binding SET last_event_at = now() AT TIME ZONE 'UTC' WHERE partner_id = %s",
@@ -238,7 +238,7 @@ def test_just_followed(outbox):
 
 
 def test_refusal_marks_the_binding(outbox):
-    """Who has switched our messages off is marked as such, and is still bound."""
+    """A recipient that refuses our messages is marked and stays bound."""
     partner_id = outbox.new_merchant()
     outbox.queue(partner_id)
     outbox.fail(errcode=48002)
@@ -248,7 +248,7 @@ def test_refusal_marks_the_binding(outbox):
 
 
 def test_resumed(outbox):
-    """What has waited for an account or a template leaves once a manager resumes it, and is called for once more."""
+    """Messages of a suspended account or template are sent once a manager resumes it."""
     for errcode in (48001, 43116):
         message_ids = outbox.queue(*(outbox.new_merchant() for _number in range(3)))
         outbox.fail(errcode=errcode, times=3)
@@ -263,7 +263,7 @@ def test_resumed(outbox):
 
 
 def test_wrong_value_names_its_keyword(outbox):
-    """47003 fails the message and says which keyword; five in a row are the template's fault."""
+    """47003 fails the message and names the keyword; five in a row suspend the template."""
     message_ids = outbox.queue(*(outbox.new_merchant() for _number in range(5)))
     outbox.fail(errcode=47003, errmsg="argument invalid! data.thing3.value invalid", times=5)
     outbox.drain()
@@ -276,7 +276,7 @@ def test_wrong_value_names_its_keyword(outbox):
 
 
 def test_a_template_that_wechat_lost_is_stopped(outbox):
-    """40037 stops a template that WeChat does not list, and none that it lists: it is asked once a minute."""
+    """40037 suspends a template only if WeChat does not list it. The list is fetched once a minute."""
     [message_id] = outbox.queue(outbox.new_merchant())
     outbox.system.database.execute("UPDATE wechat_template SET looked_up_at = NULL")
     calls, asked = outbox.system.sandbox.calls(SEND), outbox.system.sandbox.calls(TEMPLATES)

@@ -1,4 +1,4 @@
-"""Servers are killed while WeChat has not answered: nothing is lost, nothing is sent twice, everything is explained."""
+"""Servers are killed during calls: no message is lost or sent twice, and each has a reason."""
 
 import random
 from collections import Counter, defaultdict
@@ -10,11 +10,11 @@ from support.odoo import OdooServer, wait_for
 from support.system import LOGS
 
 REPEAT_SECONDS = 8 * 60
-# From the claim to the call; this machine may be busy.
+# From the claim to the call on a busy machine.
 SLACK_SECONDS = 10
 FINAL = {"sent", "delivered", "unknown", "failed"}
-# What goes wrong, of a hundred calls: 5 answers -1, before or after the message was taken; 2 answers that are lost; 1
-# connection that is reset before the message was taken.
+# Failures of a hundred calls: 5 answers -1, before or after WeChat has accepted the message; 2 lost answers; 1 connection
+# that is reset before WeChat has accepted the message.
 MISFORTUNE = [
     {"errcode": -1, "share": 0.025},
     {"errcode": -1, "after": True, "share": 0.025},
@@ -26,7 +26,7 @@ MISFORTUNE = [
 
 @pytest.fixture
 def outbox() -> Iterator[RunningOutbox]:
-    """The outbox of a system of its own, whose one server gets WeChat's pushes and sends nothing."""
+    """The outbox of a system of its own. Its one server receives pushes and sends nothing."""
     with running_outbox("killed") as outbox:
         yield outbox
 
@@ -53,20 +53,20 @@ class Victims:
         return self.servers[-1]
 
     def end(self) -> None:
-        """Kill whichever is left."""
+        """Kill the remaining server."""
         for server in self.servers:
             server.kill()
 
 
 def plan(outbox: RunningOutbox, *faults: dict) -> None:
-    """Plan failures of sends, instead of those that are planned."""
+    """Replace the planned failures of sends."""
     outbox.system.sandbox.post("faults/release", path=SEND_PATH)
     for fault in faults:
         outbox.system.sandbox.post("faults", path=SEND_PATH, **{"times": 0, **fault})
 
 
 def finish(outbox: RunningOutbox, clock: Clock) -> None:
-    """Let the lanes run, and the time until a repetition pass, until everything is decided and told by its receipt."""
+    """Run the senders and skip the delays of repetitions until all messages have a final state."""
 
     def is_settled() -> bool:
         if outbox.is_settled():
@@ -79,7 +79,7 @@ def finish(outbox: RunningOutbox, clock: Clock) -> None:
 
 
 def test_killed_again_and_again(outbox, victims, full_form, record_property):
-    """Whatever is killed in the middle of whatever goes wrong, each merchant gets one message."""
+    """Each merchant gets one message, in spite of killed servers and failing calls."""
     number, kills = (2000, 30) if full_form else (200, 3)
     outbox.set_rate(40)
     outbox.queue(outbox.add_merchants(number))
@@ -89,7 +89,7 @@ def test_killed_again_and_again(outbox, victims, full_form, record_property):
         victim = victims.start()
         enough = outbox.count_calls() + 1 + chance.randrange(number // kills)
         outbox.wake_until(lambda enough=enough: outbox.count_calls() >= enough, "the server sends")
-        # WeChat takes the message before the server is killed, or afterwards, or never.
+        # WeChat accepts the message before the server is killed, afterwards, or never.
         held = chance.choice([{"after": True}, {}, {"reset": True}])
         outbox.system.sandbox.post("faults", path=SEND_PATH, hold=True, times=chance.randint(1, 3), **held)
         kill_in_a_send(victim, outbox)
@@ -123,7 +123,7 @@ def test_killed_again_and_again(outbox, victims, full_form, record_property):
 
 
 def test_dead_for_longer_than_wechat_remembers(outbox, victims):
-    """What WeChat was given before is not repeated after eight minutes: it stays unknown, or its receipt tells."""
+    """An unanswered message is not repeated after eight minutes: its result is unknown until its receipt."""
     number, taken = 20, 8
     outbox.set_rate(200)
     outbox.queue(outbox.add_merchants(number))
@@ -145,12 +145,12 @@ def test_dead_for_longer_than_wechat_remembers(outbox, victims):
 
 
 def test_late_writer(outbox, victims):
-    """A server whose time stood still until another had its messages changes nothing by what it learns at last."""
+    """A suspended server writes no results after another one has taken over its messages."""
     number = 16
     outbox.set_rate(200)
     outbox.system.sandbox.post("accounts", app_id=outbox.system.channel.app_id, receipts="off")
     outbox.queue(outbox.add_merchants(number))
-    # WeChat takes them all; half of the answers will say that it does not know.
+    # WeChat accepts all messages; half of the answers are -1.
     held = {"hold": True, "after": True, "times": number // 2}
     plan(outbox, held, {"errcode": -1, **held})
     victim = victims.start()
@@ -161,7 +161,7 @@ def test_late_writer(outbox, victims):
         outbox.send_all()
         assert outbox.states() == {"sent": number}
         before = outbox.read()
-    # It begins with the answers that have waited for it.
+    # The resumed server first reads the waiting answers.
     wait_for(outbox.are_lanes_idle, "the late server is through")
     assert outbox.read() == before
     calls = outbox.calls()

@@ -1,4 +1,4 @@
-"""PostgreSQL crashes and comes back while merchants scan and messages leave: Odoo goes on without being restarted."""
+"""PostgreSQL crashes and restarts during scans and sending: Odoo recovers without a restart."""
 
 import os
 import threading
@@ -13,7 +13,7 @@ from support.odoo import wait_for
 MESSAGES = 40
 SCANNERS, SCANS = 4, 10
 SEND_LATENCY_MS = 300
-# WeChat waits 5 seconds for each of its tries; a refusal is repeated sooner here, but not before PostgreSQL is back.
+# WeChat waits 5 seconds between tries. Here refusals are repeated sooner, but after PostgreSQL is back.
 RETRY_SECONDS = 4
 
 FORGOTTEN = """
@@ -25,14 +25,14 @@ FORGOTTEN = """
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """A server of its own: the tests' other databases must not crash."""
+    """A PostgreSQL server of its own, so that the other tests' databases do not crash."""
     with own_cluster(os.environ["WECHAT_TEST_TEMPLATE_DB"]) as cluster:
         yield cluster
 
 
 @pytest.fixture
 def outbox(cluster: Cluster) -> Iterator[RunningOutbox]:
-    """The outbox of a system whose one server has workers, as in production: without, Odoo's scheduler may end."""
+    """The outbox of a system with workers, as in production. Without workers Odoo's scheduler may end."""
     with cluster.used(), running_outbox("restarted", workers=2, cron_threads=2) as outbox:
         yield outbox
 
@@ -51,7 +51,7 @@ class Scanner(threading.Thread):
 
 
 def prepare_scans(outbox: RunningOutbox) -> list[list[tuple[str, str]]]:
-    """Return what each phone scans: a name of its own for each code."""
+    """Return the codes by phone; each code has a merchant of its own."""
     system = outbox.system
     return [
         [
@@ -82,7 +82,7 @@ def test_postgres_restarted(outbox, cluster):
     results = [result for scanner in scanners for result in scanner.results]
     assert max(len(result["tries"]) for result in results) > 1, "WeChat had to come again"
     assert all(result["ok"] for result in results)
-    # Time passes until leases are over, and until what was received and forgotten is looked at again.
+    # Skip the time of leases and of the retry of unhandled events.
     Clock(outbox).skip(LEASE_SECONDS, leases=True)
     outbox.database.execute(FORGOTTEN)
     system.run_cron("model._cron_retry()")

@@ -1,6 +1,6 @@
-"""A backup is restored beside the original: it sends nothing, and says so.
+"""A restored backup beside the original sends nothing and explains why.
 
-Odoo's own commands make the copy, and neutralise it. The original waits with everything that a copy could do twice.
+Odoo's own commands create and neutralise the copy. The original has waiting work of every kind.
 """
 
 import subprocess
@@ -26,7 +26,7 @@ SENDING = """
 
 @dataclass
 class Backup:
-    """What was restored: the original's system, whose server is off, and a merchant with an open code."""
+    """A restored system with its original's server off, and a merchant with an open code."""
 
     original: System
     merchant: int
@@ -75,7 +75,7 @@ def backup() -> Iterator[Backup]:
 
 
 def run_crons(system: System, code: str = "model._cron%") -> None:
-    """Run scheduled actions of the addon, by default all, also those that are switched off."""
+    """Run scheduled actions of the addon; by default all, including archived ones."""
     domain = [("model_id.model", "=like", "wechat.%"), ("code", "=like", code), ("active", "in", [True, False])]
     for cron in system.admin.find("ir.cron", domain, ["name"]):
         system.run_cron_by_id(cron["id"])
@@ -84,7 +84,7 @@ def run_crons(system: System, code: str = "model._cron%") -> None:
 def read_question(system: System) -> tuple[bool, list[str]]:
     """Return whether the account waits for a confirmation, and the activities that ask for it.
 
-    There may be others: in a database that has lain about for a while scheduled actions are overdue.
+    Other activities may exist, since scheduled actions of an old database are overdue.
     """
     account, admin = system.account_id, system.admin
     [row] = admin.read("wechat.account", [account], ["is_outbox_unconfirmed"])
@@ -95,7 +95,7 @@ def read_question(system: System) -> tuple[bool, list[str]]:
 
 
 def test_neutralized(backup):
-    """The copy sends nothing, calls nobody and takes no push, whatever runs in it; the admin reads why."""
+    """The neutralised copy sends nothing, calls no API and refuses pushes; the admin reads the reason."""
     with backup.restored("neutralized", is_neutralized=True) as copy:
         sandbox = copy.sandbox
         calls = sandbox.get("calls")["total"]
@@ -119,7 +119,7 @@ def test_neutralized(backup):
 
 
 def test_not_neutralized(backup):
-    """A copy with a number of its own keeps its messages until a manager confirms that it should send."""
+    """A copy with another database UUID keeps its messages until a manager confirms that it should send."""
     with backup.restored("copied", is_neutralized=False) as copy:
         admin, sandbox = copy.admin, copy.sandbox
         sends = sandbox.calls(SEND_PATH)

@@ -1,4 +1,4 @@
-"""A worker died, or hangs, while it held the lock on the access token: codes and messages go on without its help."""
+"""A dead or hanging process holds the lock on the access token: codes and messages go on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,14 +9,14 @@ from support.odoo import at_once, timed
 from support.system import System
 
 TOKEN_PATH = "/cgi-bin/stable_token"
-# How long each waits for the one that is fetching, and what it may take to go on without it.
+# The lock timeout, and the tolerance for the fetch after it.
 PATIENCE_SECONDS = 8
 SLACK_SECONDS = 6
 
 
 @contextmanager
 def dead_worker(system: System) -> Iterator[None]:
-    """Somebody began to renew the token, whose time is over, and never ended the transaction."""
+    """An open transaction that holds the lock on an expired token."""
     system.forget_token()
     connection = psycopg2.connect(dbname=system.database.name)
     try:
@@ -29,7 +29,7 @@ def dead_worker(system: System) -> Iterator[None]:
 
 @pytest.mark.timed
 def test_token_locked_by_a_dead_worker(system, outbox):
-    """Each fetches a token for itself, which WeChat allows; once the lock is gone, one is stored for all."""
+    """Each process fetches a token without the lock; after the lock is released, one token is stored for all."""
     message_ids = outbox.queue(*(outbox.new_merchant() for _number in range(3)))
     clients = [system.admin.at(server.url) for server in system.servers]
     partner_ids = [system.merchant(f"锁住的商家 {number}") for number in range(len(clients))]

@@ -1,4 +1,4 @@
-"""WeChat is down, too slow, cuts the connection or answers with something else: what the admin reads, and what is left.
+"""WeChat is down, slow, resets connections or sends invalid answers: the admin's messages, and the stored state.
 
 Codes, 测试连接 and bulk generation; `test_outbox_errors` has the same for messages.
 """
@@ -14,7 +14,7 @@ from support.system import System, line_about
 QR_PATH = "/cgi-bin/qrcode/create"
 CHECK_PATH = "/cgi-bin/getcallbackip"
 UNREACHABLE, NO_ANSWER = "无法连接微信服务器。", "微信没有应答，或返回的内容不是微信的应答。"
-# What goes wrong, the words of it, and what the admin is to do.
+# The failure, its message, and the remedy.
 WAYS = {
     "refused": (None, UNREACHABLE, "请检查服务器的网络"),
     "reset": ({"reset": True}, NO_ANSWER, "请稍后重试"),
@@ -30,7 +30,7 @@ SLACK_SECONDS = 4
 
 @contextmanager
 def away(system: System, fault: dict | None) -> Iterator[None]:
-    """Let all calls fail in one way; None: nobody listens."""
+    """Let all calls fail in one way; None refuses connections."""
     account_ids = [system.account_id]
     if fault:
         for path in (QR_PATH, CHECK_PATH):
@@ -46,7 +46,7 @@ def away(system: System, fault: dict | None) -> Iterator[None]:
 
 
 def fail_to_generate(system: System, partner_id: int) -> str:
-    """Press 生成绑定码 in vain; return what the admin reads."""
+    """Press 生成绑定码, which fails; return the error message."""
     with pytest.raises(OdooError) as caught:
         system.code(partner_id)
     assert caught.value.name == "odoo.exceptions.UserError"
@@ -54,7 +54,7 @@ def fail_to_generate(system: System, partner_id: int) -> str:
 
 
 def assert_no_code(system: System, partner_id: int) -> None:
-    """Neither a half-made code nor a line in the log is left, and the next try works."""
+    """Check that no code and no log line is left, and that the next try works."""
     assert not system.admin.find("wechat.bind.code", [("partner_id", "=", partner_id)], ["state"])
     assert not system.operations(partner_id, "generate")
     assert system.code(partner_id)["state"] == "active"
@@ -67,16 +67,16 @@ def read_lines(system: System, batch_id: int) -> list[dict]:
 
 
 def begin_batch(system: System, partner_ids: list[int]) -> int:
-    """Press 生成绑定码 for several, and wait until all are to wait; return the batch."""
+    """Press 生成绑定码 for several merchants, and wait until all lines are postponed; return the batch."""
     batch_id = system.admin.call("res.partner", "action_wechat_bind_code", partner_ids)["res_id"]
     wait_for(lambda: all(line["next_attempt_at"] for line in read_lines(system, batch_id)), "all wait")
     return batch_id
 
 
 def assert_batch_waits(system: System, batch_id: int, *words: str) -> None:
-    """No line has failed for good, and who was tried says why; once WeChat is back and the time has come, all are done.
+    """Check that lines are postponed with a reason, and done after WeChat is back.
 
-    Once the first calls have failed, the others are not made.
+    After the first failures the remaining calls are not made.
     """
     lines = read_lines(system, batch_id)
     assert {line["state"] for line in lines} == {"pending"}
@@ -97,7 +97,7 @@ def assert_batch_waits(system: System, batch_id: int, *words: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_code(system, way):
-    """The admin reads what happened and what to do; nothing is left of the try."""
+    """The admin reads the error and its remedy; no code is left."""
     fault, meaning, remedy = WAYS[way]
     partner_id = system.merchant(f"微信不在时的商家 {way}")
     with away(system, fault):
@@ -108,7 +108,7 @@ def test_code(system, way):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_check(system, way):
-    """测试连接 says so at the first call, does not try the others, and the overview remembers it until all is well."""
+    """测试连接 stops at the first failed call, and the overview shows the problem until the next success."""
     fault, meaning, remedy = WAYS[way]
     with away(system, fault):
         lines = system.check_connection()
@@ -125,7 +125,7 @@ def test_check(system, way):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_batch(system, way):
-    """A bulk generation waits, says why, and goes on."""
+    """A bulk generation pauses with a reason, and goes on."""
     fault, meaning, remedy = WAYS[way]
     partner_ids = [system.merchant(f"批量 {way} {number}") for number in range(3)]
     with away(system, fault):
@@ -135,7 +135,7 @@ def test_batch(system, way):
 
 @pytest.mark.timed
 def test_slow(system, outbox):
-    """Nobody waits longer than our time limit, whatever they do, and it is no answer."""
+    """Every action ends within our time limit, with an ambiguous result."""
     partner_id, *partner_ids = [system.merchant(f"等不到的商家 {number}") for number in range(3)]
     [message_id] = outbox.queue(outbox.new_merchant())
     system.sandbox.post("faults", path=SEND, times=0, **SLOW)
@@ -149,7 +149,7 @@ def test_slow(system, outbox):
             ]
         )
     assert PATIENCE_SECONDS < generating < PATIENCE_SECONDS + SLACK_SECONDS
-    # Odoo repeats a request that has met another's write: 测试连接 and the outbox both write the account.
+    # Odoo repeats a request after a concurrent update: 测试连接 and the outbox both write the account.
     assert PATIENCE_SECONDS < checking < 2 * PATIENCE_SECONDS + SLACK_SECONDS
     assert NO_ANSWER in message
     assert NO_ANSWER in line_about(lines, "AppSecret")["message"]

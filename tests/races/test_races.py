@@ -1,7 +1,7 @@
 """Binding, revoking, regenerating, unbinding, merging, archiving and disabling one merchant, each pair at a barrier.
 
-Two Odoo processes on one database. Whoever comes first: all tables tell one story, and each of the two is told in words
-what became of theirs. WECHAT_TEST_SEED repeats the delays of a run.
+Two Odoo processes on one database. In any order all tables agree, and each of the two users is told the result of the
+action. WECHAT_TEST_SEED repeats the delays of a run.
 """
 
 import html
@@ -21,7 +21,7 @@ from support.races import OPERATIONS, Race, Races
 PAIRS = list(itertools.combinations_with_replacement(OPERATIONS, 2))
 ROUNDS = {False: 2, True: 30}
 BOUND, PENDING = "绑定成功", "几分钟"
-# What Odoo shows as a message, and not as its own failure.
+# Errors that Odoo shows as a message.
 WORDS = ("UserError", "ValidationError", "AccessError", "MissingError")
 TECHNICAL = re.compile(r"serializ|concurren|could not|psycopg|duplicate|violates|Traceback|Detail:", re.IGNORECASE)
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -109,7 +109,7 @@ def ledger(system, races) -> Ledger:
 
 @pytest.mark.parametrize("pair", PAIRS, ids=" + ".join)
 def test_race(races, ledger, seed, pair):
-    """One story: bindings, codes, the merchants' own fields, the log, the chatter and what the two were told agree."""
+    """Bindings, codes, partner fields, log, chatter and the two answers agree."""
     found = [
         f"round {race.number}: {complaint}"
         for race in races
@@ -120,13 +120,13 @@ def test_race(races, ledger, seed, pair):
 
 
 def test_nothing_was_logged_as_a_failure(system, races, marks):
-    """Conflicts are repeated, and no trace of a program is left of any."""
+    """Conflicts are retried and leave no traceback in the log."""
     logs = "".join(server.read_log(mark) for server, mark in zip(system.servers, marks, strict=True))
     assert "Traceback" not in logs
 
 
 def find_contradictions(race: Race, ledger: Ledger) -> list[str]:
-    """Return what does not fit together, in words."""
+    """Return the contradictions as texts."""
     return [
         *_check_bindings(ledger),
         *_check_codes(ledger),
@@ -225,7 +225,7 @@ def _check_answers(race: Race, ledger: Ledger) -> list[str]:
 
 
 def _check_successes(race: Race, ledger: Ledger) -> list[str]:
-    """Whoever was told that it is done finds it done."""
+    """Check that every action with a success answer has had its effect."""
     found = []
     merchant = ledger.partners.get(race.merchant)
     done = {

@@ -1,4 +1,4 @@
-"""Measures what the web client asks for, inside Odoo; a script that tests run: measure.py DATABASE ROUNDS [CALL...].
+"""Measure the web client's calls inside Odoo. The tests run it as a script: measure.py DATABASE ROUNDS [CALL...].
 
 It writes JSON: for each call the milliseconds of every round, and how PostgreSQL would answer its queries on partners.
 

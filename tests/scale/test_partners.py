@@ -1,4 +1,4 @@
-"""The addon among a million partners: what its installation costs, and the first page of its lists.
+"""The addon among a million partners: the cost of its installation and of the first page of its lists.
 
 In the long form (./setup/test --all) it goes by the clock; only ratios and a difference count, for both sides are
 measured in the same run, one after the other. The short form has 20,000 partners, too few for a clock, and asks instead
@@ -106,7 +106,7 @@ def installation() -> Iterator[Installation]:
 
 
 def test_installing_among_a_million(installation, full_form):
-    """Installing writes no partner, and so takes less than a minute longer among a million than among none.
+    """Installing writes no partner: with a million partners it takes less than a minute longer than with none.
 
     Odoo would compute a new stored field for every partner; the addon creates the columns with their values first. The
     rows are told by PostgreSQL's transaction that wrote them.
@@ -126,7 +126,7 @@ def get_yardstick(name: str) -> str:
 
 @pytest.mark.parametrize("unbound", UNBOUND)
 def test_the_first_page_of_the_unbound(installation, full_form, unbound):
-    """The first page of 未绑定 costs at most 1.5 times that of Odoo's contact list, whatever share is unbound.
+    """The first page of 未绑定 costs at most 1.5 times that of Odoo's contact list, for all unbound shares.
 
     Both in Odoo's contact list and in the merchants' list. Measured in one process inside Odoo, without the web
     server's share, which would only make the ratio smaller: each round makes every call once, each in a transaction of

@@ -1,1 +1,1 @@
-"""What the end-to-end tests and the walkthrough share: real processes, a real browser, WeChat's side of the wire."""
+"""Helpers of the end-to-end tests and the walkthrough: processes, a browser, and WeChat's side of the protocol."""

@@ -1,6 +1,6 @@
-"""Nothing but threads and sessions of requests: the yardstick of whatever calls WeChat side by side.
+"""A bare thread pool with sessions of requests, as the yardstick for concurrent calls to WeChat.
 
-A script too, so that it has a process and an interpreter lock of its own: it reads JSON and writes the seconds.
+Also a script, to run in a process of its own: it reads JSON and writes the seconds.
 """
 
 import json
@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import requests
 
-# What Odoo adds to the niceness of its cron workers. Where a machine is busy with other things, a pool that is not as
-# nice would measure the operating system's scheduler.
+# Odoo adds this to the niceness of its cron workers. On a busy machine a pool with another niceness would measure the
+# operating system's scheduler.
 CRON_NICENESS = 10
 
 

@@ -1,4 +1,4 @@
-"""The browser of the tests, and the camera that reads a code from a picture."""
+"""The browser of the tests, and a reader of QR codes in pictures."""
 
 import io
 import os
@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Error, Locator, Page, Playwright, expect
 
 CHROMIUM = "/usr/bin/chromium"
-# Chromium's own calls home would only wait for a network that may not be there.
+# Chromium's own requests would wait for a network that may be missing.
 FLAGS = ["--disable-quic", "--disable-component-update", "--disable-sync", "--disable-background-networking"]
 # Odoo compiles the assets of a fresh database when the first page asks for them.
 COLD_MS = 120_000
@@ -34,7 +34,7 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
 
 
 def log_in(browser: Browser, url: str, login: str, password: str) -> Page:
-    """Log in as a person would; return the page with the web client ready, able to read the clipboard."""
+    """Log in by the form; return the page with the web client ready and access to the clipboard."""
     context = browser.new_context(base_url=url, viewport={"width": 1440, "height": 900}, **CHINA)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     context.set_default_timeout(COLD_MS)
@@ -53,7 +53,7 @@ def search_merchants(page: Page, name: str) -> None:
     expect(page.locator("tr.o_data_row").first).to_be_visible(timeout=COLD_MS)
     search = page.locator(".o_searchview_input")
     search.fill(name)
-    # To the field, whatever has the focus by now: the bot opens a chat on the page of who has just logged in.
+    # Into the field itself: after the first login the bot opens a chat, which takes the focus.
     search.press("Enter")
 
 
@@ -87,12 +87,12 @@ def read_code(picture: bytes | Image.Image) -> str:
 
 
 def mark(page: Page) -> None:
-    """Leave a mark that a reload of the page would wipe off."""
+    """Mark the page. A reload removes the mark."""
     page.evaluate("window.notReloaded = true")
 
 
 def is_marked(page: Page) -> bool:
-    """Tell whether the page is still the one that was marked."""
+    """Tell whether the page was not reloaded since mark()."""
     try:
         return bool(page.evaluate("window.notReloaded"))
     except Error:

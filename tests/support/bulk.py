@@ -1,4 +1,4 @@
-"""Bulk generation of codes, and how fast it is beside the calls alone."""
+"""Bulk generation of codes, compared with the bare calls."""
 
 import time
 from collections import Counter
@@ -30,14 +30,14 @@ def press(system: System, partners: list[int]) -> int:
 
 
 class Watcher:
-    """Looks at the lines of batches beside Odoo, at almost no cost."""
+    """Watches the lines of batches by SQL, at almost no cost."""
 
     def __init__(self, system: System):
         self.connection = psycopg2.connect(dbname=system.database.name)
         self.connection.autocommit = True
 
     def states(self, batch: int) -> Counter:
-        """Return how many lines are in which state."""
+        """Return the number of lines by state."""
         with self.connection.cursor() as cr:
             cr.execute("SELECT state, count(*) FROM wechat_bind_batch_line WHERE batch_id = %s GROUP BY 1", [batch])
             return Counter(dict(cr.fetchall()))
@@ -82,7 +82,7 @@ def compare(system: System, watcher: Watcher, number: int, rounds: int, niceness
     """
     sandbox = system.sandbox
     url = f"{sandbox.url}{QR_PATH}?access_token={sandbox.fetch_token()}"
-    # Whoever comes first fills the caches.
+    # The first run fills the caches.
     watcher.wait(press(system, make_merchants(system, "热身", WARM_UP)))
     comparison = Comparison()
     with latency(sandbox):
@@ -100,7 +100,7 @@ def compare(system: System, watcher: Watcher, number: int, rounds: int, niceness
 
 
 def prepare_payload(scene: str) -> dict:
-    """Return what asks for a code."""
+    """Return the payload of a request for a code."""
     return {
         "expire_seconds": 2_592_000,
         "action_name": "QR_STR_SCENE",
@@ -110,7 +110,7 @@ def prepare_payload(scene: str) -> dict:
 
 @contextmanager
 def latency(sandbox: Sandbox) -> Iterator[None]:
-    """Let each code take WeChat as long as on the way to Shenzhen."""
+    """Delay each code by the usual latency to Shenzhen."""
     sandbox.post("faults", path=QR_PATH, latency_ms=LATENCY_MS, times=0)
     try:
         yield

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a test's own, that may be restarted while all others go on."""
+"""A PostgreSQL server for one test, which may be restarted without disturbing other tests."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from pathlib import Path
 OPTIONS = (
     "listen_addresses=",
     "max_connections=100",
-    # The machine stays up, so what is written is not lost; a commit is written before it is told, as in production.
+    # The machine stays up, so writes without fsync survive. Commits are synchronous, as in production.
     "fsync=off",
     "full_page_writes=off",
     "synchronous_commit=on",
@@ -20,7 +20,7 @@ SUPERUSER = "odoo"
 
 
 class Cluster:
-    """The server. It refuses to run as root, so that root lends it to the user postgres."""
+    """The server. PostgreSQL refuses to run as root, so root starts it as the user postgres."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -32,16 +32,16 @@ class Cluster:
         self._run(*make, "-U", SUPERUSER, "-D", str(folder / "data"))
 
     def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start the server and wait for its answer."""
         options = " ".join(f"-c '{option}'" for option in OPTIONS)
         self._control("start", "-l", str(self.folder / "log"), "-o", f"-k '{self.folder}' {options}")
 
     def stop(self) -> None:
-        """End it at once, without a checkpoint, as a crash does: the next start has to recover."""
+        """Stop the server without a checkpoint, as a crash does: the next start has to recover."""
         self._control("stop", "-m", "immediate")
 
     def load(self, dump: bytes, database: str) -> None:
-        """Make a database of what pg_dump wrote."""
+        """Create a database from a dump of pg_dump."""
         with self.used():
             subprocess.run(["createdb", "-T", "template0", database], check=True)
             command = ["psql", "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--output=/dev/null", database]
@@ -49,7 +49,7 @@ class Cluster:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Let everything that this process connects or starts use it."""
+        """Let this process and its children connect to the server."""
         mine = {"PGHOST": str(self.folder), "PGPORT": "5432", "PGUSER": SUPERUSER}
         others = {name: os.environ.get(name) for name in mine}
         os.environ.update(mine)
@@ -65,7 +65,7 @@ class Cluster:
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-w", *arguments)
 
     def _run(self, *command: str) -> None:
-        # It may not enter the folder that the tests run in, and must not hold on to their output.
+        # The user postgres may not enter the tests' folder, and the server must not keep their output open.
         nothing = subprocess.DEVNULL
         command = [*self.prefix, shutil.which(command[0]), *command[1:]]
         subprocess.run(command, check=True, cwd="/", stdin=nothing, stdout=nothing, stderr=nothing)
@@ -73,7 +73,7 @@ class Cluster:
 
 @contextmanager
 def own_cluster(template: str) -> Iterator[Cluster]:
-    """Start a server with a copy of one database, and forget it at the end."""
+    """Start a server with a copy of one database, and remove it at the end."""
     dump = subprocess.run(["pg_dump", "--no-owner", template], check=True, capture_output=True).stdout
     # The path of a UNIX socket is short.
     with tempfile.TemporaryDirectory(prefix="wechat-bind-pg-") as folder:

@@ -6,7 +6,7 @@ four are contacts of merchants; one partner in fifty is archived, one merchant i
 
 from support.database import Database
 
-# Foreign keys are right by construction; checking millions of them would only cost time.
+# The foreign keys are valid by construction. Checking millions of them would only cost time.
 FAST = "SET session_replication_role = replica; "
 
 PARTNERS = """
@@ -94,7 +94,7 @@ BINDINGS = f"""
 """
 
 
-# By Odoo, which knows what an account needs.
+# Created by Odoo, which sets the defaults.
 ACCOUNT = """
 env["wechat.account"].create({"name": "Crowd", "app_id": "wx-crowd", "app_secret": "x", "company_id": 1})
 env.cr.commit()
@@ -105,7 +105,7 @@ VERSIONS = "SELECT xmin::varchar AS version, count(*) AS rows FROM res_partner W
 
 
 class Crowd:
-    """The partners that were added to a database: those whose id is above `first`."""
+    """The partners that were added to a database, with an id above `first`."""
 
     def __init__(self, database: Database, count: int):
         self.database = database
@@ -125,7 +125,7 @@ class Crowd:
     def bind_all_but(self, unbound: int) -> None:
         """Bind active partners until only `unbound` of a hundred are left, evenly over the alphabet.
 
-        Who is bound stays bound: the shares of one database go down. Three partners in ten have had a code.
+        Bound partners stay bound, so the unbound share of a database only falls. Three partners in ten have had a code.
         """
         values = {"first": self.first, "unbound": unbound, "account": self._get_account()}
         self.database.execute("DELETE FROM wechat_bind_code WHERE partner_id > %(first)s", **values)

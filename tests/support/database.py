@@ -1,4 +1,4 @@
-"""Databases of the tests: made, looked at beside Odoo, dropped."""
+"""Databases of the tests: creation, SQL beside Odoo, removal."""
 
 import configparser
 import lzma
@@ -13,13 +13,13 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extras import RealDictCursor
 
-# Dialogs, and what counts for an hour: their rows are temporary, whatever the version.
+# Tables with temporary rows in all versions: dialogs and the attempts of an hour.
 TRANSIENT = (
     *("wechat_account_check%", "wechat_bind_code_show", "wechat_composer", "wechat_openid_show"),
     *("wechat_portal_attempt", "wechat_template_add", "wechat_template_preview", "wechat_template_test"),
     "wechat_unbind",
 )
-# What the addon adds to tables of Odoo, for the versions that have a column.
+# Columns that the addon adds to tables of Odoo. Older versions lack some.
 ADDED = {
     "res_partner": (
         ("res_partner", "wechat_state"),
@@ -111,7 +111,7 @@ class Database:
             connection.close()
 
     def vacuum(self) -> None:
-        """Tidy up and count, as PostgreSQL does by itself some time after a great change."""
+        """Vacuum and analyze, as autovacuum does some time after a large change."""
         connection = psycopg2.connect(dbname=self.name)
         try:
             connection.autocommit = True

@@ -1,4 +1,4 @@
-"""docker-compose.yml as docker compose understands it, and its nginx before an Odoo of the tests."""
+"""docker-compose.yml as docker compose reads it, and its nginx in front of an Odoo of the tests."""
 
 import json
 import os
@@ -24,9 +24,9 @@ DOCKER = REPOSITORY / "setup" / "docker"
 IPV6 = DOCKER / "ipv6.yml"
 ENVIRONMENT = REPOSITORY / ".env.example"
 TEMPLATE = DOCKER / "nginx.conf.template"
-# What an administrator runs, and what the containers are given of the clone.
+# The scripts for administrators, and the files of the clone that the containers mount.
 COPIED = ("prepare", "install", "install-certificate", "odoo.conf", TEMPLATE.name)
-# Whom nginx runs as where the test is root, which it must not need to be.
+# The user for nginx if the tests run as root.
 UNPRIVILEGED = "nobody"
 
 
@@ -48,7 +48,7 @@ def read_compose(folder: Path = REPOSITORY, environment: Path = ENVIRONMENT, *fu
 
 
 def prepare(folder: Path, domain: str) -> None:
-    """Make in a copy of the repository's files what setup/docker/prepare makes for an administrator."""
+    """Run setup/docker/prepare in a copy of the repository's files."""
     (folder / "setup" / "docker").mkdir(parents=True)
     for file in (COMPOSE, ENVIRONMENT, *(DOCKER / name for name in COPIED)):
         shutil.copy2(file, folder / file.relative_to(REPOSITORY))
@@ -59,7 +59,7 @@ def prepare(folder: Path, domain: str) -> None:
 class Nginx:
     """The proxy of docker-compose.yml in a process of its own: the file's command, template and settings.
 
-    Only what names a place is another one: the addresses, and the folders of the certificate and the challenges.
+    Only addresses and the folders of the certificate and the challenges differ.
     """
 
     domain = "localhost"
@@ -95,7 +95,7 @@ class Nginx:
         self.process = self._start(folder)
 
     def _fill_in(self) -> None:
-        """Do what the image's start script does: put the environment into the template."""
+        """Fill the environment into the template, as the image's start script does."""
         names = " ".join(f"${{{name}}}" for name in self.environment)
         with TEMPLATE.open("rb") as source, self.conf.open("wb") as target:
             subprocess.run(
@@ -151,7 +151,7 @@ class Nginx:
         return session
 
     def connect(self, address: str = "127.0.0.1") -> ssl.SSLSocket:
-        """Return a connection on which the caller writes whatever it likes."""
+        """Return a raw connection."""
         plain = socket.create_connection(("127.0.0.1", self.https_port), timeout=30, source_address=(address, 0))
         context = ssl.create_default_context(cafile=self.certificate)
         return context.wrap_socket(plain, server_hostname=self.domain)
@@ -176,10 +176,10 @@ class FromAddress(HTTPAdapter):
 def running_nginx(http: str, bus: str, directives: str = "", **settings: object) -> Iterator[Nginx]:
     """Start nginx, and stop it at the end.
 
-    :param http: address and port of who takes the requests.
-    :param bus: address and port of who takes the websockets.
+    :param http: address and port of the server for requests.
+    :param bus: address and port of the server for websockets.
     :param directives: further directives of nginx, for all its servers.
-    :param settings: what .env would say otherwise.
+    :param settings: values that replace those of .env.
     """
     # Not below pytest's folder, into which only the tester may look.
     with tempfile.TemporaryDirectory(prefix="wechat-nginx-") as folder:

@@ -1,4 +1,4 @@
-"""The outbox of a system whose lanes run by themselves, with merchants who are bound, and what WeChat says of it."""
+"""The outbox of a system with running senders, its bound merchants, and the calls that WeChat received."""
 
 import json
 import os
@@ -17,7 +17,7 @@ CALLS_SHOWN = 20_000
 COMPOSED_AT_ONCE = 1000
 SEND, APPLY_RECEIPTS = "model._cron_send()", "model._cron_apply_receipts()"
 LANES = 2
-# After so long nobody can write any more what a lane had claimed.
+# After this time a sender can no longer write the results of its claims.
 LEASE_SECONDS = 76
 WAKE = """
     INSERT INTO ir_cron_trigger (cron_id, call_at, create_uid, write_uid, create_date, write_date)
@@ -26,7 +26,7 @@ WAKE = """
       JOIN ir_act_server AS action ON action.id = cron.ir_actions_server_id AND action.code = ANY(%s),
            LATERAL (SELECT now() AT TIME ZONE 'UTC' AS moment) AS clock
 """
-# As bindings are in the end, without the thousands of scans.
+# Bindings by SQL, without thousands of scans.
 MERCHANTS = """
     WITH merchant AS MATERIALIZED (
         SELECT nextval('res_partner_id_seq') AS id, now() AT TIME ZONE 'UTC' - interval '1 day' AS moment
@@ -54,7 +54,7 @@ MERCHANTS = """
 
 
 class RunningOutbox:
-    """The outbox of a system. What it queues is of a template of its own."""
+    """The outbox of a system, with a template of its own."""
 
     def __init__(self, system: System):
         self.system = system
@@ -65,17 +65,17 @@ class RunningOutbox:
         return self._make_template()
 
     def set_rate(self, rate: float) -> None:
-        """Let the account send so many messages a second."""
+        """Set the account's messages a second."""
         self.system.admin.call("wechat.account", "write", [self.system.account_id], {"send_rate": rate})
 
     def add_merchants(self, count: int) -> list[int]:
-        """Add merchants who are bound and follow."""
+        """Add bound merchants that follow the account."""
         rows = self.database.execute(MERCHANTS, count=count, account=self.system.account_id)
         self.system.sandbox.post("followers", users=[row["openid"] for row in rows], subscribed=True)
         return [row["partner_id"] for row in rows]
 
     def queue(self, partners: list[int], **options: object) -> None:
-        """Send each of these merchants a message, as an admin does from the list.
+        """Queue a message to each of these merchants by the composer.
 
         :param options: other fields of the composer.
         """
@@ -94,24 +94,24 @@ class RunningOutbox:
         return self.database.execute(f"SELECT {fields} FROM wechat_message ORDER BY id")
 
     def states(self) -> Counter:
-        """Return how many messages are in which state."""
+        """Return the number of messages by state."""
         rows = self.database.execute("SELECT state, count(*) FROM wechat_message GROUP BY 1")
         return Counter({row["state"]: row["count"] for row in rows})
 
     def count_waiting(self) -> int:
-        """Return how many messages are not yet decided."""
+        """Return the number of messages without a final state."""
         states = self.states()
         return states["outgoing"] + states["sending"]
 
     def is_settled(self) -> bool:
-        """Return whether all messages are decided, and all their receipts have come and are applied."""
+        """Return whether all messages have a final state, and all receipts are applied."""
         if self.count_waiting() or self.system.sandbox.get("state")["pending_pushes"]:
             return False
         [row] = self.database.execute("SELECT EXISTS (SELECT FROM wechat_event WHERE state = 'received') AS is_busy")
         return not row["is_busy"]
 
     def seconds_to_next(self) -> float:
-        """Return in how many seconds there is something to do again: none while a message is being sent."""
+        """Return the seconds until the next message is due; None while a message is being sent."""
         [row] = self.database.execute(
             "SELECT EXTRACT(EPOCH FROM min(next_attempt_at) - now() AT TIME ZONE 'UTC')::float AS seconds FROM ("
             "SELECT next_attempt_at FROM wechat_message WHERE state = 'outgoing' UNION ALL "
@@ -121,15 +121,15 @@ class RunningOutbox:
         return row["seconds"] or 0
 
     def wake(self, *codes: str) -> None:
-        """Wake the lanes, and what applies receipts, as a process that has just queued something does.
+        """Trigger the senders and the receipts' scheduled action, as queuing a message does.
 
-        :param codes: of the scheduled actions, if not all of them are to be woken
+        :param codes: the scheduled actions to trigger; all by default
         """
         self.database.execute(WAKE, list(codes or (SEND, APPLY_RECEIPTS)))
         Database("postgres").execute("SELECT pg_notify('cron_trigger', %s)", self.database.name)
 
     def wake_until(self, condition, what: str, seconds: float = 60) -> None:
-        """Wake the lanes, also those of a process that is only starting, until `condition` is true."""
+        """Trigger the senders, also those of a starting process, until `condition` is true."""
         deadline = time.monotonic() + seconds
         while True:
             self.wake()
@@ -142,7 +142,7 @@ class RunningOutbox:
                 return
 
     def send_one_and_fail_one(self, partner: int) -> None:
-        """Send a merchant a message that arrives, and one that WeChat refuses, as all that follow."""
+        """Send a merchant a message that arrives and one that WeChat refuses. WeChat refuses all later ones too."""
         self.queue([partner])
         wait_for(lambda: self.states()["delivered"] == 1, "the message is told by its receipt")
         refusal = {"errcode": 47003, "errmsg": "argument invalid! data.thing1.value invalid"}
@@ -151,14 +151,14 @@ class RunningOutbox:
         wait_for(lambda: self.states()["failed"] == 1, "WeChat refuses the message")
 
     def send_all(self) -> None:
-        """Send what is due of all lanes in a request, whoever runs the lanes."""
+        """Run all senders once, in a request."""
         admin = self.system.admin
         [model] = admin.find("ir.model", [("model", "=", "wechat.message")], ["id"])
         values = {"name": "Send", "model_id": model["id"], "state": "code", "code": "model._cron_send()"}
         admin.call("ir.actions.server", "run", [admin.create("ir.actions.server", values)])
 
     def are_lanes_idle(self) -> bool:
-        """Return whether no process runs a lane: one that does keeps its scheduled action locked."""
+        """Return whether no sender runs. A running one locks its scheduled action."""
         rows = self.database.execute(
             "SELECT id FROM ir_cron WHERE ir_actions_server_id IN"
             " (SELECT id FROM ir_act_server WHERE code = 'model._cron_send()') FOR NO KEY UPDATE SKIP LOCKED"
@@ -166,7 +166,7 @@ class RunningOutbox:
         return len(rows) == LANES
 
     def count_lanes_begun(self) -> int:
-        """Return how many lanes have told the scheduler of messages that they have sent."""
+        """Return the number of senders that have reported progress to the scheduler."""
         [row] = self.database.execute(
             "SELECT count(DISTINCT progress.cron_id) FROM ir_cron_progress AS progress"
             " JOIN ir_cron AS cron ON cron.id = progress.cron_id"
@@ -177,11 +177,11 @@ class RunningOutbox:
         return row["count"]
 
     def count_calls(self) -> int:
-        """Return how many messages WeChat was given."""
+        """Return the number of messages that WeChat received."""
         return self.system.sandbox.calls(SEND_PATH)
 
     def calls(self) -> list[dict]:
-        """Return the calls that sent messages, oldest first, with the body read."""
+        """Return the calls that sent messages, oldest first, with the parsed body."""
         answer = self.system.sandbox.get("calls", path=SEND_PATH, limit=CALLS_SHOWN)
         assert answer["total"] == len(answer["calls"]), "the sandbox has forgotten some calls"
         return [{**call, "body": json.loads(call["body"])} for call in answer["calls"]]
@@ -198,9 +198,9 @@ class RunningOutbox:
 
 
 class Clock:
-    """Time that passes for the outbox alone: what the database has stored of it moves into the past.
+    """Time that passes for the outbox only: its stored dates move into the past.
 
-    WeChat's clock goes on as ever, so that `at` tells what the outbox takes for the time of a call.
+    WeChat's clock is unchanged, so `at` converts the time of a call into the outbox's time.
     """
 
     def __init__(self, outbox: RunningOutbox):
@@ -210,7 +210,7 @@ class Clock:
     def skip(self, seconds: float, *, leases: bool = False) -> None:
         """Let time pass.
 
-        :param leases: also for whoever is sending; they must be dead, since they don't see it.
+        :param leases: move the leases too. Their senders must be dead, since a running sender ignores the change.
         """
         columns = ["next_attempt_at", "first_call_at", *(["lease_until"] if leases else [])]
         moved = ", ".join(f"{column} = {column} - %(seconds)s * interval '1 second'" for column in columns)
@@ -225,12 +225,12 @@ class Clock:
         self.jumps.append((time.time(), seconds))
 
     def at(self, moment: float) -> float:
-        """Return what the outbox takes a moment of the real clock for."""
+        """Return the outbox's time for a moment of the real clock."""
         return moment + sum(seconds for jump, seconds in self.jumps if jump <= moment)
 
 
 def kill_in_a_send(server: OdooServer, outbox: RunningOutbox, number: int = 1) -> None:
-    """Kill a server as soon as WeChat holds so many of its calls unanswered."""
+    """Kill a server as soon as this number of its calls is unanswered."""
     wait_for(lambda: outbox.system.sandbox.get("state")["held_calls"] >= number, "WeChat holds unanswered sends")
     server.kill()
 

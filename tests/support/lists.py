@@ -1,4 +1,4 @@
-"""What the web client's calls cost among a crowd of partners, measured inside Odoo."""
+"""The cost of the web client's calls among many partners, measured inside Odoo."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from support.database import Database
 from support.system import LOGS, REPOSITORY
 
 SCRIPT = REPOSITORY / "tests" / "scale" / "measure.py"
-# How many of a hundred partners are unbound, in the order in which one database comes to have them.
+# Percentages of unbound partners, in the order in which a database gets them.
 UNBOUND = (99, 50, 1)
 UNBOUND_PAGES = ("contacts wechat_unbound", "merchants wechat_unbound")
 # The first page of Odoo's own contact list.
@@ -16,7 +16,7 @@ STOCK = "stock"
 
 
 def measure_lists(database: Database, rounds: int, *names: str) -> dict[str, dict]:
-    """Return what measure.py finds out.
+    """Return the results of measure.py.
 
     :param names: of the calls; by default all
     """

@@ -1,4 +1,4 @@
-"""A mail server that delivers to a list, for what Odoo really sends."""
+"""A mail server that collects the mails that Odoo sends."""
 
 import email
 import socketserver
@@ -14,7 +14,7 @@ ANSWERS = {b"EHLO": b"250 mailbox", b"HELO": b"250 mailbox", b"QUIT": b"221 bye"
 
 
 class Session(socketserver.StreamRequestHandler):
-    """One SMTP connection, as far as Odoo speaks SMTP."""
+    """One SMTP connection, with the commands that Odoo uses."""
 
     def handle(self) -> None:
         """Answer each command; keep what comes behind DATA."""
@@ -33,7 +33,7 @@ class Session(socketserver.StreamRequestHandler):
         self.wfile.write(answer + b"\r\n")
 
     def read_data(self) -> bytes:
-        """Read until the line with a dot, and take the dots away that protect the others."""
+        """Read until the line with a dot, and remove dot-stuffing."""
         lines = []
         while (line := self.rfile.readline()) not in (b".\r\n", b""):
             lines.append(line.removeprefix(b".") if line.startswith(b"..") else line)
@@ -41,7 +41,7 @@ class Session(socketserver.StreamRequestHandler):
 
 
 class Mailbox(socketserver.ThreadingTCPServer):
-    """Everything that was sent since it was opened, oldest first."""
+    """The mails since it was opened, oldest first."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -51,7 +51,7 @@ class Mailbox(socketserver.ThreadingTCPServer):
         self.messages: list[EmailMessage] = []
 
     def wait(self, address: str) -> EmailMessage:
-        """Return the next message to an address, and forget it.
+        """Remove and return the next message to an address.
 
         :raise AssertionError: none comes
         """

@@ -1,4 +1,4 @@
-"""Odoo's processes, and a client that speaks to them as the web client does."""
+"""Odoo's processes, and a client with the calls of the web client."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ START_SECONDS = 120
 STOP_SECONDS = 30
 CONTEXT = {"lang": "zh_CN", "tz": "Asia/Shanghai"}
 T = TypeVar("T")
-# What systemd does for a service that has a socket unit, see sd_listen_fds(3).
+# Socket activation, as systemd does it for a socket unit: see sd_listen_fds(3).
 ACTIVATE = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -151,7 +151,7 @@ class OdooServer:
         wait_for(answers, f"Odoo serves websockets (log: {self.log})", START_SECONDS)
 
     def stop(self) -> None:
-        """Stop the process, and the workers that it has, by its id."""
+        """Stop the process and its workers."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(STOP_SECONDS)
@@ -160,7 +160,7 @@ class OdooServer:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stop the process's time, as on a machine that is suspended or swaps, and let it go on at the end."""
+        """Suspend the process, as a suspended or swapping machine does, and continue it at the end."""
         os.killpg(self.process.pid, signal.SIGSTOP)
         try:
             yield
@@ -168,7 +168,7 @@ class OdooServer:
             os.killpg(self.process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """End the process, and the workers that it has, without a chance to tidy up. A second time does nothing."""
+        """Kill the process and its workers. A second call does nothing."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()

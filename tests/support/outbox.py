@@ -1,4 +1,4 @@
-"""The outbox of the system under test, with merchants whose phones follow the sandbox's account."""
+"""The outbox of the system under test, and merchants with phones in the sandbox."""
 
 import itertools
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from support.system import System
 SEND = "/cgi-bin/message/template/send"
 TEMPLATES = "/cgi-bin/template/get_all_private_template"
 USER_INFO = "/cgi-bin/user/info"
-# The sandbox's template 新订单通知: keyword, label and what fills it.
+# The sandbox's template 新订单通知: keyword, label and expression.
 KEYWORDS = [
     ("character_string1", "订单号", "SO{{ object.id }}"),
     ("amount2", "金额", "￥100.21"),
@@ -21,7 +21,7 @@ _serial = itertools.count(1)
 
 @dataclass
 class Outbox:
-    """Messages that leave only when a test lets them: the lanes are archived, and run by hand."""
+    """An outbox with archived senders, which a test runs by hand."""
 
     system: System
     template_id: int
@@ -30,7 +30,7 @@ class Outbox:
 
     @classmethod
     def open(cls, system: System) -> "Outbox":
-        """Make a template of the sandbox's account, and archive the lanes."""
+        """Create a template of the sandbox's account, and archive the senders."""
         admin = system.admin
         templates = system.sandbox.account()["templates"]
         [uid] = [template["template_id"] for template in templates if template["title"] == "新订单通知"]
@@ -63,11 +63,11 @@ class Outbox:
         return cls(system, template_id, lane_ids, action_id)
 
     def close(self) -> None:
-        """Let the lanes run by themselves again."""
+        """Activate the senders again."""
         self.system.admin.call("ir.cron", "write", self.lane_ids, {"active": True})
 
     def bind(self, name: str) -> int:
-        """Create a merchant whose phone has scanned its code, long ago."""
+        """Create a merchant with a phone that has scanned its code long ago."""
         partner_id = self.system.merchant(name)
         self.system.sandbox.scan(name, self.system.code(partner_id)["qr_content"])
         self.system.database.execute(
@@ -89,11 +89,11 @@ class Outbox:
         return [newest[partner_id] for partner_id in partner_ids]
 
     def drain(self) -> None:
-        """Let a lane run that sends everything that is due."""
+        """Run a sender until no message is due."""
         self.system.admin.call("ir.cron", "method_direct_trigger", self.lane_ids[:1])
 
     def make_due(self, *message_ids: int) -> None:
-        """Let the time pass until waiting messages are due."""
+        """Make waiting messages due."""
         self.system.database.execute(
             """
             UPDATE wechat_message
@@ -125,7 +125,7 @@ class Outbox:
         self.system.sandbox.post("faults", path=path, **fault)
 
     def reset(self) -> None:
-        """Let all be well again: no planned failures, no stops, nothing that waits."""
+        """Remove planned failures, suspensions and waiting messages."""
         admin = self.system.admin
         self.system.sandbox.post("faults/release")
         waiting = admin.find("wechat.message", [("state", "=", "outgoing")], ["id"])

@@ -1,4 +1,4 @@
-"""WeChat's pushes, made by an SDK that this project did not write (wechatpy), and its reading of the replies."""
+"""WeChat's pushes, created by an independent SDK (wechatpy), which also parses the replies."""
 
 import secrets
 import time
@@ -10,14 +10,14 @@ import xmltodict
 from wechatpy.crypto import WeChatCrypto
 from wechatpy.utils import WeChatSigner
 
-# WeChat cuts the connection after this many seconds. A test waits longer, to tell by how much an answer was late.
+# WeChat closes the connection after this many seconds. A test waits longer, to measure late answers.
 WECHAT_WAITS = 5.0
 GIVE_UP = 30
 
 
 @dataclass(frozen=True)
 class Channel:
-    """What the console and the developer's server agree upon."""
+    """The settings that WeChat's console and the developer's server share."""
 
     url: str
     app_id: str
@@ -36,7 +36,7 @@ class Channel:
 
 @dataclass
 class Push:
-    """One push on the wire. Sent again as it is, it is a redelivery."""
+    """The bytes of a push. Sending them again is a redelivery."""
 
     query: dict[str, str]
     body: bytes
@@ -75,7 +75,7 @@ class Answer:
 
     @property
     def text(self) -> str | None:
-        """What the follower reads, if anything."""
+        """The text that the follower reads, if any."""
         reply = self.reply
         return reply and reply.get("Content")
 
@@ -110,7 +110,7 @@ def receipt_xml(channel: Channel, openid: str, msgid: str, status: str = "succes
 def seal(channel: Channel, xml: str, skew: int = 0) -> Push:
     """Encrypt and sign a push in safe mode.
 
-    :param skew: seconds by which the clock that signs is behind ours
+    :param skew: seconds by which the signing clock is behind
     """
     timestamp, nonce = str(int(time.time()) - skew), str(secrets.randbelow(10**9))
     body = channel.crypto().encrypt_message(xml, nonce, timestamp)

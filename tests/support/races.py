@@ -1,4 +1,4 @@
-"""Two people do something to one merchant at the same moment, each through an Odoo process of their own."""
+"""Two users act on one merchant at the same moment, each through an Odoo process of its own."""
 
 import random
 import time
@@ -13,9 +13,9 @@ from support.system import System
 
 OPERATIONS = ("bind", "revoke", "regenerate", "unbind", "merge", "archive", "disable")
 QR_PATH = "/cgi-bin/qrcode/create"
-# Wide enough for the other one to come in between.
+# Long enough for the other action to interleave.
 QR_LATENCY_MS = 40
-# By so much the second may start later: whatever either does first, the other meets it at another step.
+# The greatest delay of the second action, so that the two meet at different steps.
 JITTER_SECONDS = 0.06
 SIDE_BY_SIDE = 6
 REASON = "race"
@@ -25,7 +25,7 @@ REVOKE = f"records.sudo().wechat_bind_code_ids._revoke('{REASON}')"
 
 @dataclass
 class Race:
-    """One merchant, another one that it may be merged with, and what two people do to them.
+    """One merchant, another one to merge it with, and the actions of two users.
 
     In a race that unbinds, the merchant is bound to the first of two phones, and the other merchant has a code that
     this phone may scan; in all others the merchant has a code and the other one has one in every second round only.
@@ -56,7 +56,7 @@ class Race:
         return "regenerate" in self.pair and self.number % 2 == 1 and not {"bind", "revoke", "unbind"} & {*self.pair}
 
     def outcome(self, operation: str) -> list[Answer | OdooError | object]:
-        """Return what those got who did this."""
+        """Return the outcomes of an action."""
         return [result for name, result in zip(self.pair, self.results, strict=True) if name == operation]
 
 
@@ -154,10 +154,10 @@ class Races:
         race.results = at_once([lambda place=place: run(place) for place in range(2)])
 
     def _get_job(self, race: Race, operation: str, place: int) -> Callable[[], Answer | object]:
-        """Return what one of the two does, prepared up to its request."""
+        """Return one of the two actions, prepared up to its request."""
         client, channel = self.clients[place], self.channels[place]
         if operation == "bind":
-            # Who is bound already tries to be bound to the other one.
+            # A bound phone tries to bind to the other merchant.
             openid = race.openids[0] if race.is_bound else race.openids[place]
             push = self._scan(openid, race.other if race.is_bound else race.merchant)
             return lambda: push.send(channel)
@@ -176,7 +176,7 @@ class Races:
         return lambda: client.call("res.partner", method, [race.merchant], *arguments)
 
     def _catch_up(self) -> None:
-        """Handle the scans that had to wait too long for somebody else, as the cron does some minutes later."""
+        """Handle the scans that exceeded their lock timeout, as the cron does some minutes later."""
         openids = [openid for race in self.races for openid in race.openids]
         waiting = self.system.events(("openid", "in", openids), ("state", "in", ("received", "failed")))
         if waiting:

@@ -1,4 +1,4 @@
-"""The stand-in for WeChat, seen from a test: its process, and the phones of its users."""
+"""A client for the sandbox and its phones."""
 
 import requests
 
@@ -29,7 +29,7 @@ class Sandbox:
         return self.get("state")["accounts"][0]
 
     def fetch_token(self) -> str:
-        """Return the first account's access token, which WeChat gives to everybody who has the secret."""
+        """Return the first account's access token."""
         account = self.account()
         payload = {"grant_type": "client_credential", "appid": account["app_id"], "secret": account["secret"]}
         return self._read(requests.post(f"{self.url}{TOKEN_PATH}", json=payload, timeout=60))["access_token"]

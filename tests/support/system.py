@@ -49,7 +49,7 @@ def running_sandbox(log_file: Path) -> Iterator[Sandbox]:
 
 @dataclass
 class System:
-    """Everything that a test reaches."""
+    """The database, servers, sandbox and client of a test."""
 
     database: Database
     servers: list[OdooServer]
@@ -63,7 +63,7 @@ class System:
         return self.servers[0].url
 
     def merchant(self, name: str) -> int:
-        """Create a merchant who reads Chinese."""
+        """Create a merchant with the language Chinese."""
         return self.admin.create("res.partner", {"name": name, "is_company": True, "lang": "zh_CN"})
 
     def code(self, partner_id: int, client: WebClient | None = None) -> dict:
@@ -101,7 +101,7 @@ class System:
         )
 
     def check_connection(self) -> dict[str, dict]:
-        """Press 测试连接; return the lines by what they check."""
+        """Press 测试连接; return the lines by subject."""
         action = self.admin.call("wechat.account", "action_test_connection", [self.account_id])
         lines = self.admin.find(
             "wechat.account.check.line", [("check_id", "=", action["res_id"])], ["subject", "result", "message"]
@@ -109,24 +109,24 @@ class System:
         return {line["subject"]: line for line in lines}
 
     def check_of(self, word: str) -> dict:
-        """Press 测试连接; return the one line whose subject holds a word."""
+        """Press 测试连接; return the line with a word in its subject."""
         return line_about(self.check_connection(), word)
 
     def forget_token(self) -> None:
-        """Let the next call fetch a token, as after an hour without calls."""
+        """Expire the access token, so that the next call fetches one."""
         self.database.execute("UPDATE wechat_access_token SET token = NULL, expires_at = NULL, held_until = NULL")
 
     def run_cron(self, code: str) -> None:
-        """Run a scheduled action by its code, after the run that a server may be in the middle of."""
+        """Run a scheduled action by its code, after a run in progress."""
         [cron] = self.admin.find("ir.cron", [("code", "=", code)], ["id"])
         self.run_cron_by_id(cron["id"])
 
     def run_cron_by_id(self, cron_id: int) -> None:
-        """Run a scheduled action, after the run that a server may be in the middle of."""
+        """Run a scheduled action, after a run in progress."""
         wait_for(lambda: self._has_run(cron_id), f"scheduled action {cron_id} is run")
 
     def _has_run(self, cron_id: int) -> bool:
-        """Run a scheduled action unless it is running, the one thing that Odoo refuses by a UserError."""
+        """Run a scheduled action unless it is running, in which case Odoo raises a UserError."""
         try:
             return self.admin.call("ir.cron", "method_direct_trigger", [cron_id])
         except OdooError as error:
@@ -136,14 +136,14 @@ class System:
 
     @contextmanager
     def automation(self, partner_id: int, code: str) -> Iterator[None]:
-        """Run server code whenever a merchant becomes bound, as somebody's base_automation would."""
+        """Run server code whenever a merchant becomes bound, by an automation."""
         domain = [("id", "=", partner_id), ("is_wechat_bound", "=", True)]
         with self.automation_on("res.partner", "is_wechat_bound", domain, code):
             yield
 
     @contextmanager
     def automation_on(self, model_name: str, field: str, domain: list, code: str) -> Iterator[None]:
-        """Run server code whenever a field of records is written that are in the domain then."""
+        """Run server code whenever a field is written and the record matches a domain."""
         [model] = self.admin.find("ir.model", [("model", "=", model_name)], ["id"])
         [trigger] = self.admin.find("ir.model.fields", [("model", "=", model_name), ("name", "=", field)], ["id"])
         rule = self.admin.create(
@@ -164,7 +164,7 @@ class System:
 
 
 def line_about(lines: dict[str, dict], word: str) -> dict:
-    """Return the one line of a check whose subject holds a word."""
+    """Return the line of a check with a word in its subject."""
     [line] = [line for subject, line in lines.items() if word in subject]
     return line
 

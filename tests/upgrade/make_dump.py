@@ -111,7 +111,7 @@ def fail_an_event(system: System) -> None:
 
 
 def fill_a_batch(system: System, skipped: list[int]) -> None:
-    """Run a bulk generation whose first merchant gets a code and whose last one meets an error of WeChat."""
+    """Run a bulk generation: the first merchant gets a code, the last one meets an error of WeChat."""
     done, failed = system.merchant("青岛栈桥啤酒"), system.merchant("福州三坊茉莉花茶")
     system.code(done)
     system.sandbox.post("faults", path=QR_PATH, errcode=48001, times=1)

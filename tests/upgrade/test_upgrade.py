@@ -1,6 +1,6 @@
-"""Every released version's database is updated to the present one without losing a row, and goes on.
+"""Databases of all released versions are updated without losing a row, and keep working.
 
-The oldest one, which meets every migration, by default; all of them with ./setup/test --all.
+By default only the oldest, which runs every migration; all of them with ./setup/test --all.
 """
 
 import os
@@ -19,7 +19,7 @@ CHECKED = DUMPS if os.environ.get("WECHAT_TEST_ALL") == "1" else DUMPS[:1]
 
 
 def test_there_are_dumps():
-    """Without dumps the test below would check nothing."""
+    """Without dumps the test of updates would be empty."""
     assert len(DUMPS) > 1
 
 
@@ -43,7 +43,7 @@ def running(database: Database) -> Iterator[System]:
         with running_sandbox(LOGS / "upgrade-sandbox.log") as sandbox:
             admin = WebClient(server.url, database.name, "admin", "admin")
             [account] = admin.find("wechat.account", [], ["id"])
-            # It has another address than when it was dumped, but it is the same database.
+            # The address has changed since the dump, the database is the same.
             [sending] = admin.read("wechat.account", [account["id"]], ["is_outbox_unconfirmed"])
             assert not sending["is_outbox_unconfirmed"], "the update asks whether this database sends"
             yield attach(database, [server], sandbox, admin, account["id"])
@@ -53,7 +53,7 @@ def running(database: Database) -> Iterator[System]:
 
 @pytest.mark.parametrize("dump", CHECKED, ids=lambda dump: dump.name)
 def test_update_keeps_every_row(dump, database):
-    """All rows of all tables are there after the update, with the values that they had; a scan binds and is told."""
+    """After the update all rows have their former values, and a scan binds."""
     before = database.read_addon_tables()
     assert all(before.values()), "the dump has rows in every table"
     database.run_odoo(LOGS / f"upgrade-{dump.name}.log", "-u", "wechat_merchant_bind")
