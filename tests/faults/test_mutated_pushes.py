@@ -1,6 +1,7 @@
 """Randomly mutated pushes, half of them inside a validly signed envelope: none causes an error or a binding.
 
-Every mutation damages the authenticated part of the envelope or the scene within, so a binding would be a forgery. 400 pushes, with ./setup/test --all 10,000. The seed is printed when a push fails.
+Every mutation damages the authenticated part of the envelope or the scene within, so a binding would be a forgery. 400
+pushes, with ./setup/test --all 10,000. The seed is printed when a push fails.
 """
 
 import os

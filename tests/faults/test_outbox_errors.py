@@ -78,8 +78,8 @@ FIRST_CALL = {
     **{str(errcode): code(errcode, "failed", "wechat_request", FAILED, is_open=True) for errcode in MALFORMED},
     **{str(errcode): code(errcode, "failed", "wechat_refused", FAILED, is_open=True) for errcode in UNDOCUMENTED},
 }
-# Differences if WeChat may have accepted an earlier call with the same client_msg_id: only certain failures stay certain,
-# and "already sent" counts as sent.
+# Differences if WeChat may have accepted an earlier call with the same client_msg_id: only certain failures stay
+# certain, and "already sent" counts as sent.
 REPEAT = {
     **{name: row._replace(is_open=True) for name, row in FIRST_CALL.items()},
     **{

@@ -13,8 +13,8 @@ REPEAT_SECONDS = 8 * 60
 # From the claim to the call on a busy machine.
 SLACK_SECONDS = 10
 FINAL = {"sent", "delivered", "unknown", "failed"}
-# Failures of a hundred calls: 5 answers -1, before or after WeChat has accepted the message; 2 lost answers; 1 connection
-# that is reset before WeChat has accepted the message.
+# Failures of a hundred calls: 5 answers -1, before or after WeChat has accepted the message; 2 lost answers; 1
+# connection that is reset before WeChat has accepted the message.
 MISFORTUNE = [
     {"errcode": -1, "share": 0.025},
     {"errcode": -1, "after": True, "share": 0.025},

@@ -128,6 +128,14 @@ def test_broken_rule_is_found(copy, file, text, finding):
     assert finding in House(copy).find_faults()
 
 
+def test_import_cycle_is_found(copy):
+    """Two files of a package that import each other are reported."""
+    (copy / "models/outbox/first.py").write_text("from .second import Second\n")
+    (copy / "models/outbox/second.py").write_text("from .first import First\n")
+    cycle = "models/outbox/first.py, models/outbox/second.py"
+    assert House(copy).find_faults() == [f"models/outbox/first.py:1: imports in a circle: {cycle}"]
+
+
 @pytest.mark.parametrize(
     ("file", "text"),
     [

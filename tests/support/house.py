@@ -5,6 +5,7 @@ tests/house checks them. Nothing of the addon is imported, so no Odoo is needed.
 
 import ast
 import functools
+import graphlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ class House:
         return [
             *self.find_stray_files(),
             *self.find_upward_imports(),
+            *self.find_import_cycles(),
             *self.find_scattered_constants(),
             *self.find_misplaced_models(),
         ]
@@ -87,6 +89,19 @@ class House:
                 source = _area(found.module)
                 if area in RANKS and source != area and RANKS.get(source, len(RANKS)) >= RANKS[area]:
                     yield f"{file}:{found.line}: {area} imports from {source}"
+
+    def find_import_cycles(self) -> Iterator[str]:
+        """Find a cycle of files that import each other, also inside a package."""
+        graph = {
+            file: {Path(*found.module).with_suffix(".py") for found in imports if found.is_own and found.module}
+            for file, imports in self.imports.items()
+            if file.name != "__init__.py"
+        }
+        try:
+            graphlib.TopologicalSorter(graph).prepare()
+        except graphlib.CycleError as error:
+            cycle = error.args[1]
+            yield f"{min(cycle)}:1: imports in a circle: {', '.join(sorted(map(str, set(cycle))))}"
 
     def find_scattered_constants(self) -> Iterator[str]:
         """Find constants of a package of models/ that another package imports: they belong in const.py."""
