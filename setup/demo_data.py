@@ -1,8 +1,8 @@
 """Fills a fresh demo database: a company, its Official Account connected to the sandbox, about twenty merchants, and
-orders whose confirmation notifies them by WeChat.
+orders that notify them by WeChat when they are confirmed.
 
-setup/demo runs it inside `odoo shell`, which provides `env`. Nobody is bound here: the codes of those who are to be
-bound go to the file WECHAT_DEMO_SCANS, and setup/demo lets the sandbox's phones scan them over HTTP once Odoo answers.
+setup/demo runs it inside `odoo shell`, which provides `env`. No merchant is bound here: the codes of those to be bound
+go to the file WECHAT_DEMO_SCANS, and setup/demo lets the sandbox's phones scan them over HTTP once Odoo answers.
 
 Environment: WECHAT_DEMO_URL (of Odoo), WECHAT_SANDBOX_URL, WECHAT_DEMO_SCANS.
 """
@@ -29,10 +29,10 @@ COLLEAGUE_PASSWORD = "xiaowang"  # nosec B105  # the README tells it
 PORTAL_PASSWORD = "merchant"  # nosec B105  # the README tells it
 
 # What becomes of a merchant: bound and unfollowed ones scan a code, unfollowed ones then leave the account again,
-# "code" ones have a code that nobody has scanned yet, disabled ones are archived.
+# "code" ones have an unscanned code, disabled ones are archived.
 BOUND, UNFOLLOWED, CODE, UNBOUND, DISABLED = "bound", "unfollowed", "code", "unbound", "disabled"
 
-# name, city, street, phone, mail box, fate, who scans
+# name, city, street, phone, mail box, fate, scanner
 MERCHANTS = [
     ("杭州西湖茶庄", "杭州市", "西湖区龙井路 88 号", "138 5710 2368", "xihu-tea", BOUND, "西湖茶庄-陈老板"),
     ("苏州锦绣丝绸行", "苏州市", "姑苏区平江路 126 号", "139 6251 7704", "jinxiu", BOUND, "锦绣丝绸 沈姐"),
@@ -65,7 +65,7 @@ CONTACTS = [
     ("厦门鼓浪屿馅饼店", "黄阿梅", "店主"),
     ("南京夫子庙文具店", "孙建华", "仓库"),
 ]
-# Whose codes are generated in bulk, in the background.
+# Merchants with codes from a bulk generation.
 BATCH_MERCHANTS = ["长沙坡子街湘菜馆", "青岛栈桥啤酒经销部", "南京夫子庙文具店"]
 # number in WeChat's library, its title, the documents it is about, and what fills its words
 TEMPLATES = [
@@ -106,7 +106,7 @@ TEMPLATES = [
 ]
 # product, unit price
 PRODUCTS = [("明前龙井 250 克礼盒", 368), ("真丝方巾", 219), ("青花瓷茶具六件套", 458), ("冰鲜带鱼 5 公斤", 265)]
-# Quotations and requests for quotation, to be confirmed by whoever tries the demo: merchant, product, quantity
+# Quotations and requests for quotation, to be confirmed by the user of the demo: merchant, product, quantity
 QUOTATIONS = [
     ("杭州西湖茶庄", 2, 3),
     ("宁波东海水产有限公司", 0, 20),
@@ -131,7 +131,7 @@ def set_up_company(env, url):
 
 
 def create_colleague(env):
-    """Create an internal user who may generate codes but manages nothing."""
+    """Create an internal user with the right to generate codes but no manager's rights."""
     return (
         env["res.users"]
         .with_context(no_reset_password=True)
@@ -313,7 +313,7 @@ def create_merchants(env):
 
 
 def create_automations(env, admin):
-    """Create the two rules of the demo: new merchants are sent their code, and those who bind are welcomed.
+    """Create the two rules of the demo: new merchants are sent their code, and bound ones a welcome.
 
     They are what an administrator clicks together under 技术 > 自动化规则; nothing in them belongs to the demo alone.
     """
@@ -333,7 +333,7 @@ for record in records.with_context(mail_activity_quick_update=True):
                 "trigger": "on_create",
                 "filter_domain": "[('parent_id', '=', False), ('partner_share', '=', True), ('email', '!=', False)]",
             },
-            # In the background: whoever creates the merchant waits for nothing.
+            # In the background, so that creating a merchant does not wait.
             [{"state": "code", "code": "records._wechat_generate_and_email_bind_codes()"}],
         ),
         (
@@ -369,7 +369,7 @@ for record in records.with_context(mail_activity_quick_update=True):
 
 
 def plan_scans(env, merchants, admins):
-    """Generate the codes, in turn by each of `admins`, and disable whom it is to be; return what the phones are to do.
+    """Generate the codes, in turn by each of `admins`, and disable the disabled merchants; return the phones' scans.
 
     :return: {"scans": [{"user", "content"}], "unfollow": [user]}
     """

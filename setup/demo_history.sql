@@ -2,7 +2,7 @@
 -- some hours later, and two unfollow. Only dates change, and those of one event alike; nothing is made up that did not happen.
 
 -- When each merchant registered, was given its code, and how long it took to scan it: customers of more than a year, one
--- after the other. The two codes that nobody scanned are an expired one and a recent one.
+-- after the other. The two unscanned codes are an expired one and a recent one.
 CREATE TEMPORARY TABLE history AS
 SELECT partner.id AS partner_id,
        NOW() AT TIME ZONE 'UTC' - (420 - 17 * number) * INTERVAL '1 day' - number * 29 % 8 * INTERVAL '1 hour' AS registered_at,
@@ -27,7 +27,7 @@ UPDATE wechat_account SET create_date = NOW() AT TIME ZONE 'UTC' - INTERVAL '64 
 UPDATE res_partner SET create_date = registered_at
   FROM history WHERE history.partner_id = res_partner.id;
 
--- A code lives 30 days: those that nobody scanned have expired, unless they are young enough.
+-- A code is valid for 30 days: older unscanned ones have expired.
 UPDATE wechat_bind_code
    SET create_date = generated_at,
        expires_at = generated_at + INTERVAL '30 days',

@@ -33,7 +33,7 @@ COLOURS = 255
 MAX_BYTES = 200_000
 # setup/demo_data.py has this merchant bound, so this phone is refused.
 BOUND_ELSEWHERE = "西湖茶庄-陈老板"
-# Whom codes are generated for while the picture of a bulk generation is taken.
+# The merchants of the bulk generation in the picture.
 CITIES = ("常州", "镇江", "嘉兴", "湖州", "台州", "衢州", "丽水", "舟山", "金华", "泰州", "盐城", "徐州")
 SHOPS = ("茶庄", "书店", "糕团店", "米行", "酱园", "布庄", "花木场", "渔具行")
 # So slow that a picture of the progress is not late; it is taken when so many are done.
@@ -198,7 +198,7 @@ class Photographer:
         self.chat(scanner)
 
     def chat(self, user: str) -> None:
-        """The phone of the user who scanned, in the sandbox."""
+        """The scanner's phone in the sandbox."""
         page = self.browser.new_context(viewport=DESKTOP, **CHINA).new_page()
         page.goto(self.sandbox.url)
         page.get_by_role("button", name=user).click()
@@ -230,7 +230,7 @@ class Photographer:
         self.shoot("template")
 
     def composer(self) -> None:
-        """A notice to several merchants: who will get it, who not, and why."""
+        """A notice to several merchants: its recipients, and the reasons for the others."""
         self.open_action("wechat_merchant_action", "tr.o_data_row")
         self.page.locator("thead .o_list_record_selector input").click()
         self.page.locator(".o_cp_action_menus .dropdown-toggle:has(.fa-cog)").click()

@@ -236,7 +236,7 @@ def main() -> int:
             sys.stdout.flush()
             try:
                 sys.stdout.write(f"成功：{step()}\n")
-            except Exception as error:  # noqa: BLE001  # whatever goes wrong is this step's outcome
+            except Exception as error:  # noqa: BLE001  # any error is this step's outcome
                 sys.stdout.write(f"失败：{error}\n")
                 return 1
     sys.stdout.write("全部成功\n")

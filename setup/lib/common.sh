@@ -31,7 +31,7 @@ cache_dir() {
 
 prepare_folders() {
     CACHE_DIR=$(cache_dir)
-    # As root PostgreSQL runs as the user postgres, who must be able to enter the folder.
+    # As root PostgreSQL runs as the user postgres, which must be able to enter the folder.
     (umask 022 && mkdir -p -- "$CACHE_DIR/log" "$RUN_DIR") || die "cannot create $CACHE_DIR or $RUN_DIR"
     CACHE_DIR=$(cd -- "$CACHE_DIR" && pwd -P)
     [ -w "$CACHE_DIR" ] || die "cannot write to $CACHE_DIR (set WECHAT_BIND_CACHE to another folder)"

@@ -81,12 +81,12 @@ locate_cluster() {
     PG_BIN=$(find_postgres)
     local kind=${DURABLE:+-durable}
     PG_DIR=$CACHE_DIR/postgres-$("$PG_BIN/postgres" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/')$kind
-    # Whoever uses the cluster holds a shared lock as long as it lives (the descriptor survives exec), so that the last
-    # one can tell that it is the last one.
+    # Each process that uses the cluster holds a shared lock for its lifetime (the descriptor survives exec), so that the
+    # last one can tell that it is the last.
     exec {PG_USERS_FD}>"$CACHE_DIR/postgres-users$kind.lock"
 }
 
-# Starts the cluster if nobody has, and sets the variables that libpq and Odoo read.
+# Starts the cluster if it is not running, and sets the variables that libpq and Odoo read.
 ensure_cluster() {
     locate_cluster
     unset PGDATABASE PGPASSWORD PGSERVICE PGSSLMODE PGOPTIONS PGPASSFILE

@@ -63,6 +63,6 @@ ensure_venv() {
     python=$(find_python) || die "no Python 3.11 to 3.13 with the module venv found"
     VENV_DIR=$CACHE_DIR/venv-$(hash_of "$SETUP_DIR/requirements-odoo.txt" <(readlink -f -- "$python" && echo "$ODOO_TREE"))
     [ -e "$VENV_DIR/.complete" ] || with_lock venv make_venv "$python"
-    # The folder's time is that of its last use: make_venv removes those that nobody used for a month.
+    # The folder's time is that of its last use: make_venv removes those that were unused for a month.
     touch "$VENV_DIR"
 }

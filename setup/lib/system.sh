@@ -18,7 +18,7 @@ as_root() {
     fi
 }
 
-# Debian's postgresql package would create and start a cluster of its own ("main") that nobody here asked for. In a
+# Debian's postgresql package would create and start a cluster of its own ("main"), which is not wanted. In a
 # subshell, whose traps take the setting away also after Ctrl-C and leave the script's own traps alone.
 without_main_cluster() (
     setting=/etc/postgresql-common/createcluster.d/wechat_merchant_bind.conf

@@ -125,7 +125,7 @@ class Call:
             raise ApiError(40033)
 
     def use_quota(self, account: Account):
-        """Set whose call it is and count it.
+        """Set the account of the call and count it.
 
         :raises ApiError: 45009 or 45011, when the account's limit for this path is reached
         """
@@ -219,7 +219,7 @@ class Api:
         return json_bytes(json.dumps(answer, ensure_ascii=False))
 
     def _app_id(self, call: Call) -> str | None:
-        """Whose call it is, without judging it: for faults of one account."""
+        """The account of the call, unchecked: for faults of one account."""
         known = self.state.tokens.get(call.query.get("access_token", ""))
         if known:
             return known["app_id"]
@@ -234,7 +234,7 @@ class Api:
 
 
 def caller_name(request: web.Request) -> str | None:
-    """Who calls, where several processes share an account: the user whom a caller names to the sandbox as its proxy."""
+    """The caller's name, if several processes share an account: the user of its proxy setting."""
     scheme, _space, credentials = request.headers.get("Proxy-Authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return None

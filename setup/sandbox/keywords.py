@@ -41,7 +41,7 @@ CHECKS = {
     "letter": _pattern(r"[A-Za-z]{1,32}"),
     "symbol": _pattern(r"[^\w\s]{1,5}"),
 }
-# Types whose values WeChat approves one by one; the template lists them.
+# WeChat approves each value of these types; the template lists them.
 ENUMERATED = ("const", "enum", "enum_string")
 
 

@@ -19,7 +19,7 @@ class Phone:
         self.pusher = pusher
 
     async def scan(self, user: str, content: str, app_id: str | None = None) -> dict:
-        """Scan a code; somebody new follows in doing so.
+        """Scan a code; a new user follows by it.
 
         :raises SandboxError: unknown or expired code (nothing is pushed), or a code of another account than `app_id`
         """

@@ -121,7 +121,7 @@ class Pusher:
             self._count_failure(account)
 
     async def _try(self, account: Account, url: str, body: bytes | None) -> dict:
-        """One HTTP call (GET without body). Its error is None when an answer came in time, whatever its status."""
+        """One HTTP call (GET without body). Its error is None if any answer came in time."""
         tried = {"status": None, "body": b"", "error": None}
         started = time.monotonic()
         try:

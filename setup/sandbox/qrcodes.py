@@ -1,4 +1,4 @@
-"""Parametric QR codes (生成带参数的二维码): qrcode/create, the picture, and the look-up of what somebody scanned."""
+"""Parametric QR codes (生成带参数的二维码): qrcode/create, the picture, and the look-up of a scanned code."""
 
 import asyncio
 import base64

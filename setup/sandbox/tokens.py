@@ -113,7 +113,7 @@ async def stable_token(call) -> dict:
 
 
 def check_token(state: State, token: str | None) -> Account:
-    """Return the account whose token this is.
+    """Return the account of a token.
 
     :raises ApiError: 41001 missing, 40014 malformed, 42001 expired, 40001 unknown or replaced
     """

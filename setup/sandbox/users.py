@@ -15,7 +15,7 @@ OPERATORS = ("CHINANET", "UNICOM", "CAP", "DEFAULT")
 
 
 def describe(openid: str, follower: Follower | None) -> dict:
-    """What user/info tells: no nickname and no picture (withdrawn); of somebody who left nothing but that."""
+    """Return the answer of user/info, without nickname and picture (withdrawn); of a user that has left only that."""
     if follower is None or not follower.subscribed:
         return {"subscribe": 0, "openid": openid, "tagid_list": []}
     return {

@@ -48,7 +48,7 @@ def run(measures: list[Measure], quick: bool) -> Iterator[tuple[Measure, Outcome
             print(f"==> {measure.key}", file=sys.stderr, flush=True)
             try:
                 outcome = measure.function(bench)
-            except Exception as error:  # whatever it is, the others are measured
+            except Exception as error:  # the other measures go on
                 _logger.exception("%s could not be measured", measure.key)
                 yield measure, None, f"{type(error).__name__}: {error}"
             else:
@@ -114,7 +114,7 @@ def main() -> int:
         rows.append(format_row(measure, outcome, error))
         print(f"    {' '.join(rows[-1][1:])} ({time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True)
         started = time.monotonic()
-        # At once: whoever stops the bench keeps what it has found.
+        # Written at once, so that a stopped bench keeps its results.
         if arguments.json:
             content = make_json(measures, outcomes)
             content |= {"quick": arguments.quick, "machine": machine, "errors": errors}

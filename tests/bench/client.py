@@ -100,7 +100,7 @@ def exchange(url: str, requests: list[bytes], concurrency: int, timeout: float =
                     elif one.receive():
                         end(one)
                 except OSError:
-                    # Refused or reset: the answer is whatever had come.
+                    # Refused or reset: keep the part of the answer that has arrived.
                     end(one)
             now = time.monotonic()
             for one in [one for one in running if one.deadline < now]:

@@ -52,7 +52,7 @@ SENT_MESSAGES = """
 """
 
 # A country's merchants after some years: each had a code; of a hundred codes 90 were used, 6 ran out, 2 were revoked
-# and 2 are open. Of a hundred bindings 4 have ended and 3 are of somebody who unfollowed. One row of the inbox in a
+# and 2 are open. Of a hundred bindings 4 have ended and 3 have unfollowed. One row of the inbox in a
 # thousand has failed, and none waits.
 CROWD = """
     SET session_replication_role = replica;
@@ -111,7 +111,7 @@ CROWD = """
 
 @dataclass
 class Invitation:
-    """A merchant with an open code, and who is going to scan it."""
+    """A merchant with an open code, and the OpenID of its scanner."""
 
     partner_id: int
     scene: str
@@ -119,7 +119,7 @@ class Invitation:
 
 
 def add_codes(database: Database, account_id: int, count: int) -> list[Invitation]:
-    """Add merchants who have an open binding code each."""
+    """Add merchants with an open binding code each."""
     rows = database.execute(CODES, count=count, account=account_id)
     database.execute("ANALYZE wechat_bind_code; ANALYZE res_partner")
     return [Invitation(row["partner_id"], row["scene_str"], new_openid()) for row in rows]
@@ -132,7 +132,7 @@ def add_crowd(database: Database, account_id: int, count: int) -> None:
 
 
 def add_sent_messages(database: Database, account_id: int, invitations: list[Invitation], first: int) -> list[dict]:
-    """Add a message to each of these merchants that WeChat has taken, and whose receipt has not come.
+    """Add a sent message without a receipt to each of these merchants.
 
     :param first: below their numbers at WeChat
     :return: rows of id, msgid and openid

@@ -36,7 +36,7 @@ def filtered_server(database: Database) -> Iterator[OdooServer]:
     over="checks of the webhook's address a second, with db_name and dbfilter over db_name alone, many databases",
 )
 def dbfilter_vs_db_name(bench: Bench) -> Outcome:
-    """Whatever comes without a session needs its database: by its name, or by a look at all of them."""
+    """A request without a session finds its database by name, or by filtering all databases."""
     site = bench.site
     channel = site.system.channel
     number = bench.size(400, 200)

@@ -5,8 +5,7 @@ A measure is a function that gets the :class:`~bench.servers.Bench` and returns 
     @measure("webhook_bind_vs_noop", ">= 0.4", over="binding pushes a second over no-op requests")
     def bind_vs_noop(bench: Bench) -> Outcome: ...
 
-It raises whatever it likes if it could not measure, :class:`MissingRowsError` if less was left behind than the rate
-says.
+It raises any exception if it could not measure, and MissingRowsError if rows are missing.
 """
 
 from __future__ import annotations

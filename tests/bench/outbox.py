@@ -109,7 +109,7 @@ class BenchOutbox(RunningOutbox):
         require_rows("lanes", LANES, len(admin.find("ir.cron", [("code", "=", SEND)], ["id"])))
 
     def add_merchants(self, count: int) -> list[int]:
-        """Add merchants who are bound and follow; as many as wanted."""
+        """Add this number of bound merchants that follow the account."""
         partners = []
         while len(partners) < count:
             partners += super().add_merchants(min(FOLLOWERS_AT_ONCE, count - len(partners)))

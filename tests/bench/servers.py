@@ -81,7 +81,7 @@ def running_site(
 
 
 def add_automation(system: System) -> None:
-    """Let a rule write something about each merchant who becomes bound, as a third party's would."""
+    """Add an automation that creates a row for each bound merchant, as a third party's would."""
     [model] = system.admin.find("ir.model", [("model", "=", "res.partner")], ["id"])
     [trigger] = system.admin.find(
         "ir.model.fields", [("model", "=", "res.partner"), ("name", "=", "is_wechat_bound")], ["id"]

@@ -63,7 +63,7 @@ def bind(site: Site, count: int) -> float:
     invitations = add_codes(site.database, site.system.account_id, count)
     scans = [raw_request(channel.url, pushes.scan(channel, one.openid, one.scene)) for one in invitations]
     answers, rate = send(site, scans)
-    # A passive reply, not "success": the person who scanned reads it.
+    # A passive reply to the scanner, not "success".
     assert all(b"<Encrypt>" in answer.body for answer in answers)
     check_bindings(site, invitations)
     return rate
@@ -76,7 +76,7 @@ def wait_until_handled(site: Site) -> None:
 
 
 def check_bindings(site: Site, invitations: list[Invitation]) -> None:
-    """Check that each merchant is bound once, by its scan, and that all who are to know it do."""
+    """Check that each merchant is bound once, by its scan, and that all notifications exist."""
     partners = [one.partner_id for one in invitations]
     openids = [one.openid for one in invitations]
     count = len(invitations)

@@ -1,4 +1,4 @@
-"""A sandbox for every test, with the SDK on both of its sides."""
+"""A sandbox for every test, with the SDK as caller and receiver."""
 
 import pytest
 from sandbox_harness import Sandbox, Server, ToSandbox
@@ -15,7 +15,7 @@ def process():
 
 @pytest.fixture
 def sandbox(process):
-    """A sandbox that knows nothing but its default account."""
+    """A sandbox with only its default account."""
     process.post("reset")
     return process
 

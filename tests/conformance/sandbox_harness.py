@@ -1,4 +1,4 @@
-"""The sandbox as its own process, with an SDK we did not write (wechatpy) as its caller and as its pushes' receiver."""
+"""The sandbox as its own process, with an independent SDK (wechatpy) as its caller and receiver."""
 
 import json
 import socket
@@ -33,7 +33,7 @@ def free_port() -> int:
 
 
 def until(condition, what: str):
-    """Poll until `condition()` is true, for what only the clock brings about; return its value."""
+    """Poll until `condition()` is true, for changes that depend on the clock; return its value."""
     deadline = time.monotonic() + EVENT_SECONDS
     while not (value := condition()):
         assert time.monotonic() < deadline, f"never happened: {what}"
@@ -141,7 +141,7 @@ class Server:
                     self.close_connection = True
 
             def log_message(self, *_args):
-                """Nobody reads it."""
+                """Drop the message."""
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True

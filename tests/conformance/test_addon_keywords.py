@@ -1,7 +1,7 @@
-"""What the addon makes of a value must pass the sandbox's own table of keyword types, which knows nothing of it.
+"""Values that the addon prepares must pass the sandbox's independent table of keyword types.
 
-The two tables were written apart from WeChat's documentation. Where the addon says that a value fits, the sandbox must
-let it through; what the addon refuses, the sandbox may take.
+Both tables were written from WeChat's documentation, independently. The sandbox must accept each value that the addon
+accepts, and may accept values that the addon refuses.
 """
 
 import importlib.util
@@ -46,7 +46,7 @@ VALUES = st.one_of(
 @example(value="+86 (138) 0013-8000")
 @example(value="😀" * 30)
 @example(value="浙A12345")
-def test_what_fits_passes(kind, value):
+def test_accepted_values_pass(kind, value):
     key = f"{kind}1"
     try:
         text = addon.fit(key, value).text
@@ -57,7 +57,7 @@ def test_what_fits_passes(kind, value):
 
 
 @pytest.mark.parametrize("kind", addon.KEYWORD_TYPES)
-def test_both_know_the_same_types(kind):
+def test_tables_have_the_same_types(kind):
     assert kind in sandbox.CHECKS or kind in sandbox.ENUMERATED
     assert set(addon.KEYWORD_TYPES) == {*sandbox.CHECKS, *sandbox.ENUMERATED}
 
@@ -79,6 +79,6 @@ def test_both_know_the_same_types(kind):
         ("date", "2019年10月1日"),
     ],
 )
-def test_what_is_at_the_limit_is_left_alone(kind, value):
+def test_values_at_the_limit_are_unchanged(kind, value):
     assert sandbox.refusal(f"{kind}1", value, {}) is None
     assert addon.fit(f"{kind}1", value).text == value

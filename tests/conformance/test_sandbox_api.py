@@ -7,7 +7,7 @@ from sandbox_harness import errcode, stable
 
 @pytest.fixture
 def follower(sandbox):
-    """Somebody who has followed by himself."""
+    """A follower without a scan."""
     return sandbox.post("follow", user="王老板")["openid"]
 
 

@@ -1,4 +1,4 @@
-"""What tests use the sandbox for: planned failures, the log of calls, accounts, reset, state that survives."""
+"""The sandbox's controls for tests: planned failures, the log of calls, accounts, reset, persistent state."""
 
 import concurrent.futures
 import subprocess

@@ -57,7 +57,7 @@ def template(sandbox):
 
 @pytest.fixture
 def follower(sandbox):
-    """Somebody who follows."""
+    """A follower."""
     return sandbox.post("followers", user="王老板", subscribed=True)["openid"]
 
 

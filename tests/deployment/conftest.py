@@ -1,4 +1,4 @@
-"""What the tests of the deployment share."""
+"""Fixtures of the deployment's tests."""
 
 import json
 import subprocess
@@ -20,6 +20,6 @@ print(json.dumps({name: config[name] for name, option in config.options_index.it
 
 @pytest.fixture(scope="session")
 def config():
-    """Odoo's settings, read by Odoo: of every option that it may find in a file, the value."""
+    """All options of Odoo's configuration file, as Odoo reads them."""
     command = [sys.executable, "-c", READ_CONFIG, str(DOCKER / "odoo.conf"), str(REPOSITORY)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, env={}).stdout)

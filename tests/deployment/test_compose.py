@@ -1,4 +1,4 @@
-"""docker-compose.yml: docker compose itself reads it, and everything that it names exists and fits together."""
+"""docker-compose.yml is valid for docker compose, and all that it names exists and fits together."""
 
 import fnmatch
 import json
@@ -25,7 +25,7 @@ WRITTEN = {
     "sandbox": {"/var/lib/sandbox"},
 }
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
-# Stands in for docker: notes its arguments, and answers each question of psql with the next line of the file "answers".
+# A mock of docker: it logs its arguments and answers each query of psql with the next line of the file "answers".
 FAKE_DOCKER = """#!/bin/sh
 here=$(dirname "$0")
 echo "$*" >>"$here/calls"
@@ -42,7 +42,7 @@ esac
 
 
 class Docker:
-    """A stand-in for docker, first on the path."""
+    """A mock of docker, first on the path."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -54,17 +54,17 @@ class Docker:
 
     @property
     def calls(self) -> list[str]:
-        """What it was called for."""
+        """The logged calls."""
         return (self.folder / "calls").read_text().splitlines()
 
     def answer(self, *answers: str) -> None:
-        """Set what psql answers, question by question."""
+        """Set psql's answers, one a query."""
         (self.folder / "answers").write_text("".join(f"{answer}\n" for answer in answers))
 
 
 @pytest.fixture
 def docker(tmp_path):
-    """The stand-in for docker."""
+    """The mock of docker."""
     return Docker(tmp_path / "docker")
 
 
@@ -98,13 +98,13 @@ def requirements(file: Path) -> dict[str, str]:
     return dict(line.lower().split("==") for line in lines if line)
 
 
-def test_schema():
+def test_file_follows_the_compose_specification():
     """The file is what the specification of Compose files says."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
     subprocess.run(command, check=True, capture_output=True)
 
 
-def test_settings(folder):
+def test_settings_are_explained(folder):
     """Every setting that the file asks for is explained in .env.example, and no other; a missing name is said aloud."""
     settings = dict(re.findall(r"^([A-Z_]+)=(.*)$", ENVIRONMENT.read_text(), re.MULTILINE))
     assert file_variables(COMPOSE.read_text()) == set(settings)
@@ -116,8 +116,8 @@ def test_settings(folder):
         assert value == settings[name], f"the default of {name} is another one in .env.example"
 
 
-def test_prepare(folder, model):
-    """`prepare` makes the certificate and the password once, for the containers to read and nobody else."""
+def test_prepare_keeps_its_secrets(folder, model):
+    """`prepare` creates certificate and password once, readable for the containers only."""
     secrets = {name: Path(secret["file"]) for name, secret in model["secrets"].items()}
     assert all(secret.parent == folder / "setup" / "docker" / "secrets" for secret in secrets.values())
     assert secrets["tls_key"].parent.stat().st_mode & 0o777 == 0o700
@@ -137,7 +137,7 @@ def test_prepare(folder, model):
     assert (settings["DOMAIN"], settings["WEBHOOK_RATE"]) == ("odoo.example.com", "250")
 
 
-def test_install_certificate(folder, model, docker, tmp_path):
+def test_renewed_certificate_is_installed(folder, model, docker, tmp_path):
     """A renewed certificate is written into the files that the container has open, and only with its own key."""
     for name in ("new", "other"):
         subprocess.run(
@@ -177,7 +177,7 @@ def test_install_certificate(folder, model, docker, tmp_path):
     ],
     ids=["new", "uninstalled", "older"],
 )
-def test_install(installation, docker, before, option):
+def test_install_installs_or_updates(installation, docker, before, option):
     """The addon is installed into a database without it, and updated in one with it, while Odoo is stopped."""
     docker.answer(before, f"installed {manifest()['version']}")
     done = installation()
@@ -197,7 +197,7 @@ def test_install_fails_without_the_addon(installation, docker, after):
     assert b"Installed" not in done.stdout
 
 
-def test_install_is_prepared(installation, folder, docker):
+def test_install_needs_settings(installation, folder, docker):
     """The installation refuses to begin without settings, which would be those of localhost."""
     (folder / ".env").rename(folder / "kept")
     try:
@@ -210,7 +210,7 @@ def test_install_is_prepared(installation, folder, docker):
 
 @pytest.fixture
 def installation(folder, docker):
-    """Return what runs setup/docker/install with the stand-in for docker."""
+    """Return what runs setup/docker/install with the mock of docker."""
     (folder / ADDON.name).mkdir(exist_ok=True)
     shutil.copy2(ADDON / "__manifest__.py", folder / ADDON.name)
 
@@ -221,7 +221,7 @@ def installation(folder, docker):
     return run
 
 
-def test_mounted_files_of_a_private_clone(tmp_path):
+def test_mounted_files_of_a_private_clone_are_readable(tmp_path):
     """What the containers are given of a clone is readable for them, also after git and `prepare` under umask 077."""
     folder = tmp_path / "repository"
     prepare(folder, "odoo.example.com")
@@ -242,7 +242,7 @@ def test_mounted_files_of_a_private_clone(tmp_path):
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda file: file.name)
-def test_images_of_a_private_clone(dockerfile, tmp_path):
+def test_images_of_a_private_clone_are_readable(dockerfile, tmp_path):
     """What an image gets of a clone is readable for its user, also with the modes that git gives it under umask 077."""
     text = dockerfile.read_text().replace("\\\n", " ")
     for source, target in re.findall(r"^COPY (\S+) (\S+)$", text, re.MULTILINE):
@@ -262,8 +262,8 @@ def test_images_of_a_private_clone(dockerfile, tmp_path):
         assert place.stat().st_mode & 0o777 == wanted, place
 
 
-def test_database_password(model, tmp_path):
-    """Odoo learns the password from its environment: everybody may read the arguments of a process."""
+def test_password_is_in_the_environment(model, tmp_path):
+    """Odoo gets the password by its environment, since arguments of a process are public."""
     odoo = model["services"]["odoo"]
     dockerfile = (REPOSITORY / odoo["build"]["dockerfile"]).read_text()
     [entrypoint] = re.findall(r'^ENTRYPOINT \["(.+)"\]$', dockerfile, re.MULTILINE)
@@ -285,7 +285,7 @@ def test_database_password(model, tmp_path):
     assert "odoo.conf" in arguments and "7c1f" not in arguments
 
 
-def test_missing_password(tmp_path):
+def test_missing_password_stops_the_start(tmp_path):
     """Nothing is started without the password's file."""
     environment = {"PASSWORD_FILE": str(tmp_path / "missing"), "PATH": os.environ["PATH"]}
     done = subprocess.run(
@@ -294,7 +294,7 @@ def test_missing_password(tmp_path):
     assert done.returncode != 0 and not done.stdout
 
 
-def test_restarts(model):
+def test_restarted_nginx_can_write(model):
     """nginx can write to its folder also when it starts again, and open websockets do not delay its end."""
     for name, service in model["services"].items():
         for place in service.get("tmpfs", []):
@@ -304,7 +304,7 @@ def test_restarts(model):
     assert model["services"]["nginx"]["stop_signal"] == "SIGTERM"
 
 
-def test_ipv6(folder, model):
+def test_ipv6_is_added_by_a_file(folder, model):
     """Only IPv4 is published, where clients keep their addresses; a further file adds IPv6 with those as well."""
 
     def published(service: dict) -> set[tuple]:
@@ -324,7 +324,7 @@ def test_ipv6(folder, model):
     assert f"COMPOSE_FILE={COMPOSE.name}:{IPV6.relative_to(REPOSITORY)}\n" in IPV6.read_text()
 
 
-def test_files_exist(model):
+def test_mounted_files_exist(model):
     """What is mounted and built from is in the repository, and gets through .dockerignore."""
     for service in model["services"].values():
         for volume in service.get("volumes", []):
@@ -356,7 +356,7 @@ def is_sent(path: str) -> bool:
     return sent
 
 
-def test_images(model):
+def test_images_hold_the_tested_versions(model):
     """The images hold what the addon and the sandbox import, in versions that the tests know."""
     odoo = (REPOSITORY / model["services"]["odoo"]["build"]["dockerfile"]).read_text()
     assert f"FROM odoo:{'.'.join(manifest()['version'].split('.')[:2])}\n" in odoo
@@ -371,7 +371,7 @@ def test_images(model):
     assert imported - sys.stdlib_module_names - {file.stem for file in files} <= set(sandbox)
 
 
-def test_hardening(model):
+def test_services_are_confined(model):
     """Every service is confined, comes back, and tells how it is; only nginx can be reached from outside."""
     for name, service in model["services"].items():
         assert service["read_only"] is True
@@ -394,14 +394,14 @@ def test_hardening(model):
 
 
 def get_user(service: dict) -> str:
-    """Return whom a service runs as: by the file, else by the last word of its Dockerfile."""
+    """Return the user of a service: from the file, else from its Dockerfile."""
     if "user" in service:
         return service["user"]
     dockerfile = REPOSITORY / service["build"]["dockerfile"]
     return re.findall(r"^USER (\w+)$", dockerfile.read_text(), re.MULTILINE)[-1]
 
 
-def test_addresses(model, config):
+def test_ports_and_names_lead_to_the_services(model, config):
     """Ports and names lead from the outside to nginx, to Odoo's two ports, to PostgreSQL."""
     nginx, odoo, database = (model["services"][name] for name in ("nginx", "odoo", "db"))
     settings = nginx["environment"]
@@ -429,7 +429,7 @@ def test_addresses(model, config):
     assert settings["NGINX_ENVSUBST_OUTPUT_DIR"] in {place.split(":")[0] for place in nginx["tmpfs"]}
 
 
-def test_odoo_settings(model, config):
+def test_odoo_settings_fit(model, config):
     """Odoo knows every option of odoo.conf, and they fit PostgreSQL's limits, nginx's and the addon's."""
     given = re.findall(r"^(\w+) *=", (DOCKER / "odoo.conf").read_text(), re.MULTILINE)
     assert set(given) <= set(config)

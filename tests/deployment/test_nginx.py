@@ -22,12 +22,12 @@ from support import pushes
 from support.deployment import Nginx, running_nginx
 from support.odoo import OdooServer, free_port, wait_for
 
-# Each test comes from addresses of its own: what one has used up is not missing to another.
+# Each test uses addresses of its own, so that no test uses up another one's budget.
 WECHAT, WECHAT_BESIDE, FLOOD, SLOW, FORGER, PHONES = (f"127.0.0.{last}" for last in range(11, 17))
 FLOODERS = 4
 BURST = 200
 SLOW_CLIENTS = 10
-# nginx cuts off who sends nothing for 5 seconds.
+# nginx closes a connection that is idle for 5 seconds.
 PATIENCE_SECONDS = 5
 
 
@@ -81,7 +81,7 @@ def click(channel: pushes.Channel) -> pushes.Push:
 
 
 def unsigned(push: pushes.Push) -> pushes.Push:
-    """Return the push with signatures of somebody who does not know the token."""
+    """Return the push with signatures of a wrong token."""
     return replace(push, query={**push.query, "signature": "0" * 40, "msg_signature": "0" * 40})
 
 
@@ -100,7 +100,7 @@ def entries(nginx: Nginx, **fields: object) -> list[dict]:
     return wait_for(find, f"nginx logs {fields}", 10)
 
 
-def test_scan(system, nginx, channel):
+def test_scan_binds_through_the_proxy(system, nginx, channel):
     """A merchant opens the page behind the link and scans; WeChat's push arrives over TLS and is replied to."""
     partner = system.merchant("苏堤春晓丝绸行")
     code = system.code(partner)
@@ -118,7 +118,7 @@ def test_scan(system, nginx, channel):
     assert phone.get(f"{page}/state").json() == {"state": "bound"}
 
 
-def test_websocket(system, nginx, channel):
+def test_websocket_is_upgraded(system, nginx, channel):
     """The open dialog learns of a scan: the websocket is upgraded, and what Odoo's bus says comes through it."""
     partner = system.merchant("曲院风荷茶行")
     code = system.code(partner)
@@ -156,14 +156,14 @@ def test_websocket(system, nginx, channel):
     ],
 )
 def test_databases_are_closed(nginx, prefork, path):
-    """Nobody reaches Odoo's page for databases, in whatever way the address is written."""
+    """Odoo's page for databases is unreachable in every spelling of its address."""
     with nginx.connect() as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {nginx.domain}\r\nConnection: close\r\n\r\n".encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 404 ")
     assert entries(nginx, status=404)[-1]["upstream_status"] == ""
 
 
-def test_names(nginx):
+def test_other_names_are_refused(nginx):
     """http leads to https but for the certificate authority; another name than ours gets to nothing."""
     client = nginx.client()
     plain = f"http://127.0.0.1:{nginx.http_port}"
@@ -177,7 +177,7 @@ def test_names(nginx):
     assert client.get(f"{nginx.url}/web/login", headers={"Host": "evil.example"}).status_code == 421
 
 
-def test_body_limit(system, nginx, channel):
+def test_large_body_is_refused(system, nginx, channel):
     """A push that is too large never gets to Odoo; one of the largest size that the addon takes does."""
     push = click(channel)
     client = nginx.client(WECHAT)
@@ -187,7 +187,7 @@ def test_body_limit(system, nginx, channel):
     assert replace(push, body=push.body.ljust(64 * 1024)).send(channel, client).status == 200
 
 
-def test_burst(nginx, channel, full_form):
+def test_burst_of_receipts_is_let_through(nginx, channel, full_form):
     """A mass mailing's receipts come from one address, all at once: the limits let them through, and Odoo answers."""
     sent = [click(channel) for _number in range(BURST if full_form else BURST // 4)]
     answers = send_all(sent, channel, nginx.client(WECHAT_BESIDE))
@@ -195,8 +195,8 @@ def test_burst(nginx, channel, full_form):
     assert max(answer.seconds for answer in answers) < pushes.WECHAT_WAITS
 
 
-def test_flood(system, prefork):
-    """Who floods the webhook from an address uses up its own budget; WeChat goes on as if nothing were."""
+def test_flood_uses_up_its_own_budget(system, prefork):
+    """A flood of the webhook uses up the budget of its own address; WeChat's pushes are served."""
     rate, burst = 10, 20
     statuses = []
     is_over = Event()
@@ -229,7 +229,7 @@ def test_flood(system, prefork):
     assert reached <= burst + 1 + rate * (seconds + 1)
 
 
-def test_limits_by_network(echo):
+def test_limits_count_by_network(echo):
     """An IPv6 client has one budget whichever of its addresses it takes, and takes nothing of the next network's."""
 
     def statuses(addresses: list[str]) -> list[int]:
@@ -252,7 +252,7 @@ def test_limits_by_network(echo):
         assert set(statuses([f"198.51.100.{number}" for number in range(40)])) == {200}
 
 
-def test_renewed_certificate(tmp_path):
+def test_renewed_certificate_is_served(tmp_path):
     """A renewed certificate is served to new connections, and a request that is under way is answered."""
     holds, goes_on = Event(), Event()
 
@@ -310,14 +310,14 @@ esac
     subprocess.run(command, check=True, capture_output=True, env=environment)
 
 
-def test_without_signature(nginx, channel):
+def test_unsigned_push_is_refused_by_nginx(nginx, channel):
     """What is not even signed is refused as a wrong signature is, without a request to Odoo."""
     answer = replace(click(channel), query={}).send(channel, nginx.client(FORGER))
     assert answer.status == 403
     assert entries(nginx, address=FORGER, status=403)[-1]["upstream_status"] == ""
 
 
-def test_slow_clients(nginx, channel):
+def test_slow_clients_are_cut_off(nginx, channel):
     """Clients that never finish their request hold no worker of Odoo, and are cut off."""
     path = urlsplit(channel.url).path
     head = f"POST {path}?signature=x HTTP/1.1\r\nHost: {nginx.domain}\r\n"
@@ -349,8 +349,8 @@ def is_cut_off(connection: socket.socket) -> bool:
     return True
 
 
-def test_address(system, nginx, prefork, channel):
-    """Odoo learns from nginx who the client is and how it came, and not from the client itself."""
+def test_client_address_is_set_by_nginx(system, nginx, prefork, channel):
+    """Odoo gets the client's address and protocol from nginx, not from the client."""
     start = prefork.log.stat().st_size
     session = nginx.client(FORGER)
     session.headers.update({"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Host": "evil.example"})
@@ -363,10 +363,10 @@ def test_address(system, nginx, prefork, channel):
     assert "secure" in cookie and "samesite=lax" in cookie
 
 
-def test_forwarded_headers(echo):
+def test_forwarded_headers_are_replaced(echo):
     """Neither route hands on what a client says about itself."""
     claims = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "http"}
-    # To nginx this is our name with an odd port, to who makes addresses of it another's.
+    # nginx reads our name with an odd port; a URL built from it would lead to another host.
     claims["Host"] = f"{echo.domain}:@evil.example"
     for path in ("/web/login", "/websocket", "/wechat/bind/x", "/wechat/merchant/x?signature=x"):
         headers = echo.client(FORGER).get(echo.url + path, headers=claims).json()
@@ -376,13 +376,13 @@ def test_forwarded_headers(echo):
 
 
 def test_log_has_no_secrets(system, channel):
-    """Neither the access log nor the error log holds an address that grants something, whatever goes wrong."""
+    """Access log and error log hold no secret address, also after errors."""
     code = system.code(system.merchant("柳浪闻莺布庄"))
     share = urlsplit(code["share_url"]).path
     key = urlsplit(channel.url).path.rsplit("/", 1)[1]
     push = click(channel)
-    nobody = f"127.0.0.1:{free_port()}"
-    with running_nginx(nobody, nobody, WEBHOOK_RATE=1, WEBHOOK_BURST=1) as nginx:
+    closed = f"127.0.0.1:{free_port()}"
+    with running_nginx(closed, closed, WEBHOOK_RATE=1, WEBHOOK_BURST=1) as nginx:
         channel = channel.at(nginx.url)
         client = nginx.client(WECHAT)
         statuses = [push.send(channel, client).status for _number in range(4)]

@@ -159,7 +159,7 @@ def own_terms() -> dict[str, set[str]]:
 
 @pytest.fixture(scope="module")
 def odoo_terms() -> dict[str, set[str]]:
-    """The terms of the Odoo addons whose screens the guides name."""
+    """The terms of the Odoo addons that the guides mention."""
     tree = Path(os.environ["ODOO_TREE"])
     names = ("base", "base_setup", "mail", "portal", "privacy_lookup", "web")
     files = [tree / folder / name / "i18n" / "zh_CN.po" for folder in ("addons", "odoo/addons") for name in names]

@@ -1,4 +1,4 @@
-"""What a hosting site and developers' tools read of the repository: requirements, hooks, the workflow, templates."""
+"""Files for hosting sites and developers' tools: requirements, hooks, the workflow, templates."""
 
 import configparser
 import os
@@ -14,7 +14,7 @@ GITHUB = REPOSITORY / ".github"
 ISSUE_TEMPLATES = sorted((GITHUB / "ISSUE_TEMPLATE").glob("*.md"))
 
 
-def test_requirements():
+def test_requirements_are_those_of_the_manifest():
     """Hosts that install the root's requirements.txt install what the manifest asks for, in Odoo's versions."""
     lines = (REPOSITORY / "requirements.txt").read_text().splitlines()
     packages = [line for line in lines if not line.startswith("#")]
@@ -22,7 +22,7 @@ def test_requirements():
     assert packages == sorted(manifest["external_dependencies"]["python"])
 
 
-def test_hooks():
+def test_hooks_are_the_linters():
     """The hooks before a commit are the linters of ./setup/test, run by the same script."""
     linters = subprocess.run([REPOSITORY / "setup" / "lint", "--list"], check=True, capture_output=True, text=True)
     [local] = yaml.safe_load((REPOSITORY / ".pre-commit-config.yaml").read_text())["repos"]
@@ -35,7 +35,7 @@ def test_hooks():
     assert 'for linter in "${LINTERS[@]}"' in (REPOSITORY / "setup" / "test").read_text()
 
 
-def test_unknown_linter():
+def test_unknown_linter_is_refused():
     """A mistyped name is refused, since a hook that runs nothing would pass."""
     command = [REPOSITORY / "setup" / "lint", "rufff"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -43,7 +43,7 @@ def test_unknown_linter():
     assert "rufff" in done.stderr
 
 
-def test_workflow():
+def test_workflow_runs_the_checks():
     """The hosting site's continuous integration runs .ci/run, for each push and pull request, and may only read."""
     workflow = yaml.safe_load((GITHUB / "workflows" / "ci.yml").read_text())
     # YAML 1.1 reads the key "on" as true.
@@ -55,15 +55,15 @@ def test_workflow():
 
 
 @pytest.mark.parametrize("template", ISSUE_TEMPLATES, ids=lambda file: file.stem)
-def test_issue_templates(template):
+def test_issue_templates_have_a_description(template):
     """A template is offered by its name and description."""
     _before, head, body = template.read_text().split("---\n", 2)
     assert {"name", "about"} <= set(yaml.safe_load(head))
     assert body.strip()
 
 
-def test_reporting():
-    """Vulnerabilities are reported privately, by the hosting site's means and not by an address that is nobody's."""
+def test_vulnerabilities_are_reported_privately():
+    """Vulnerabilities are reported privately by the hosting site's form, not by an e-mail address."""
     assert {template.stem for template in ISSUE_TEMPLATES} == {"bug_report", "feature_request"}
     assert (GITHUB / "pull_request_template.md").is_file()
     policy = (REPOSITORY / "SECURITY.md").read_text()
@@ -71,7 +71,7 @@ def test_reporting():
     assert not re.search(r"[\w.]+@[\w.]+", policy)
 
 
-def test_editors():
+def test_editors_know_the_length_of_lines():
     """Editors are told the linters' length of lines."""
     parser = configparser.ConfigParser()
     parser.read_string("[top]\n" + (REPOSITORY / ".editorconfig").read_text())

@@ -35,7 +35,7 @@ print(json.dumps({{
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A clone of its own with the addon as it is in the working tree, and a file that nobody has added to git."""
+    """A clone with the addon of the working tree and an untracked file."""
     folder = tmp_path_factory.mktemp("wheel") / "repository"
     command = ["git", "ls-files", "-z", "--", ADDON]
     names = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.split("\0")
@@ -59,7 +59,7 @@ def wheel(source):
     return wheel
 
 
-def test_contents(source, wheel):
+def test_wheel_holds_the_tracked_files(source, wheel):
     """The wheel has every file of the addon under Odoo's namespace, none that is not in git, and says what it needs."""
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if not name.endswith("/")}
@@ -74,7 +74,7 @@ def test_contents(source, wheel):
         assert f"Requires-Dist: {requirement}\n" in text
 
 
-def test_is_found(source, wheel, tmp_path):
+def test_odoo_finds_the_installed_addon(source, wheel, tmp_path):
     """Installed beside Odoo, with no entry on the addons path, the addon is Odoo's, with its data and static files."""
     site = tmp_path / "site"
     subprocess.run([*PIP, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)], check=True)

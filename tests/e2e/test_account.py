@@ -1,4 +1,4 @@
-"""测试连接 against a platform that refuses, and the words in which its refusals reach an admin."""
+"""测试连接 against a platform that refuses calls, and the errors that an admin reads."""
 
 import pytest
 from support.odoo import OdooError
@@ -14,8 +14,8 @@ def own_address(system):
     system.sandbox.post("accounts", app_id=system.channel.app_id, ip_allow=None)
 
 
-def test_sound_account(system):
-    """What depends on WeChat is in order; the demo's address is named as unreachable for phones."""
+def test_sound_account_passes_the_check(system):
+    """All checks on WeChat pass; the demo's address is reported as unreachable for phones."""
     system.sandbox.post("check")
     lines = system.check_connection()
     assert line_about(lines, "AppSecret")["result"] == "ok"
@@ -25,7 +25,7 @@ def test_sound_account(system):
     assert (address["result"], system.url in address["message"]) == ("error", True)
 
 
-def test_ip_allow_list(system, own_address):
+def test_refused_address_is_named(system, own_address):
     """40164 names the address that has to be added, in the check and in the admin's own error."""
     own_address("203.0.113.9")
     system.forget_token()
@@ -38,7 +38,7 @@ def test_ip_allow_list(system, own_address):
     assert caught.value.name == "odoo.exceptions.UserError"
 
 
-def test_wrong_secret(system):
+def test_wrong_secret_is_named(system):
     """A wrong AppSecret is named as such; nothing that needs a token is tried after it."""
     secret = system.sandbox.account()["secret"]
     system.admin.call("wechat.account", "write", [system.account_id], {"app_secret": "0" * 32})
@@ -51,7 +51,7 @@ def test_wrong_secret(system):
     assert line_about(lines, "二维码")["result"] == "skipped"
 
 
-def test_account_without_rights(system):
+def test_missing_right_is_named(system):
     """48001 says that the account lacks the right, and only where it does."""
     system.sandbox.post("faults", path=QR_PATH, errcode=48001, times=1)
     lines = system.check_connection()
@@ -70,9 +70,9 @@ def test_account_without_rights(system):
     ids=str,
 )
 def test_failed_generation_is_a_user_error(system, fault, words):
-    """Whatever WeChat does, the admin reads words, no half-made code is left, and the next try works."""
+    """Each failure of WeChat is a readable error, leaves no code, and the next try works."""
     partner = system.merchant(f"运气不好的商家 {fault}")
-    # Twice: what was never written may be tried at another address once.
+    # Twice: a request that was never written is tried at the backup host once.
     system.sandbox.post("faults", path=QR_PATH, times=2, **fault)
     try:
         with pytest.raises(OdooError, match=words) as caught:

@@ -1,4 +1,4 @@
-"""An admin in Chromium, a second one beside her, and a merchant who scans: nobody reloads anything."""
+"""Two admins in Chromium follow a merchant's scan without reloading."""
 
 from collections.abc import Iterator
 
@@ -36,8 +36,8 @@ def test_open_dialogs_turn_to_bound(system, colleague, browser):
         expect(row.locator(BUTTON)).to_have_count(0)
 
 
-def test_regenerated_code_takes_the_place_of_the_former(system, browser):
-    """重新生成 asks once, shows another code, and the former one binds nobody any more."""
+def test_regenerated_code_replaces_the_former(system, browser):
+    """重新生成 asks once and shows another code; the former one no longer binds."""
     merchant = "常州恐龙园纪念品店"
     partner = system.merchant(merchant)
     page = log_in(browser, system.url, "admin", "admin")

@@ -1,4 +1,4 @@
-"""Bulk generation: as fast as WeChat lets it be, and the same codes whatever is killed on the way."""
+"""Bulk generation: as fast as the calls to WeChat, and complete in spite of killed processes."""
 
 import io
 import json
@@ -24,8 +24,8 @@ from support.sandbox import Sandbox
 from support.system import LOGS, System, connect, running_sandbox
 
 SLOWER_AT_MOST = 1.5
-# A hundred codes take half a second, in which the press of the button and the scheduler's waking count for much: the
-# short form only tells that the calls are made side by side, which is 16 times as fast as one after the other.
+# The overhead of the button and the scheduler is large beside the half second of a hundred codes. The short form only
+# proves concurrent calls, which are 16 times as fast as sequential ones.
 SLOWER_AT_MOST_SHORT = 5
 ROUNDS = 3
 LIVE_MS = 60_000
@@ -41,7 +41,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def bulk(sandbox: Sandbox) -> Iterator[System]:
-    """A system with a single Odoo process, which runs the crons too: whoever generates is the one to be killed."""
+    """A system with a single Odoo process, which also runs the crons and is the one to kill."""
     template = os.environ["WECHAT_TEST_TEMPLATE_DB"]
     database = Database.copied(f"wechat_test_run_{template.split('_')[2]}_bulk_{os.getpid()}", template)
     server = OdooServer(database.name, LOGS / "odoo-bulk.log", cron_threads=1)
@@ -55,7 +55,7 @@ def bulk(sandbox: Sandbox) -> Iterator[System]:
 
 @pytest.fixture(autouse=True)
 def answering(sandbox: Sandbox) -> Iterator[None]:
-    """What one test holds back, it leaves to no other."""
+    """Release the answers that a test holds back."""
     yield
     sandbox.post("faults/release", path=QR_PATH)
 
@@ -68,7 +68,7 @@ def watcher(bulk: System) -> Iterator[Watcher]:
 
 
 @pytest.mark.timed
-def test_speed(bulk, watcher, full_form, record_property):
+def test_generation_is_nearly_as_fast_as_its_calls(bulk, watcher, full_form, record_property):
     """From the press of the button to the commit of the last of 500 codes it takes less than 1.5 times what the calls
     alone take a bare thread pool."""
     number = 500 if full_form else 100
@@ -104,13 +104,13 @@ def download(page: Page, button: str) -> tuple[str, bytes]:
     return event.value.suggested_filename, Path(event.value.path()).read_bytes()
 
 
-def test_play(bulk, watcher, browser):
-    """An admin has codes made for 50 merchants, sees the progress, leaves and comes back, and takes the codes away."""
+def test_admin_generates_and_downloads_codes(bulk, watcher, browser):
+    """An admin generates 50 codes, sees the progress, leaves and comes back, and downloads the codes."""
     number = 50
     partners = make_merchants(bulk, "年货节", number)
     names = {row["id"]: row["name"] for row in bulk.admin.read("res.partner", partners, ["name"])}
     page = log_in(browser, bulk.url, "admin", "admin")
-    # The first half is answered; the rest waits until the form was seen in the middle.
+    # The second half waits until the form has shown the progress.
     bulk.sandbox.post("faults", path=QR_PATH, latency_ms=LATENCY_MS, times=number // 2)
     bulk.sandbox.post("faults", path=QR_PATH, hold=True, times=0)
     select_all_and_press(page, "年货节", number)
@@ -157,8 +157,8 @@ def test_play(bulk, watcher, browser):
     assert printed == {code["qr_content"] for code in codes}
 
 
-def test_closed_browser(bulk, watcher, browser):
-    """Whoever closes the browser loses nothing, not even of more merchants than a page of the list shows."""
+def test_generation_goes_on_with_a_closed_browser(bulk, watcher, browser):
+    """Closing the browser loses nothing, also for more merchants than a page of the list shows."""
     number = PAGE + 20
     make_merchants(bulk, "夜市", number)
     page = log_in(browser, bulk.url, "admin", "admin")
@@ -172,18 +172,18 @@ def test_closed_browser(bulk, watcher, browser):
 
 
 def read_scenes(sandbox: Sandbox) -> Counter:
-    """Return how often WeChat was asked for which scene since the last reset."""
+    """Return the number of calls by scene since the last reset."""
     calls = sandbox.get("calls", path=QR_PATH, limit=5000)["calls"]
     return Counter(json.loads(call["body"])["action_info"]["scene"]["scene_str"] for call in calls)
 
 
-def test_killed_in_the_middle(bulk, watcher):
-    """The process is killed while WeChat has made codes of which it has not heard. The next one asks for the same
-    scenes, and every merchant has one code."""
+def test_killed_generation_is_resumed_with_the_same_codes(bulk, watcher):
+    """The process is killed before it has read WeChat's answers. The next one asks for the same scenes, and every
+    merchant has one code."""
     number, before_the_kill = 200, 90
     partners = make_merchants(bulk, "断电", number)
     known = read_scenes(bulk.sandbox)
-    # The first calls are answered; the next have their effect, but their answers are held back.
+    # The first calls are answered; the answers of the next are held back after their effect.
     bulk.sandbox.post("faults", path=QR_PATH, latency_ms=5, times=before_the_kill)
     bulk.sandbox.post("faults", path=QR_PATH, hold=True, after=True, times=0)
     batch = press(bulk, partners)
@@ -197,7 +197,7 @@ def test_killed_in_the_middle(bulk, watcher):
     restarted = OdooServer(bulk.database.name, LOGS / "odoo-bulk-restarted.log", cron_threads=1)
     try:
         restarted.wait()
-        # The scheduler looks for forgotten work once a minute; here it is woken as by any other job.
+        # The scheduler checks for unfinished work once a minute. Any other job wakes it too.
         Database("postgres").execute("SELECT pg_notify('cron_trigger', %s)", bulk.database.name)
         assert watcher.wait(batch) == {"done": number}
     finally:

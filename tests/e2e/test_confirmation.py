@@ -1,4 +1,4 @@
-"""The guard against the wrong scanner, played by phones, an admin in Chromium and a merchant who reads his mail."""
+"""Confirmation of scans against wrong scanners, with phones, an admin in Chromium and a merchant's mailbox."""
 
 import threading
 from collections.abc import Iterator
@@ -49,12 +49,12 @@ def requests_of(system, partner: int) -> list[str]:
 
 
 def say(system, user: str, text: str) -> str | None:
-    """Let a phone write to the account; return what it is answered."""
+    """Let a phone write to the account; return the answer."""
     return system.sandbox.post("say", user=user, text=text)["reply"]
 
 
-def test_digits_in_the_chat(system, confirmation):
-    """A wrong scanner guesses in vain; the merchant types its digits, is bound, and unbinds itself by a word."""
+def test_digits_in_the_chat_confirm_a_scan(system, confirmation):
+    """A wrong scanner's guesses fail; the merchant types the digits, is bound, and unbinds itself by a command."""
     confirmation("phone")
     partner = system.merchant("武夷山大红袍茶行")
     system.admin.call("res.partner", "write", [partner], {"phone": "+86 138 5710 2368"})
@@ -74,7 +74,7 @@ def test_digits_in_the_chat(system, confirmation):
 
 
 def test_one_of_many_is_confirmed(system, confirmation):
-    """All requests of one merchant are accepted at once at two Odoo processes: one person is bound, whoever it is."""
+    """All requests of one merchant are accepted at once at two Odoo processes: exactly one scanner is bound."""
     confirmation("approval")
     partner = system.merchant("都江堰二王庙茶社")
     content = system.code(partner)["qr_content"]
@@ -122,7 +122,7 @@ def test_approval_and_undo_in_the_browser(system, confirmation, browser: Browser
     page.locator(".modal").last.locator("footer .btn-primary").click()
     expect(dialog.locator("[name=state]").first).to_have_text("已绑定", timeout=LIVE_MS)
     assert system.state(partner) == "bound"
-    # Another merchant that was bound just before is told of too.
+    # There is also the toast of another merchant that was bound just before.
     bound = page.locator(".o_notification").filter(has_text=merchant).filter(has_text="已绑定微信")
     bound.get_by_role("button", name="撤销绑定").click(timeout=LIVE_MS)
     page.locator(".modal").last.locator("footer .btn-danger").click()
@@ -130,8 +130,8 @@ def test_approval_and_undo_in_the_browser(system, confirmation, browser: Browser
     assert system.state(partner) == "unbound"
 
 
-def test_the_merchant_undoes_by_its_mail(system, browser: Browser, playwright):
-    """The mail is made in the push; a program that opens its link does nothing, the merchant who presses undoes."""
+def test_merchant_undoes_by_the_mail(system, browser: Browser, playwright):
+    """The push queues the mail; opening its link does nothing, pressing the button undoes the binding."""
     partner = system.merchant("婺源油菜花民宿")
     system.admin.call("res.partner", "write", [partner], {"email": "wuyuan@example.com"})
     system.sandbox.scan("拿错手机的人", system.code(partner)["qr_content"])

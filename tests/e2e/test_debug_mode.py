@@ -44,7 +44,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def portal_user(system) -> None:
-    """A merchant who has a page of its own."""
+    """A merchant with a page in the portal."""
     [group] = system.admin.find("ir.model.data", [("module", "=", "base"), ("name", "=", "group_portal")], ["res_id"])
     values = {"login": PORTAL_LOGIN, "password": PORTAL_LOGIN, "group_ids": [(6, 0, [group["res_id"]])]}
     system.admin.create("res.users", {**values, "partner_id": system.merchant("开发者模式测试店")})

@@ -1,4 +1,4 @@
-"""The merchants' list and form in Chromium, while merchants scan: what is shown follows, what is typed stays."""
+"""The merchants' list and form in Chromium follow scans and keep unsaved input."""
 
 from collections.abc import Iterator
 
@@ -32,11 +32,11 @@ def open_list(page: Page, merchant: str) -> Locator:
 
 
 def bind(system, partner: int, user: str) -> None:
-    """Let a phone scan a merchant's code, which nobody has open."""
+    """Let a phone scan a merchant's code without an open dialog."""
     assert system.sandbox.scan(user, system.code(partner)["qr_content"])["ok"]
 
 
-def test_the_list_follows_scans(system, page):
+def test_list_follows_scans(system, page):
     """The badge and the buttons of the row change by themselves, and back when the merchant is unbound."""
     merchant = "海宁皮革城"
     partner = system.merchant(merchant)
@@ -53,7 +53,7 @@ def test_the_list_follows_scans(system, page):
     assert is_marked(page), "the page was loaded again"
 
 
-def test_the_form_follows_scans_but_never_over_edits(system, page):
+def test_form_follows_scans_and_keeps_edits(system, page):
     """A form that is only looked at follows; one with unsaved edits keeps them, and shows the binding once saved."""
     merchant = "安吉白茶合作社"
     partner = system.merchant(merchant)
@@ -74,8 +74,8 @@ def test_the_form_follows_scans_but_never_over_edits(system, page):
     expect(street).to_have_value("递铺街道 8 号")
 
 
-def test_the_buttons_of_a_row_are_in_sight(system, page):
-    """On a small laptop nobody has to scroll sideways for 生成绑定码."""
+def test_buttons_of_a_row_are_visible(system, page):
+    """On a small laptop 生成绑定码 is visible without scrolling sideways."""
     merchant = "德清莫干山民宿"
     system.merchant(merchant)
     page.set_viewport_size({"width": 1280, "height": 900})
@@ -83,7 +83,7 @@ def test_the_buttons_of_a_row_are_in_sight(system, page):
     expect(row.locator("button[name=action_wechat_bind_code]")).to_be_in_viewport(ratio=1)
 
 
-def test_without_a_mouse(system, page):
+def test_code_is_generated_by_keyboard(system, page):
     """The code of a merchant is made, and its dialog closed, by keys alone."""
     merchant = "临安山核桃铺"
     system.merchant(merchant)

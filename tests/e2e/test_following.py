@@ -1,4 +1,4 @@
-"""Follow, unfollow, follow again; bulk generation; a merchant who is bound is never taken over."""
+"""Following and unfollowing, bulk generation, and refused scans of a bound WeChat."""
 
 import time
 
@@ -6,7 +6,7 @@ from support import pushes
 from support.odoo import wait_for
 
 
-def test_unfollow_and_follow_again(system):
+def test_state_follows_unfollowing_and_following(system):
     """wechat_state follows the phone."""
     partner = system.merchant("丽江古城银器店")
     system.sandbox.scan("丽江银器-和师傅", system.code(partner)["qr_content"])
@@ -20,7 +20,7 @@ def test_unfollow_and_follow_again(system):
 
 
 def test_late_unfollow_changes_nothing(system):
-    """An unsubscribe that is older than the scan, delivered late, does not mark the merchant as gone."""
+    """A late unsubscribe that is older than the scan does not mark the merchant as unfollowed."""
     partner = system.merchant("敦煌莫高里客栈")
     openid, now = pushes.new_openid(), int(time.time())
     scan = pushes.scan(system.channel, openid, system.code(partner)["scene_str"], created=now)
@@ -41,8 +41,8 @@ def test_bound_wechat_is_refused_by_another_merchant(system):
     assert len(system.operations(second, "refuse")) == 1
 
 
-def test_bulk_generation_is_drained_by_the_cron(system):
-    """Several merchants get their codes in the background; who is bound or disabled is skipped with the reason."""
+def test_cron_generates_codes_in_bulk(system):
+    """Several merchants get their codes in the background; bound and disabled ones are skipped with the reason."""
     bound, disabled = system.merchant("已绑定的商家"), system.merchant("已停用的商家")
     system.sandbox.scan("批量-已绑定", system.code(bound)["qr_content"])
     system.admin.call("res.partner", "write", [disabled], {"active": False})

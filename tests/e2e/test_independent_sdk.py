@@ -1,4 +1,4 @@
-"""An SDK that this project did not write (wechatpy) encrypts the pushes and reads the replies, over real HTTP."""
+"""An independent SDK (wechatpy) encrypts the pushes and reads the replies, over real HTTP."""
 
 import time
 
@@ -8,7 +8,7 @@ from support import pushes
 from wechatpy.utils import WeChatSigner
 
 
-def test_server_check(system):
+def test_server_check_needs_the_signature(system):
     """The console's check gets its echostr back, verbatim, and only with the right signature."""
     signer = WeChatSigner()
     signer.add_data(system.channel.token, "1700000000", "42")
@@ -22,7 +22,7 @@ def test_server_check(system):
 
 @pytest.mark.parametrize("event, prefix", [("SCAN", ""), ("subscribe", "qrscene_")])
 def test_encrypted_scan_binds(system, event, prefix):
-    """A push encrypted by the SDK binds, and the SDK reads the encrypted reply, addressed to who scanned."""
+    """A push encrypted by the SDK binds, and the SDK reads the encrypted reply to the scanner."""
     partner = system.merchant(f"大连老虎滩海鲜 {event}")
     openid = pushes.new_openid()
     xml = pushes.event_xml(system.channel, openid, event, prefix + system.code(partner)["scene_str"])
@@ -49,7 +49,7 @@ def test_message_goes_to_customer_service(system):
 
 @pytest.mark.parametrize("part", ["body", "msg_signature", "timestamp", "nonce"])
 def test_tampered_push_is_refused(system, part):
-    """Whatever of a signed push is changed, it is refused and nobody is bound."""
+    """A signed push with any change is refused and does not bind."""
     partner = system.merchant(f"珠海渔女珍珠行 {part}")
     push = pushes.scan(system.channel, pushes.new_openid(), system.code(partner)["scene_str"])
     if part == "body":

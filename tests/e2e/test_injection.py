@@ -1,4 +1,4 @@
-"""A merchant whose name is a script, everywhere an admin or the merchant looks: it is read, and it never runs."""
+"""A merchant's name with a script is escaped on all pages of admins and merchants."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from support.browser import COLD_MS, chromium, log_in, open_dialog
 from support.system import System
 
 LIVE_MS = 60_000
-# What each of these would do if it ran is to be seen on the page.
+# Each script would leave a trace on the page.
 SCRIPTS = (
     "<script>window.wasRun=1</script>",
     "<img src=x onerror=window.wasRun=1>",
@@ -37,14 +37,14 @@ def page(system: System, browser: Browser) -> Iterator[Page]:
 
 
 def assert_nothing_ran(page: Page) -> None:
-    """Check that none of the scripts has run, nor become a part of the page that could."""
+    """Check that no script has run or become an element of the page."""
     page.wait_for_timeout(0)
     assert page.evaluate("window.wasRun") is None
     handlers = "[onload*=wasRun], [onerror*=wasRun], [onfocus*=wasRun]"
     assert page.locator(f"img[src='x'], {handlers}").count() == 0
 
 
-def test_dialog_list_and_toast(system, page):
+def test_name_is_escaped_in_dialog_list_and_toast(system, page):
     """The dialog that waits, its turn to 已绑定, and the toast that tells of it."""
     system.merchant(NAME)
     page.goto("/odoo/action-wechat_merchant_bind.wechat_merchant_action")
@@ -60,7 +60,7 @@ def test_dialog_list_and_toast(system, page):
     assert_nothing_ran(page)
 
 
-def test_form_and_chatter(system, page):
+def test_name_is_escaped_in_form_and_chatter(system, page):
     """The merchant's form with its tab, and a chatter in which the name and a hostile reason stand."""
     [partner] = system.admin.find("res.partner", [("name", "=", NAME)], ["id"])
     system.admin.call("res.partner", "action_wechat_unbind", [partner["id"]], NAME)
@@ -69,7 +69,7 @@ def test_form_and_chatter(system, page):
     assert_nothing_ran(page)
 
 
-def test_composer_and_card(system, page):
+def test_name_is_escaped_in_composer_and_card(system, page):
     """The preview of a notice in the composer, and the notice in the chatter."""
     [partner] = system.admin.find("res.partner", [("name", "=", NAME)], ["id"])
     scene = system.code(partner["id"])["scene_str"]
@@ -101,8 +101,8 @@ def test_composer_and_card(system, page):
     assert_nothing_ran(page)
 
 
-def test_share_page(system, browser):
-    """The page behind the link shows half of a name: one whose first half is a script."""
+def test_name_is_escaped_on_the_share_page(system, browser):
+    """The share page shows half of a name; here that half is a script."""
     for script in SCRIPTS:
         code = system.code(system.merchant(script + "　" * len(script)))
         page = browser.new_context(locale="zh-CN").new_page()

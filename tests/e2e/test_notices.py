@@ -1,4 +1,4 @@
-"""An order is confirmed in the web client: the merchant's phone shows a card, and the chatter what became of it."""
+"""Confirming an order sends a card to the merchant's phone, and the chatter shows its delivery."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from support.odoo import OdooServer, wait_for
 from support.sandbox import Sandbox
 from support.system import LOGS, System, connect, running_sandbox
 
-# From the queue to WeChat, with its receipt back into the notification, and by the bus to the page.
+# From the queue to WeChat, and by the receipt and the bus back to the page.
 LIVE_MS = 60_000
 VALUES = {
     "订单号": "{{ object.name }}",
@@ -35,7 +35,7 @@ def shop() -> Iterator[System]:
     template = os.environ["WECHAT_TEST_TEMPLATE_DB"]
     database = Database.copied(f"wechat_test_run_{template.split('_')[2]}_shop_{os.getpid()}", template)
     try:
-        # Nothing here looks at the demo data and the bridges of what is installed now: a third of the time.
+        # Without demo data and bridge modules, which takes a third of the time.
         database.execute("UPDATE ir_module_module SET demo = FALSE")
         database.run_odoo(LOGS / "shop-install.log", "-i", "sale_management", "--skip-auto-install")
         with running_sandbox(LOGS / "shop-sandbox.log") as sandbox:
@@ -52,7 +52,7 @@ def shop() -> Iterator[System]:
 
 
 def create_rule(system: System) -> None:
-    """Notify by WeChat whoever's order is confirmed."""
+    """Create a rule that notifies the merchant of a confirmed order."""
     admin = system.admin
     admin.call("wechat.account", "action_sync_templates", [system.account_id])
     [template] = admin.find("wechat.template", [("title", "=", "新订单通知")], ["line_ids"])
@@ -104,7 +104,7 @@ def get_cards(sandbox: Sandbox, user: str) -> list[dict]:
     return [message for message in sandbox.get("messages", user=user)["messages"] if message["type"] == "template"]
 
 
-def test_confirmed_order(shop: System, browser: Browser) -> None:
+def test_confirmed_order_is_notified(shop: System, browser: Browser) -> None:
     """From the click to the card, and from the receipt back to the chatter, without a reload."""
     merchant = shop.merchant("杭州西湖茶庄")
     shop.sandbox.scan("陈老板", shop.code(merchant)["qr_content"])
@@ -122,7 +122,7 @@ def test_confirmed_order(shop: System, browser: Browser) -> None:
     page.context.close()
 
 
-def test_failure(shop: System, browser: Browser) -> None:
+def test_failed_notice_is_explained_and_sent_again(shop: System, browser: Browser) -> None:
     """A merchant that is not bound: the popover says why; once it is bound, 重发 sends; 忽略 clears the menu."""
     merchants = [shop.merchant(name) for name in ("绍兴黄酒行", "苏州评弹馆")]
     page = log_in(browser, shop.url, "admin", "admin")
@@ -132,7 +132,7 @@ def test_failure(shop: System, browser: Browser) -> None:
     popover = page.locator(".o-mail-MessageNotificationPopover")
     notification.click()
     expect(popover).to_contain_text("绍兴黄酒行尚未绑定微信")
-    # What it means and what to do are lines of their own.
+    # Meaning and remedy are separate lines.
     expect(popover.locator(".o_wechat_notification_reason")).to_have_css("white-space", "pre-line")
     shop.sandbox.scan("孔先生", shop.code(merchants[0])["qr_content"])
     popover.get_by_role("button", name="重发").click()

@@ -1,4 +1,4 @@
-"""While a crowd of messages drains, and as many receipts come back, merchants who scan wait for nothing."""
+"""Scans are answered in time while many messages are sent and their receipts arrive."""
 
 import math
 import time
@@ -14,7 +14,7 @@ from support.system import System
 
 SCAN_SECONDS = 2
 WELCOME_SECONDS = 10
-# Between two merchants who scan.
+# Seconds between two scans.
 EVERY_SECONDS = 1
 SHORT_SECONDS = 15
 # The default of send_rate.
@@ -30,7 +30,7 @@ def outbox() -> Iterator[RunningOutbox]:
 
 @dataclass
 class Scan:
-    """A merchant who has scanned: who, when, and how long the answer took."""
+    """A merchant's scan: its time and the duration of the answer."""
 
     openid: str
     time: float
@@ -50,18 +50,18 @@ def scan(system: System, number: int) -> Scan:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Return the smallest value that so large a share of all does not exceed."""
+    """Return the value that this share of all values does not exceed."""
     return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
 @pytest.mark.timed
-def test_beside_scans(outbox, full_form, record_property):
-    """A scan is answered as ever, and the welcome overtakes everything that waits."""
+def test_scans_are_answered_in_time_while_messages_are_sent(outbox, full_form, record_property):
+    """Scans are answered in time, and the welcome message overtakes waiting messages."""
     number = 10_000 if full_form else 1000
     system = outbox.system
     system.admin.call("wechat.account", "write", [system.account_id], {"welcome_template_id": outbox.template_id})
     outbox.queue(outbox.add_merchants(number))
-    # The first run of a lane loads its worker's registry. Until then its share of the rate is not used.
+    # The first run of a sender loads the registry of its process. Until then its share of the rate is unused.
     wait_for(lambda: outbox.count_lanes_begun() == LANES, "both lanes send")
     wait_for(lambda: outbox.count_calls() >= 2 * RATE, "the outbox is drained")
     already = outbox.count_calls()

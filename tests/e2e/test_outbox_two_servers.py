@@ -29,7 +29,7 @@ DUE_TOGETHER = """
 
 
 def start(database: Database, sandbox: Sandbox, name: str) -> OdooServer:
-    """Start a server that runs one scheduled action at a time, and whose calls to WeChat tell its name."""
+    """Start a server that runs one scheduled action at a time and names itself in its calls to WeChat."""
     proxy = sandbox.url.replace("//", f"//{name}:x@")
     log = LOGS / f"odoo-outbox-{name}.log"
     return OdooServer(database.name, log, cron_threads=1, http_proxy=proxy, no_proxy="")
@@ -37,7 +37,7 @@ def start(database: Database, sandbox: Sandbox, name: str) -> OdooServer:
 
 @pytest.fixture
 def outbox() -> Iterator[RunningOutbox]:
-    """The outbox of a system of its own with two servers. WeChat gives no receipts, which are a server's work too."""
+    """The outbox of a system of its own with two servers, and without receipts, which would be work too."""
     template = os.environ["WECHAT_TEST_TEMPLATE_DB"]
     database = Database.copied(f"wechat_test_run_{template.split('_')[2]}_share_{os.getpid()}", template)
     servers = []
@@ -54,8 +54,8 @@ def outbox() -> Iterator[RunningOutbox]:
         database.drop()
 
 
-def test_two_servers_share(outbox, full_form, record_property):
-    """Each makes a fair share of the calls, each message is called for once, a merchant's one after the other."""
+def test_two_servers_share_the_messages(outbox, full_form, record_property):
+    """Both servers make a fair share of the calls, each message is sent once, and a merchant's in order."""
     number = 5000 if full_form else 500
     outbox.set_rate(RATE)
     outbox.system.sandbox.post("faults", path=SEND_PATH, latency_ms=LATENCY_MS, times=0)

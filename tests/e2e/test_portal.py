@@ -1,4 +1,4 @@
-"""A merchant at its own page in the portal, on a phone: from its first code to the unbinding."""
+"""A merchant's own page in the portal, on a phone: from the first code to the unbinding."""
 
 import json
 
@@ -10,7 +10,7 @@ LOGIN = "tongli@example.com"
 
 
 def create_portal_merchant(system, name: str) -> int:
-    """Create a merchant with a portal login, whose password is the login; return its id."""
+    """Create a merchant with a portal login, with the login as password; return its id."""
     merchant = system.merchant(name)
     [group] = system.admin.find("ir.model.data", [("module", "=", "base"), ("name", "=", "group_portal")], ["res_id"])
     user = {"login": LOGIN, "password": LOGIN, "partner_id": merchant, "group_ids": [(6, 0, [group["res_id"]])]}

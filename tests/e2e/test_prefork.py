@@ -7,7 +7,7 @@ from support import pushes
 SCANS = 12
 
 
-def test_workers_bind(system, prefork):
+def test_workers_bind_at_the_same_time(system, prefork):
     """Workers handle pushes side by side: every scan of its own code binds."""
     partners = [system.merchant(f"普陀山素斋 {number}") for number in range(SCANS)]
     scans = [

@@ -1,4 +1,4 @@
-"""WeChat's receipts, over HTTP: whenever they come and whatever they say, the message tells it within seconds."""
+"""WeChat's receipts over HTTP: messages show them within seconds, at any time and with any status."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from support import pushes
 from support.lanes import SEND_PATH, RunningOutbox
 from support.odoo import wait_for
 
-# From a receipt's arrival to its message, on a machine that does other things too.
+# From a receipt's arrival to its message, on a busy machine.
 SECONDS = 5
 ENDED = ("delivered", "failed")
 
@@ -20,7 +20,7 @@ def outbox(system) -> Iterator[RunningOutbox]:
 
 
 def configure(system, **settings: object) -> None:
-    """Let WeChat give its receipts in another way than usual."""
+    """Change the sandbox's receipts."""
     usual = {"receipts": "after", "receipt_delay": 0, "receipt_status": None}
     system.sandbox.post("accounts", app_id=system.channel.app_id, **{**usual, **settings})
 
@@ -46,7 +46,7 @@ def wait_for_state(outbox: RunningOutbox, partner: int, *states: str) -> dict:
 
 
 def wait_for_notification(outbox: RunningOutbox, message: dict, status: str) -> None:
-    """Return when Odoo's notification says what has become of a message."""
+    """Wait for the state of Odoo's notification."""
     query = "SELECT notification_status AS status FROM mail_notification WHERE id = %s"
     wait_for(
         lambda: outbox.database.execute(query, message["notification_id"])[0]["status"] == status,
@@ -57,8 +57,8 @@ def wait_for_notification(outbox: RunningOutbox, message: dict, status: str) -> 
 @pytest.mark.parametrize(
     "settings", [{"receipts": "before"}, {"receipts": "after"}, {"receipt_delay": 1}, {"receipt_delay": 4}]
 )
-def test_whenever_it_comes(system, outbox, settings):
-    """Before the send is answered, at once, and when the lane that has sent it may have ended."""
+def test_receipt_at_any_time_is_applied(system, outbox, settings):
+    """A receipt before the answer, at once, or after the sender has ended is applied."""
     configure(system, **settings)
     message = wait_for_state(outbox, send(outbox), *ENDED)
     assert (message["state"], message["receipt_status"]) == ("delivered", "success")
@@ -76,7 +76,7 @@ def test_whenever_it_comes(system, outbox, settings):
         ("failed: 月亮太圆", "wechat_receipt"),
     ],
 )
-def test_whatever_it_says(system, outbox, status, failure):
+def test_every_status_is_applied(system, outbox, status, failure):
     """Each known status, and an unknown one, which is kept verbatim."""
     configure(system, receipt_status=status)
     message = wait_for_state(outbox, send(outbox), *ENDED)
@@ -84,8 +84,8 @@ def test_whatever_it_says(system, outbox, status, failure):
     wait_for_notification(outbox, message, "exception")
 
 
-def test_of_a_call_without_an_answer(system, outbox):
-    """WeChat takes the message and the answer is lost: its receipt finds it, and it is not sent a second time."""
+def test_receipt_of_an_unanswered_call_is_matched(system, outbox):
+    """A lost answer: the receipt finds the message, which is not sent again."""
     configure(system, receipt_delay=0.5)
     calls = system.sandbox.calls(SEND_PATH)
     system.sandbox.post("faults", path=SEND_PATH, reset=True, after=True)
@@ -95,8 +95,8 @@ def test_of_a_call_without_an_answer(system, outbox):
     assert system.sandbox.calls(SEND_PATH) == calls + 1
 
 
-def test_three_times_and_out_of_order(system, outbox):
-    """What was delivered stays delivered, whatever comes before it and after it."""
+def test_repeated_receipts_keep_the_delivery(system, outbox):
+    """A delivered message stays delivered after further receipts in any order."""
     configure(system, receipts="off")
     message = wait_for_state(outbox, send(outbox), "sent")
     created = int(message["sent_at"].timestamp())

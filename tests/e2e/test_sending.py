@@ -1,4 +1,4 @@
-"""An admin sends a code by e-mail and prints it, in Chinese; a merchant reads the mail and the paper."""
+"""A code is e-mailed and printed in Chinese, and is readable in the mail and on paper."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from support.browser import chromium, log_in, open_dialog, read_code
 from support.mailbox import Mailbox, open_mailbox
 
-# Waits until the browser has loaded it, and tells whether it is not the sign for a picture that is missing.
+# Waits for the picture, and tells whether it was loaded.
 IS_LOADED = "async image => { await image.decode(); return image.naturalWidth > 100; }"
 
 
@@ -21,13 +21,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def mailbox(system) -> Iterator[Mailbox]:
-    """What Odoo sends."""
+    """The mails that Odoo sends."""
     with open_mailbox(system.admin) as mailbox:
         yield mailbox
 
 
 def get_content(system, partner: int) -> str:
-    """Return what the open code of a merchant says."""
+    """Return the text of a merchant's open code."""
     domain = [("partner_id", "=", partner), ("state", "=", "active")]
     return system.admin.find("wechat.bind.code", domain, ["qr_content"])[0]["qr_content"]
 
@@ -39,8 +39,8 @@ def press_print(page: Page, button: str) -> pypdfium2.PdfDocument:
     return pypdfium2.PdfDocument(download.value.path())
 
 
-def test_code_by_email(system, browser, mailbox):
-    """The composer shows the picture and the file; a mail client that loads nothing shows them too."""
+def test_emailed_code_is_shown(system, browser, mailbox):
+    """The composer shows picture and file; so does a mail client that loads no remote content."""
     merchant = "苏州平江茶馆"
     partner = system.merchant(merchant)
     system.admin.call("res.partner", "write", [partner], {"email": "pingjiang@example.com"})
@@ -70,8 +70,8 @@ def test_code_by_email(system, browser, mailbox):
     assert "p***@example.com" in system.operations(partner, "send")[0]["note"]
 
 
-def test_code_on_paper(system, browser):
-    """打印海报 and 打印桌牌 save PDFs whose code binds the merchant."""
+def test_printed_code_binds(system, browser):
+    """打印海报 and 打印桌牌 save PDFs with a code that binds the merchant."""
     merchant = "苏州桃花坞年画社"
     partner = system.merchant(merchant)
     page = log_in(browser, system.url, "admin", "admin")

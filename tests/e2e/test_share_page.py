@@ -32,7 +32,7 @@ def browser() -> Iterator[Browser]:
 
 
 def keep_picture(page: Page, name: str) -> None:
-    """Save a picture for whoever wants to look at the page (WECHAT_TEST_PICTURES=<folder>)."""
+    """Save a picture of the page for inspection (WECHAT_TEST_PICTURES=<folder>)."""
     if folder := os.environ.get("WECHAT_TEST_PICTURES"):
         page.screenshot(path=Path(folder) / f"share-{name}.png", full_page=True)
 

@@ -1,4 +1,4 @@
-"""Two Odoo processes on one database: one token, one binding, one reply, whoever gets the request."""
+"""Two Odoo processes on one database share the token, the binding and the reply."""
 
 import itertools
 from collections import Counter
@@ -19,7 +19,7 @@ REFUSED = "该商家已绑定其他微信。如非本人操作，请联系我们
 
 @pytest.mark.parametrize("how", ["expired", "replaced"])
 def test_stale_token_is_fetched_once(system, how):
-    """20 threads in two processes meet a token that WeChat calls stale: one of them fetches, all get their code."""
+    """20 threads in two processes meet a stale token: one fetches another, and all get their code."""
     partners = [system.merchant(f"{how} {number}") for number in range(THREADS)]
     system.code(system.merchant(f"{how}: makes sure that there is a token"))
     before = system.sandbox.calls(TOKEN_PATH)
@@ -51,7 +51,7 @@ def test_pushes_at_once_share_the_connections_of_a_process(system):
 
 
 def scan_at_once(system: System, partner: int, channels: list[pushes.Channel], number: int) -> None:
-    """Let so many people scan a merchant's code at once: each is told the truth, and one of them is bound.
+    """Let many followers scan a merchant's code at once: one is bound, and each gets a correct reply.
 
     A busy machine may not handle all of them while WeChat waits. It answers those that wait with a provisional reply
     and handles them soon, here at once.
@@ -84,7 +84,7 @@ def count_waiting(system: System, openids: list[str]) -> int:
     return len(waiting)
 
 
-def test_same_push_three_times_at_once(system):
+def test_redeliveries_at_once_bind_once(system):
     """Redeliveries that overlap leave one event, one binding and one reply."""
     partner = system.merchant("张家界天门山土特产")
     openid = pushes.new_openid()
@@ -92,7 +92,7 @@ def test_same_push_three_times_at_once(system):
     channels = [system.channel.at(system.servers[number % 2].url) for number in range(3)]
     answers = at_once([lambda channel=channel: push.send(channel) for channel in channels])
     assert {answer.status for answer in answers} == {200}
-    # A copy that comes while the first is being handled is only acknowledged: WeChat shows the first one's reply.
+    # A redelivery during the handling is only acknowledged: WeChat shows the first reply.
     assert {answer.text for answer in answers} - {None} == {
         "您好！张家界天门山土特产，公众号绑定成功！今后将通过此公众号为您推送重要通知。"
     }
@@ -104,7 +104,7 @@ def test_same_push_three_times_at_once(system):
     assert len(system.events(("openid", "=", openid))) == 1
 
 
-def test_push_of_the_platform_three_times_at_once(system):
+def test_redeliveries_of_the_platform_bind_once(system):
     """The same with the platform's own delivery."""
     partner = system.merchant("桂林漓江米粉")
     openid = pushes.new_openid()
@@ -120,8 +120,8 @@ def test_push_of_the_platform_three_times_at_once(system):
     assert len(system.events(("openid", "=", openid))) == 1
 
 
-def test_a_change_of_an_account_reaches_every_process(system):
-    """Each process remembers the accounts that push to it, until one of them is changed in whichever process."""
+def test_change_of_an_account_reaches_every_process(system):
+    """Each process caches the accounts until one of them is changed in any process."""
     account = system.admin.create(
         "wechat.account",
         {

@@ -1,4 +1,4 @@
-"""The addon goes and comes back, and leaves nothing behind that is broken or that nobody owns."""
+"""Uninstalling the addon leaves no broken or orphaned record, and it can be installed again."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ MODULE = "wechat_merchant_bind"
 
 @pytest.fixture
 def own_database() -> Iterator[Database]:
-    """A copy of the template that the other tests don't see."""
+    """A copy of the template for this test."""
     template = os.environ["WECHAT_TEST_TEMPLATE_DB"]
     database = Database.copied(f"wechat_test_run_{template.split('_')[2]}_uninstall_{os.getpid()}", template)
     yield database
@@ -29,7 +29,7 @@ def own_sandbox() -> Iterator[Sandbox]:
 
 
 def live(system: System) -> None:
-    """Cause rows of every kind, and what users keep about the addon's models."""
+    """Create rows of every kind, and users' own records about the addon's models."""
     bound, unbound, coded, imported = (
         system.merchant(name) for name in ("杭州西湖茶庄", "绍兴黄酒行", "苏州评弹馆", "扬州早茶楼")
     )
@@ -94,7 +94,7 @@ def automate(system: System, model_id: int, domain: str, action: dict) -> None:
 
 
 def send(system: System, partner: int, model_id: int) -> None:
-    """Send a message that arrives and one that does not, and let an automation send more."""
+    """Send a message that arrives and one that fails, and let an automation send more."""
     outbox = RunningOutbox(system)
     outbox.send_one_and_fail_one(partner)
     action = {"name": "微信", "model_id": model_id, "state": "wechat", "wechat_template_id": outbox.template_id}
@@ -102,7 +102,7 @@ def send(system: System, partner: int, model_id: int) -> None:
 
 
 def uninstall(system: System, module_id: int) -> bool:
-    """Uninstall the addon; return whether that was possible: not while a scheduled action runs."""
+    """Uninstall the addon; return False if a running scheduled action prevents it."""
     try:
         system.admin.call("ir.module.module", "button_immediate_uninstall", [module_id])
     except OdooError as error:
@@ -113,7 +113,7 @@ def uninstall(system: System, module_id: int) -> bool:
 
 
 def find_leftovers(database: Database) -> dict[str, list[dict]]:
-    """Return everything that still speaks of the addon; the merchants' chatter may, being their history."""
+    """Return all remains of the addon, except in the merchants' chatter, which is their history."""
     queries = {
         "tables": "SELECT tablename FROM pg_tables WHERE tablename LIKE 'wechat%%'",
         "views": "SELECT viewname FROM pg_views WHERE viewname LIKE 'wechat%%'",
@@ -162,7 +162,7 @@ def check_odoo_works(system: System) -> None:
     assert "wechat" not in str(views["views"])
     fields = {"message_type": {}, "notification_ids": {"fields": {"notification_type": {}}}}
     assert system.admin.call("mail.message", "web_search_read", [["model", "=", "res.partner"]], fields)["records"]
-    # An automation that has lost its action to the addon is no obstacle.
+    # An automation without its action must not fail.
     partner = system.admin.create("res.partner", {"name": "无锡泥人张", "ref": "notify"})
     system.admin.call("res.partner", "write", [partner], {"name": "无锡泥人李"})
     assert system.admin.call("res.partner", "web_search_read", [["id", "=", partner]], {"name": {}})["records"]
@@ -170,8 +170,8 @@ def check_odoo_works(system: System) -> None:
     system.admin.call("res.partner", "unlink", [partner])
 
 
-def test_uninstall_and_reinstall(own_database: Database, own_sandbox: Sandbox) -> None:
-    """Nothing is left, Odoo works on, nothing is in the log, and a second life begins."""
+def test_uninstalled_addon_leaves_nothing_and_returns(own_database: Database, own_sandbox: Sandbox) -> None:
+    """Nothing is left or logged, Odoo works, and the addon can be installed again."""
     server = OdooServer(own_database.name, LOGS / "uninstall-odoo.log", cron_threads=1)
     try:
         server.wait()

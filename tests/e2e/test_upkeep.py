@@ -1,4 +1,4 @@
-"""What runs by the clock, against the platform: the quota of messages, the e-mail about failures, and lost pushes."""
+"""Scheduled actions against the platform: the quota of messages, the digest of failures, and lost pushes."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from support.odoo import wait_for
 
 MANAGER_EMAIL = "manager@example.com"
 MESSAGES = 3
-# What has failed did so a minute ago, after the e-mail of the day before.
+# The failure is a minute old, and later than the last digest.
 MORNING = """
     UPDATE wechat_account SET failure_digest_at = now() AT TIME ZONE 'UTC' - interval '2 minutes';
     UPDATE wechat_message SET write_date = now() AT TIME ZONE 'UTC' - interval '1 minute' WHERE state = 'failed';
@@ -18,7 +18,7 @@ MORNING = """
 
 @pytest.fixture(scope="module")
 def outbox(system) -> RunningOutbox:
-    """The outbox, whose lanes run by themselves."""
+    """The outbox with running senders."""
     return RunningOutbox(system)
 
 
@@ -30,22 +30,22 @@ def mailbox(system) -> Iterator[Mailbox]:
 
 @pytest.fixture
 def platform(system) -> Iterator[None]:
-    """Settings of the platform's account, as they were at the end."""
+    """The settings of the platform's account, restored at the end."""
     webhook_url = system.channel.url
     yield lambda **settings: system.sandbox.post("accounts", app_id=system.channel.app_id, **settings)
     system.sandbox.post("accounts", app_id=system.channel.app_id, quotas={}, webhook_url=webhook_url)
 
 
 def check_quota(system) -> dict:
-    """Let the scheduled action ask for the quota; return what the account says of it."""
+    """Run the scheduled action for the quota; return the account's fields."""
     system.database.execute("UPDATE wechat_account SET quota_checked_at = NULL")
     system.run_cron("model._cron_check_quota()")
     fields = ["quota_limit", "quota_used", "is_quota_short", "is_send_paused", "activity_ids"]
     return system.admin.read("wechat.account", [system.account_id], fields)[0]
 
 
-def test_quota(system, outbox, platform):
-    """The manager is warned before it is used up; what exceeds it waits, and leaves as soon as WeChat allows more."""
+def test_messages_beyond_the_quota_wait(system, outbox, platform):
+    """The manager is warned before the quota is used up; further messages wait until WeChat allows more."""
     used = check_quota(system)["quota_used"]
     platform(quotas={SEND_PATH: used + 1})
     account = check_quota(system)
@@ -65,8 +65,8 @@ def test_quota(system, outbox, platform):
     outbox.wake_until(lambda: (outbox.states() - before)["delivered"] == MESSAGES, "all are sent")
 
 
-def test_failure_digest(system, outbox, mailbox):
-    """Managers read once a day what failed and why, each failure once."""
+def test_digest_reports_each_failure_once(system, outbox, mailbox):
+    """Managers get a daily digest of failures with reasons, each failure once."""
     admin = system.admin
     admin.call("res.users", "write", [admin.user_id], {"email": MANAGER_EMAIL})
     admin.call("wechat.account", "write", [system.account_id], {"failure_digest": True})
@@ -86,11 +86,11 @@ def test_failure_digest(system, outbox, mailbox):
     assert not [message for message in mailbox.messages if MANAGER_EMAIL in message["To"]], "nothing has failed since"
 
 
-def test_lost_pushes(system, platform):
-    """Who has left, and who has followed by scanning a code, while the webhook could not be reached."""
+def test_lost_pushes_are_reconciled(system, platform):
+    """Unfollows and scans during an outage of the webhook are found by the reconciliation."""
     leaver, follower = system.merchant("断网时离开的商家"), system.merchant("断网时关注的商家")
     system.sandbox.scan("断网-老周", system.code(leaver)["qr_content"])
-    # The merchants of other tests have OpenIDs that no phone has.
+    # The OpenIDs of other tests' merchants have no phone.
     system.database.execute(
         "UPDATE wechat_binding SET reconciled_at = now() AT TIME ZONE 'UTC' WHERE partner_id IS DISTINCT FROM %s",
         leaver,

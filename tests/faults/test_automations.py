@@ -9,7 +9,7 @@ RAISE = "raise UserError('boom: the ERP of a third party is away')"
 
 
 @pytest.mark.timed
-def test_automation_that_raises(system):
+def test_event_of_a_raising_automation_is_kept_and_retried(system):
     """The event is kept with its error, the merchant is told to wait, and a manager's retry binds."""
     partner = system.merchant("乌镇染坊")
     openid = pushes.new_openid()
@@ -31,7 +31,7 @@ def test_automation_that_raises(system):
     assert "绑定成功" in push.send(system.channel).text, "a late redelivery brings the reply of the retry"
 
 
-def test_cron_retries_what_failed(system):
+def test_cron_retries_a_failed_event(system):
     """The cron binds at the next attempt, after the automation has stopped to raise."""
     partner = system.merchant("周庄万三蹄专卖")
     openid = pushes.new_openid()
@@ -52,7 +52,7 @@ def test_cron_retries_what_failed(system):
 
 
 @pytest.mark.timed
-def test_automation_that_sleeps(system):
+def test_push_is_answered_while_an_automation_sleeps(system):
     """WeChat gets its answer while the automation sleeps on; when it wakes, the merchant is bound."""
     partner = system.merchant("西塘古镇酒坊")
     openid = pushes.new_openid()
@@ -70,7 +70,7 @@ def test_automation_that_sleeps(system):
 
 
 @pytest.mark.timed
-def test_sleeper_does_not_hold_up_others(system):
+def test_sleeping_automation_does_not_hold_up_others(system):
     """While an automation sleeps for one merchant, scans of others are answered with their binding."""
     slow, others = system.merchant("慢吞吞的商家"), [system.merchant(f"不受影响的商家 {number}") for number in range(5)]
     codes = [system.code(partner)["scene_str"] for partner in (slow, *others)]
@@ -83,7 +83,7 @@ def test_sleeper_does_not_hold_up_others(system):
         wait_for(lambda: system.state(slow) == "bound", "the sleeper wakes and binds", 3 * SLEEP)
 
 
-def test_automation_on_unfollowing(system, outbox):
+def test_automation_that_fails_on_unfollowing_holds_up_no_message(system, outbox):
     """WeChat says that a merchant has left, and an automation fails at that: the other merchants get their messages."""
     gone, *others = [outbox.new_merchant() for _number in range(4)]
     [binding] = system.bindings(gone)
@@ -99,7 +99,7 @@ def test_automation_on_unfollowing(system, outbox):
     assert system.state(gone) == "unfollowed", "the next message tells it again"
 
 
-def test_automation_on_receipts(system, outbox):
+def test_automation_that_fails_on_receipts_is_told_in_the_chatter(system, outbox):
     """An automation fails at what a receipt says of a merchant: all receipts are applied, and told in the chatter."""
     partner_ids = [outbox.new_merchant() for _number in range(3)]
     message_ids = outbox.queue(*partner_ids)

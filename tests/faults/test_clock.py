@@ -11,7 +11,7 @@ SLACK_SECONDS = 10
 
 
 @pytest.mark.parametrize("skew, direction", [(OFF, "慢"), (-OFF, "快")], ids=["behind", "ahead"])
-def test_twenty_minutes_off(system, skew, direction):
+def test_push_of_a_wrong_clock_is_refused(system, skew, direction):
     """Such a push does not bind; after the clock is corrected the same scan does."""
     partner = system.merchant(f"时钟不准的商家 {skew}")
     openid, scene = pushes.new_openid(), system.code(partner)["scene_str"]
@@ -25,7 +25,7 @@ def test_twenty_minutes_off(system, skew, direction):
     assert "绑定成功" in pushes.scan(system.channel, openid, scene).send(system.channel).text
 
 
-def test_within_the_tolerance(system):
+def test_push_within_the_tolerance_binds(system):
     """A difference within the account's tolerance does not affect scans."""
     for skew in (TOLERANCE - 60, 60 - TOLERANCE):
         partner = system.merchant(f"时钟略偏的商家 {skew}")

@@ -71,7 +71,7 @@ def target(channel: pushes.Channel, push: pushes.Push) -> str:
     return f"{urlsplit(channel.url).path}?{urlencode(push.query)}"
 
 
-def test_a_push_in_chunks(system, quiet_log):
+def test_push_in_chunks_binds(system, quiet_log):
     """A proxy may pass a body on in chunks, without its length: it binds as any other."""
     partner = system.merchant("分块茶庄")
     push = pushes.scan(system.channel, pushes.new_openid(), system.code(partner)["scene_str"])
@@ -83,7 +83,7 @@ def test_a_push_in_chunks(system, quiet_log):
 
 
 @pytest.mark.parametrize("size", [1000, 1_000_000])
-def test_an_endless_body_in_chunks(system, quiet_log, size):
+def test_endless_body_is_not_read(system, quiet_log, size):
     """The body beyond the limit is not read into memory, and the rest is no push."""
     push = pushes.seal(system.channel, pushes.event_xml(system.channel, pushes.new_openid(), "VIEW"))
     wire = Wire(system.channel.url)
@@ -111,7 +111,7 @@ def test_an_endless_body_in_chunks(system, quiet_log, size):
     ],
     ids=" ".join,
 )
-def test_lengths_that_lie(system, quiet_log, headers):
+def test_wrong_lengths_cause_no_error(system, quiet_log, headers):
     """A wrong length in the head stores nothing and causes no error."""
     before = system.admin.call("wechat.event", "search_count", [("payload", "!=", False)])
     push = pushes.seal(system.channel, pushes.event_xml(system.channel, pushes.new_openid(), "VIEW"))
@@ -123,7 +123,7 @@ def test_lengths_that_lie(system, quiet_log, headers):
     assert system.admin.call("wechat.event", "search_count", [("payload", "!=", False)]) == before
 
 
-def test_the_access_log(system):
+def test_access_log_holds_no_secrets(system):
     """Requests are logged in one line each, without key, token, OpenID or signature."""
     partner = system.merchant("日志茶庄")
     code, openid = system.code(partner), pushes.new_openid()

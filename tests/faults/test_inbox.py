@@ -34,7 +34,7 @@ def unwritable_inbox(system) -> Iterator[None]:
     system.database.execute(CLEANING)
 
 
-def test_platform_comes_again(system, unwritable_inbox):
+def test_redelivery_binds(system, unwritable_inbox):
     """The platform's own retries bind as soon as the inbox can be written."""
     partner = system.merchant("凤凰古城姜糖铺")
     result = system.sandbox.scan("凤凰姜糖-老滕", system.code(partner)["qr_content"])
@@ -43,7 +43,7 @@ def test_platform_comes_again(system, unwritable_inbox):
     assert system.state(partner) == "bound"
 
 
-def test_refused_push_leaves_nothing(system, unwritable_inbox):
+def test_refused_push_leaves_no_row(system, unwritable_inbox):
     """A 503 is answered in time and leaves no row and no binding; the same bytes bind later."""
     partner = system.merchant("婺源油菜花民宿")
     openid = pushes.new_openid()

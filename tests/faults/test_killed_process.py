@@ -22,7 +22,7 @@ def victim(system):
         server.kill()
 
 
-def test_killed_in_the_middle(system, victim):
+def test_event_of_a_killed_process_is_retried(system, victim):
     """The event is stored before it is handled, so a retry by another process binds."""
     partner = system.merchant("平遥古城票号客栈")
     openid = pushes.new_openid()

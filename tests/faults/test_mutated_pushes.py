@@ -99,7 +99,7 @@ def seed() -> int:
     return int(os.environ.get("WECHAT_TEST_SEED", random.SystemRandom().randrange(2**32)))
 
 
-def test_mutated_pushes(system, full_form, seed):
+def test_mutated_pushes_bind_no_merchant(system, full_form, seed):
     """No 5xx, no traceback, no binding; afterwards the attacked code still binds."""
     partner = system.merchant("武夷山大红袍茶厂")
     scene = system.code(partner)["scene_str"]

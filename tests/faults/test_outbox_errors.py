@@ -128,7 +128,7 @@ def assert_outcome(outbox: Outbox, message_id: int, row: Row) -> None:
 
 
 @pytest.mark.parametrize("name", FIRST_CALL)
-def test_first_call(outbox, name):
+def test_failure_of_the_first_call_follows_the_table(outbox, name):
     """A failure of the first call has the state of its row, and the next call waits until it is due."""
     row = FIRST_CALL[name]
     [message_id] = outbox.queue(outbox.new_merchant())
@@ -142,7 +142,7 @@ def test_first_call(outbox, name):
 
 
 @pytest.mark.parametrize("name", REPEAT)
-def test_repeat(outbox, name):
+def test_failure_of_a_repetition_follows_the_table(outbox, name):
     """The same failure of a repetition, after the answer of the first call was lost."""
     row = REPEAT[name]
     [message_id] = outbox.queue(outbox.new_merchant())
@@ -159,7 +159,7 @@ def test_repeat(outbox, name):
 
 
 @pytest.mark.parametrize("name", AMBIGUOUS)
-def test_too_late_to_repeat(outbox, name):
+def test_ambiguous_call_is_not_repeated_after_eight_minutes(outbox, name):
     """After 8 minutes WeChat no longer recognises a repetition: the result is unknown and left to a person."""
     [message_id] = outbox.queue(outbox.new_merchant())
     calls = outbox.system.sandbox.calls(SEND)
@@ -189,7 +189,7 @@ def test_lost_answer_is_one_message(outbox):
     assert (message["state"], message["msgid"]) == ("sent", card["msgid"])
 
 
-def test_connection_refused(outbox):
+def test_refused_connection_is_retried(outbox):
     """A refused connection is a certain failure and may be repeated at any time."""
     [message_id] = outbox.queue(outbox.new_merchant())
     admin, account_ids = outbox.system.admin, [outbox.system.account_id]
@@ -206,7 +206,7 @@ def test_connection_refused(outbox):
 
 
 @pytest.mark.parametrize(("is_gone", "state"), [(True, "unfollowed"), (False, "bound")])
-def test_unfollowed_is_confirmed(outbox, is_gone, state):
+def test_unfollowing_is_confirmed_by_wechat(outbox, is_gone, state):
     """A recipient is marked as unfollowed only if WeChat confirms it."""
     partner_id = outbox.new_merchant()
     [message_id] = outbox.queue(partner_id)
@@ -222,7 +222,7 @@ def test_unfollowed_is_confirmed(outbox, is_gone, state):
     assert outbox.system.state(partner_id) == state
 
 
-def test_just_followed(outbox):
+def test_message_to_a_new_follower_is_retried_once(outbox):
     """Within a minute of following, "does not follow" is retried once and then accepted."""
     [message_id] = outbox.queue(outbox.new_merchant())
     outbox.system.database.execute(
@@ -247,7 +247,7 @@ def test_refusal_marks_the_binding(outbox):
     assert outbox.system.admin.find("wechat.binding", domain, ["is_blocked"])[0]["is_blocked"]
 
 
-def test_resumed(outbox):
+def test_resumed_messages_are_sent(outbox):
     """Messages of a suspended account or template are sent once a manager resumes it."""
     for errcode in (48001, 43116):
         message_ids = outbox.queue(*(outbox.new_merchant() for _number in range(3)))
@@ -275,7 +275,7 @@ def test_wrong_value_names_its_keyword(outbox):
     assert "thing3" in template["stop_reason"]
 
 
-def test_a_template_that_wechat_lost_is_stopped(outbox):
+def test_template_that_wechat_has_deleted_is_suspended(outbox):
     """40037 suspends a template only if WeChat does not list it. The list is fetched once a minute."""
     [message_id] = outbox.queue(outbox.new_merchant())
     outbox.system.database.execute("UPDATE wechat_template SET looked_up_at = NULL")

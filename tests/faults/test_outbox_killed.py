@@ -78,7 +78,7 @@ def finish(outbox: RunningOutbox, clock: Clock) -> None:
     outbox.wake_until(is_settled, "everything is decided", 300)
 
 
-def test_killed_again_and_again(outbox, victims, full_form, record_property):
+def test_killed_servers_send_each_message_once(outbox, victims, full_form, record_property):
     """Each merchant gets one message, in spite of killed servers and failing calls."""
     number, kills = (2000, 30) if full_form else (200, 3)
     outbox.set_rate(40)
@@ -122,7 +122,7 @@ def test_killed_again_and_again(outbox, victims, full_form, record_property):
     assert outbox.states() == {"delivered": number}, "each message was told by its receipt"
 
 
-def test_dead_for_longer_than_wechat_remembers(outbox, victims):
+def test_unanswered_message_is_unknown_after_eight_minutes(outbox, victims):
     """An unanswered message is not repeated after eight minutes: its result is unknown until its receipt."""
     number, taken = 20, 8
     outbox.set_rate(200)
@@ -144,7 +144,7 @@ def test_dead_for_longer_than_wechat_remembers(outbox, victims):
     }
 
 
-def test_late_writer(outbox, victims):
+def test_late_writer_changes_nothing(outbox, victims):
     """A suspended server writes no results after another one has taken over its messages."""
     number = 16
     outbox.set_rate(200)

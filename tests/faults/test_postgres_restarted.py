@@ -62,7 +62,7 @@ def prepare_scans(outbox: RunningOutbox) -> list[list[tuple[str, str]]]:
     ]
 
 
-def test_postgres_restarted(outbox, cluster):
+def test_odoo_recovers_from_a_crash_of_postgres(outbox, cluster):
     """A push that failed binds when WeChat repeats it, each merchant gets one message, and no row is stuck."""
     system = outbox.system
     system.sandbox.post("accounts", app_id=system.channel.app_id, retry_delay=RETRY_SECONDS)

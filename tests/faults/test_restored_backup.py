@@ -94,7 +94,7 @@ def read_question(system: System) -> tuple[bool, list[str]]:
     ]
 
 
-def test_neutralized(backup):
+def test_neutralized_copy_sends_nothing(backup):
     """The neutralised copy sends nothing, calls no API and refuses pushes; the admin reads the reason."""
     with backup.restored("neutralized", is_neutralized=True) as copy:
         sandbox = copy.sandbox
@@ -118,7 +118,7 @@ def test_neutralized(backup):
         assert codes == [{"state": "revoked", "share_token": None}]
 
 
-def test_not_neutralized(backup):
+def test_copy_waits_for_a_confirmation(backup):
     """A copy with another database UUID keeps its messages until a manager confirms that it should send."""
     with backup.restored("copied", is_neutralized=False) as copy:
         admin, sandbox = copy.admin, copy.sandbox

@@ -28,7 +28,7 @@ def dead_worker(system: System) -> Iterator[None]:
 
 
 @pytest.mark.timed
-def test_token_locked_by_a_dead_worker(system, outbox):
+def test_locked_token_is_fetched_without_the_lock(system, outbox):
     """Each process fetches a token without the lock; after the lock is released, one token is stored for all."""
     message_ids = outbox.queue(*(outbox.new_merchant() for _number in range(3)))
     clients = [system.admin.at(server.url) for server in system.servers]

@@ -96,7 +96,7 @@ def assert_batch_waits(system: System, batch_id: int, *words: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_code(system, way):
+def test_failed_generation_leaves_no_code(system, way):
     """The admin reads the error and its remedy; no code is left."""
     fault, meaning, remedy = WAYS[way]
     partner_id = system.merchant(f"微信不在时的商家 {way}")
@@ -107,7 +107,7 @@ def test_code(system, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_check(system, way):
+def test_connection_check_stops_at_the_first_failure(system, way):
     """测试连接 stops at the first failed call, and the overview shows the problem until the next success."""
     fault, meaning, remedy = WAYS[way]
     with away(system, fault):
@@ -124,7 +124,7 @@ def test_check(system, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_batch(system, way):
+def test_bulk_generation_pauses_and_goes_on(system, way):
     """A bulk generation pauses with a reason, and goes on."""
     fault, meaning, remedy = WAYS[way]
     partner_ids = [system.merchant(f"批量 {way} {number}") for number in range(3)]
@@ -134,7 +134,7 @@ def test_batch(system, way):
 
 
 @pytest.mark.timed
-def test_slow(system, outbox):
+def test_slow_wechat_is_cut_off_at_the_time_limit(system, outbox):
     """Every action ends within our time limit, with an ambiguous result."""
     partner_id, *partner_ids = [system.merchant(f"等不到的商家 {number}") for number in range(3)]
     [message_id] = outbox.queue(outbox.new_merchant())

@@ -108,7 +108,7 @@ def ledger(system, races) -> Ledger:
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=" + ".join)
-def test_race(races, ledger, seed, pair):
+def test_tables_and_answers_agree_after_a_race(races, ledger, seed, pair):
     """Bindings, codes, partner fields, log, chatter and the two answers agree."""
     found = [
         f"round {race.number}: {complaint}"
@@ -119,7 +119,7 @@ def test_race(races, ledger, seed, pair):
     assert not found, f"seed {seed}: {found}"
 
 
-def test_nothing_was_logged_as_a_failure(system, races, marks):
+def test_conflicts_leave_no_traceback(system, races, marks):
     """Conflicts are retried and leave no traceback in the log."""
     logs = "".join(server.read_log(mark) for server, mark in zip(system.servers, marks, strict=True))
     assert "Traceback" not in logs

@@ -105,7 +105,7 @@ def installation() -> Iterator[Installation]:
     yield from install_among_a_million() if IS_LONG else install_among_few()
 
 
-def test_installing_among_a_million(installation, full_form):
+def test_installing_writes_no_partner(installation, full_form):
     """Installing writes no partner: with a million partners it takes less than a minute longer than with none.
 
     Odoo would compute a new stored field for every partner; the addon creates the columns with their values first. The
@@ -125,7 +125,7 @@ def get_yardstick(name: str) -> str:
 
 
 @pytest.mark.parametrize("unbound", UNBOUND)
-def test_the_first_page_of_the_unbound(installation, full_form, unbound):
+def test_first_page_of_the_unbound_is_fast(installation, full_form, unbound):
     """The first page of 未绑定 costs at most 1.5 times that of Odoo's contact list, for all unbound shares.
 
     Both in Odoo's contact list and in the merchants' list. Measured in one process inside Odoo, without the web

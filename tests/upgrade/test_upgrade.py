@@ -18,7 +18,7 @@ DUMPS = sorted(Path(__file__).parent.glob("*.sql.xz"))
 CHECKED = DUMPS if os.environ.get("WECHAT_TEST_ALL") == "1" else DUMPS[:1]
 
 
-def test_there_are_dumps():
+def test_dumps_exist():
     """Without dumps the test of updates would be empty."""
     assert len(DUMPS) > 1
 
