@@ -33,7 +33,6 @@ class Webhook(NamedTuple):
     previous_encoding_aes_key: str | None = None
     encryption_mode: str = "safe"
     clock_tolerance: int = 0
-    transfer_customer_service: bool = False
 
     def __bool__(self):
         return self.id is not None

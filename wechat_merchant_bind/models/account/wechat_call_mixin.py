@@ -6,14 +6,14 @@ from odoo.exceptions import UserError
 from ...tools.wechat_errors import WechatAccountError, WechatError, WechatTokenStale
 from ..const import CONCURRENCY_ERRORS
 
-WRITE_ATTEMPTS = 5
-# How long an access token, good for two minutes at least, or why there is none, is used without asking again.
+TRANSACTION_ATTEMPTS = 5
+# Seconds that a run reuses an access token, which is good for two minutes at least, or the error in place of one.
 TOKEN_SECONDS = 60
 ERROR_SECONDS = 5
 
 
 class WechatCallMixin(models.AbstractModel):
-    """What a scheduled action does that makes many calls to WeChat side by side, in short transactions of its own."""
+    """Lets a scheduled action make many concurrent calls to WeChat, in short transactions of its own."""
 
     _name = "wechat.call.mixin"
     _description = "Calls to WeChat Side by Side"
@@ -21,11 +21,12 @@ class WechatCallMixin(models.AbstractModel):
     # === BUSINESS METHODS === #
 
     @api.model
-    def _write(self, step, *args):
-        """Run a step in a transaction of its own, again if somebody else has just changed what it changes.
+    def _run_in_transaction(self, step, *args):
+        """Run a step in a transaction of its own, again after a conflict with another transaction.
 
         :param step: a method.
-        :return: what it returns.
+        :param args: its arguments.
+        :return: its result.
         """
         attempt = 1
         while True:
@@ -35,18 +36,18 @@ class WechatCallMixin(models.AbstractModel):
                 return result
             except Exception as error:
                 self.env.cr.rollback()
-                if attempt == WRITE_ATTEMPTS or not isinstance(error, CONCURRENCY_ERRORS):
+                if attempt == TRANSACTION_ATTEMPTS or not isinstance(error, CONCURRENCY_ERRORS):
                     raise
             attempt += 1
 
     @api.model
     def _submit(self, pool, access, call, refused=None):
-        """Queue a call with the access token of its account.
+        """Submit a call to the pool, with the access token of its account.
 
         :param CallPool pool: the threads.
-        :param dict access: of the run, by account id: see :meth:`_get_access`.
+        :param dict access: the results of _get_access in this run, by account id.
         :param Call call: the call.
-        :param str refused: the token that WeChat has refused; renewed unless that has happened since.
+        :param str refused: the token that WeChat has refused. It is renewed unless that has happened since.
         """
         known = access.get(call.lane)
         if not known or time.monotonic() >= known[2] or (refused and known[1] == refused):
@@ -60,8 +61,11 @@ class WechatCallMixin(models.AbstractModel):
 
     @api.model
     def _get_access(self, account_id, refused):
-        """Return client and token of an account, or None and the error, and until when they are used without asking.
+        """Return the client and the access token of an account, or None and the error.
 
+        :param int account_id: the account.
+        :param str refused: the token that WeChat has refused, if any.
+        :return: the client or None, the token or the error, and the monotonic time until which both may be reused.
         :rtype: tuple
         """
         account = self.env["wechat.account"].browse(account_id)
@@ -75,9 +79,11 @@ class WechatCallMixin(models.AbstractModel):
 
     @api.model
     def _take(self, pool, access, *args):
-        """Return calls that have ended. What met a stale access token is repeated once with another.
+        """Return the calls that have ended. A call with a stale access token is repeated once with another.
 
-        :param args: see :meth:`CallPool.take`.
+        :param CallPool pool: the threads.
+        :param dict access: see _submit.
+        :param args: further arguments of CallPool.take.
         :rtype: list[Call]
         """
         ended = []
@@ -87,5 +93,5 @@ class WechatCallMixin(models.AbstractModel):
                 self._submit(pool, access, call, refused=call.token)
             else:
                 ended.append(call)
-        self.env.cr.commit()  # pylint: disable=invalid-commit  # what follows begins with its claim
+        self.env.cr.commit()  # pylint: disable=invalid-commit  # the next claim begins a transaction
         return ended

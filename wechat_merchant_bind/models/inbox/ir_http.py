@@ -5,7 +5,7 @@ from odoo.http import request
 
 
 class IrHttp(models.AbstractModel):
-    """What Odoo would do with the requests to our addresses before we see them."""
+    """Keeps Odoo from reading or misusing the parameters of requests to this addon's routes."""
 
     _inherit = "ir.http"
 
@@ -13,9 +13,9 @@ class IrHttp(models.AbstractModel):
     def _pre_dispatch(cls, rule, args):
         result = super()._pre_dispatch(rule, args)
         if rule.endpoint.routing.get("wechat_body"):
-            # Odoo reads the parameters next, and a body that a proxy or a tool has called a form is gone with them.
+            # Odoo reads the parameters next, which consumes a body that a proxy or a tool has declared a form.
             args["body"] = request.httprequest.get_data()
         if rule.rule.startswith("/wechat/") and "self" in request.get_http_params():
-            # Passed on as the method's own self, it fails with a traceback, which anybody could write into the log.
+            # Odoo would pass it as the method's own self and log a traceback: visitors could fill the log with them.
             raise BadRequest
         return result

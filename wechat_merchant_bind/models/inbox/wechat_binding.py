@@ -10,19 +10,22 @@ from odoo.tools import SQL
 from ...tools.wechat_api import USER_INFO_BATCH
 from ...tools.wechat_errors import UNKNOWN_OPENID, WechatError
 from ..const import SCENE_PREFIX
-from .wechat_event import QRSCENE_PREFIX, SignatureReusedError, process_event
+from .dispatcher import process_event
+from .wechat_event import QRSCENE_PREFIX, SignatureReusedError
 
 _logger = logging.getLogger(__name__)
-# Once a day, and the rest of it where the run before was cut short.
+
+# Once a day; a run that is cut short leaves the rest to the next one.
 RECONCILE_EVERY = timedelta(hours=20)
-# Followers who are looked up a run, who are nobody's merchant: most of an account's are not.
+# Followers without a binding, as most of an account's are, that one run looks up.
 LOOKUPS_MAX = 200_000
 
 
 class WechatBinding(models.Model):
-    """What pushes that were lost would have told: who follows or has left, and who has followed by scanning a code.
+    """Makes good for lost pushes: compares the bindings with WeChat once a day.
 
-    WeChat gives up a push after three attempts. Once a day it is asked what it knows.
+    WeChat gives up a push after three attempts. What it knows of the followers tells of lost follows and unfollows, and
+    of lost scans by new followers.
     """
 
     _inherit = "wechat.binding"
@@ -42,12 +45,12 @@ class WechatBinding(models.Model):
                 if not (self._reconcile(account) and self._find_lost_follows(account)):
                     return
             except (WechatError, UserError) as error:
-                # The next run tries again; other accounts need not wait for that.
+                # The next run tries again. The other accounts go on.
                 self.env.cr.rollback()
                 _logger.warning("wechat.bindings: not compared account=%s error=%s", account.id, error)
         self.env["ir.cron"]._commit_progress(remaining=0)
 
-    # === FOLLOWING === #
+    # === BUSINESS METHODS - FOLLOWING === #
 
     @api.model
     def _reconcile(self, account):
@@ -67,12 +70,12 @@ class WechatBinding(models.Model):
         ]
         while bindings := self.search(domain, limit=USER_INFO_BATCH, order="id"):
             asked_at = fields.Datetime.now()
-            users = self._ask_about(account, bindings.mapped("openid"))
+            users = self._get_following(account, bindings.mapped("openid"))
             if users is None:
-                # Is its App ID another one's?
+                # The App ID may be another account's: change nothing.
                 _logger.error("wechat.bindings: none is known account=%s bindings=%s", account.id, len(bindings))
                 return True
-            # A new transaction sees what pushes have told meanwhile.
+            # A new transaction sees the pushes that came meanwhile.
             self.env["ir.cron"]._commit_progress()
             bindings.invalidate_recordset()
             self._apply_reconciliation(bindings, users, asked_at)
@@ -82,8 +85,8 @@ class WechatBinding(models.Model):
         return True
 
     @api.model
-    def _ask_about(self, account, openids):
-        """Return what WeChat tells about people. Those it does not know at all follow no longer.
+    def _get_following(self, account, openids):
+        """Ask WeChat which of these OpenIDs follow the account. An unknown one follows no longer.
 
         :return: by OpenID, whether it follows; None if WeChat knows none of several.
         :rtype: dict[str, bool] | None
@@ -111,11 +114,11 @@ class WechatBinding(models.Model):
 
     @api.model
     def _apply_reconciliation(self, bindings, users, asked_at):
-        """Correct the bindings that differ. A push that came since WeChat was asked knows better.
+        """Correct the bindings that differ from WeChat, unless a later push has changed them.
 
-        :param wechat.binding bindings: the bindings.
-        :param dict users: by OpenID, whether it follows.
-        :param datetime asked_at: when WeChat was asked.
+        :param wechat.binding bindings: the compared bindings.
+        :param dict[str, bool] users: by OpenID, whether it follows.
+        :param datetime asked_at: the time before WeChat was asked.
         """
         try:
             for binding in bindings:
@@ -123,26 +126,26 @@ class WechatBinding(models.Model):
                 if follows is not None and follows != binding.is_subscribed:
                     binding._set_subscribed(follows, asked_at)
             self.env.flush_all()
-            # Not by the ORM: nothing depends on it, and it is no change of the binding.
+            # In SQL: the ORM would also change write_date, and the binding itself has not changed.
             self.env.cr.execute(
                 SQL("UPDATE wechat_binding SET reconciled_at = %s WHERE id IN %s", asked_at, tuple(bindings.ids))
             )
         except SerializationFailure:
-            # A push about one of them has just been handled: the next run compares them.
+            # A push about one of them has just been handled: the next day's run compares them.
             self.env.cr.rollback()
             self.env.cr.execute(
                 SQL("UPDATE wechat_binding SET reconciled_at = %s WHERE id IN %s", asked_at, tuple(bindings.ids))
             )
         self.invalidate_model(["reconciled_at"], flush=False)
 
-    # === LOST FOLLOWS === #
+    # === BUSINESS METHODS - LOST FOLLOWS === #
 
     @api.model
     def _find_lost_follows(self, account):
-        """Bind those who have followed by scanning a code while the webhook could not be reached.
+        """Bind the merchants that followed by scanning a code while the webhook could not be reached.
 
-        WeChat keeps by which code somebody followed. New followers are behind those of the run before in WeChat's list,
-        so that a run costs one of the 500 calls a day; only the first one goes through all.
+        WeChat keeps the code by which a user followed. New followers come last in its list of followers, so a run that
+        goes on where the one before ended costs one of 500 calls a day. Only the first run reads the whole list.
 
         :return: whether there is time left.
         :rtype: bool
@@ -155,20 +158,20 @@ class WechatBinding(models.Model):
             except WechatError as error:
                 if not last or error.errcode not in UNKNOWN_OPENID:
                     raise
-                # The last one has left since: from the beginning.
+                # The last follower has left since: read the list from its beginning.
                 last = ""
                 continue
             if not openids:
                 break
-            strangers = self._filter_strangers(account, openids)
-            for start in range(0, len(strangers), USER_INFO_BATCH):
-                some = strangers[start : start + USER_INFO_BATCH]
+            unbound = self._filter_unbound(account, openids)
+            for start in range(0, len(unbound), USER_INFO_BATCH):
+                some = unbound[start : start + USER_INFO_BATCH]
                 self._bind_lost_follows(account, account._call_api("batchget_user_info", some))
                 lookups += len(some)
                 if not self.env["ir.cron"]._commit_progress(len(some), remaining=1):
                     return False
             last = openids[-1]
-            # Not by the ORM, which would record it as a change of settings.
+            # In SQL: the ORM would log it as a change of settings.
             self.env.cr.execute(
                 SQL("UPDATE wechat_account SET last_follower_openid = %s WHERE id = %s", last, account.id)
             )
@@ -186,19 +189,19 @@ class WechatBinding(models.Model):
         )
 
     @api.model
-    def _filter_strangers(self, account, openids):
-        """Return the OpenIDs that are bound to nobody."""
+    def _filter_unbound(self, account, openids):
+        """Return the OpenIDs without a live binding."""
         bound = self.search([("account_id", "=", account.id), ("openid", "in", openids), ("state", "=", "bound")])
         known = set(bound.mapped("openid"))
         return [openid for openid in openids if openid not in known]
 
     @api.model
     def _bind_lost_follows(self, account, users):
-        """Handle the pushes of follows that were lost, as if they came now.
+        """Handle the lost pushes of follows as if they came now.
 
         They go through the inbox: the same rules apply, and a push that was handled already is recognised.
 
-        :param dict users: what WeChat tells about people, by OpenID.
+        :param dict[str, dict] users: WeChat's answer about users, by OpenID.
         """
         scenes = {
             scene: openid
@@ -216,7 +219,7 @@ class WechatBinding(models.Model):
             openid = scenes[code.scene_str]
             followed_at = users[openid].get("subscribe_time") or 0
             since = datetime.fromtimestamp(followed_at, timezone.utc).replace(tzinfo=None)
-            # WeChat's clock differs from ours, and tells whole seconds.
+            # WeChat's clock differs from this server's, and tells whole seconds.
             if not code.create_date - timedelta(minutes=account.clock_tolerance) <= since < code.expires_at:
                 continue
             message = {
@@ -229,10 +232,10 @@ class WechatBinding(models.Model):
                 "Source": "user/info",
             }
             try:
-                event_id, _reply = self.env["wechat.event"]._receive(account._get_webhook(), message)
+                received = self.env["wechat.event"]._receive(account._get_webhook(), message)
             except SignatureReusedError:
                 continue
-            self.env.cr.commit()  # pylint: disable=invalid-commit  # the inbox comes first, as in a push
-            if event_id:
-                process_event(self.env.registry, event_id)
-                _logger.info("wechat.bindings: lost follow found account=%s event=%s", account.id, event_id)
+            self.env.cr.commit()  # pylint: disable=invalid-commit  # stored before it is handled, as in a push
+            if received.event_id:
+                process_event(self.env.registry, received.event_id)
+                _logger.info("wechat.bindings: lost follow found account=%s event=%s", account.id, received.event_id)

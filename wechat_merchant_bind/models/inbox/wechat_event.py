@@ -2,9 +2,9 @@ import hashlib
 import json
 import logging
 import re
-import threading
 import time
 from datetime import datetime, timedelta, timezone
+from typing import NamedTuple
 
 import psycopg2
 from psycopg2.errors import DeadlockDetected, SerializationFailure, UniqueViolation
@@ -16,26 +16,22 @@ from odoo.tools import LazyTranslate
 from ...tools import wechat_commands, wechat_xml
 from ...tools.pg_lock import LockTimeoutError, claim, session_locks
 from ..audit.term_text import TermText, encode_terms
-from ..const import FOLLOW_EVENTS, LOCK_TIMEOUT, OPENID, RECEIPT_EVENT, SCENE_PREFIX
-
-# What makes a push the same push: WeChat's own rule (FromUserName and CreateTime) takes two receipts of one second for
-# one.
-DEDUPE_FIELDS = ("ToUserName", "FromUserName", "CreateTime", "Event", "EventKey", "MsgID", "MsgId", "Status")
-VACUUM_BATCH = 10000
-
-
-class SignatureReusedError(Exception):
-    """In plain mode a signature came a second time, with another body."""
-
+from ..const import FOLLOW_EVENTS, GROUP_MANAGER, LOCK_TIMEOUT, OPENID, SCENE_PREFIX
+from .dispatcher import process_event
 
 _logger = logging.getLogger(__name__)
-# A subscribe that came from a scan carries the scene behind this prefix, a SCAN carries the bare scene.
+_lt = LazyTranslate(__name__)
+
+# Two pushes with the same values are one push. WeChat's own rule (FromUserName and CreateTime) would take two receipts
+# of one second for one.
+DEDUPE_FIELDS = ("ToUserName", "FromUserName", "CreateTime", "Event", "EventKey", "MsgID", "MsgId", "Status")
+# The EventKey of a SCAN is the scene itself. That of a subscribe has this prefix.
 QRSCENE_PREFIX = "qrscene_"
-# The messages, as opposed to events, that WeChat lets us hand over to its customer service.
+# The messages, as opposed to events, that WeChat can hand over to its customer service.
 MESSAGE_TYPES = ("text", "image", "voice", "video", "shortvideo", "location", "link")
 ORIGINAL_ID = re.compile(r"gh_[A-Za-z0-9_-]{1,64}")
-# What is read of an event before and after its locks, and of its account. Odoo would read all columns at the first use
-# of any, which takes longer than all that is done with them.
+# The columns read of an event before and after its locks, and of its account. Reading all columns, as Odoo does at the
+# first use of any, takes longer than the handling.
 LOCK_FIELDS = ("account_id", "msg_type", "event", "openid", "event_key", "payload")
 HANDLE_FIELDS = (*LOCK_FIELDS, "create_time", "create_date", "state", "reply", "attempts", "next_attempt_at")
 ACCOUNT_FIELDS = (
@@ -50,42 +46,51 @@ ACCOUNT_FIELDS = (
     "welcome_template_id",
 )
 HANDLE_ATTEMPTS = 3
-RETRY_LOCKED_AFTER = timedelta(minutes=2)
-RETRY_WITHIN = timedelta(hours=24)
-
-
-def process_event(registry, event_id):
-    """Handle a stored push in a transaction of its own, which sees nothing of the caller's.
-
-    It runs as the superuser, so that the chatter is signed by OdooBot and not by the public user.
-
-    :param Registry registry: the database's registry.
-    :param int event_id: the ``wechat.event``.
-    :return: the passive reply in the clear, or None if there is none (yet).
-    :rtype: str | None
-    """
-    # What the log lines of this thread name as their database.
-    threading.current_thread().dbname = registry.db_name
-    try:
-        with registry.cursor() as cr:
-            env = api.Environment(cr, SUPERUSER_ID, {})
-            # Nobody is logged in whose language errors and notes could take.
-            env = env(context={"lang": env["wechat.account"]._get_lang()})
-            reply = env["wechat.event"].browse(event_id)._process()
-        registry.signal_changes()
-    except Exception:
-        registry.reset_changes()
-        raise
-    return reply
-
-
-_lt = LazyTranslate(__name__)
 RETRY_BATCH = 100
 RETRY_RECEIVED_AFTER = timedelta(seconds=60)
+RETRY_LOCKED_AFTER = timedelta(minutes=2)
+RETRY_WITHIN = timedelta(hours=24)
+VACUUM_BATCH = 10000
+
+
+class SignatureReusedError(Exception):
+    """A signature of plain mode came a second time, with another body."""
+
+
+class Handler(NamedTuple):
+    """The meaning of one kind of push: a row of WechatEvent._get_handlers."""
+
+    # A method of wechat.event that handles one stored push. It returns the new state and the passive reply or None.
+    method: str | None = None
+    # Code of other addons may run: pushes of one person are handled one after the other, in a thread, and WeChat is
+    # answered in time.
+    is_slow: bool = False
+    # A method of wechat.event that wakes the scheduled action which handles many pushes at once, instead of a method.
+    queue: str | None = None
+
+
+class Received(NamedTuple):
+    """The result of storing a push."""
+
+    # The wechat.event to dispatch, if any.
+    event_id: int | None = None
+    is_slow: bool = False
+    # The stored reply, if the push is a redelivery.
+    reply: str | None = None
 
 
 class WechatEvent(models.Model):
-    """The inbox: every authentic push is stored here before anything is done about it."""
+    """A push from WeChat: stored, deduplicated, then handled by the table of handlers, again if that fails.
+
+    An addon adds a kind of push by a row of _get_handlers and a method:
+
+        @api.model
+        def _get_handlers(self):
+            return {**super()._get_handlers(), "event/view": Handler("_handle_view")}
+
+        def _handle_view(self):
+            return "done", self._get_text_reply(self.env._("Thank you for your visit."))
+    """
 
     _name = "wechat.event"
     _inherit = ["wechat.openid.mixin"]
@@ -161,14 +166,25 @@ class WechatEvent(models.Model):
 
     @api.depends("event", "msg_type")
     def _compute_display_name(self):
-        names = {
+        names = self._get_kind_names()
+        for event in self:
+            name = event.event or event.msg_type
+            unnamed = self.env._("Refused push") if event.refusal else self.env._("Remembered signature")
+            event.display_name = names.get(name, name) or unnamed
+
+    @api.model
+    def _get_kind_names(self):
+        """Return the names of the kinds of pushes, by event or by message type.
+
+        :rtype: dict[str, str]
+        """
+        return {
             "subscribe": self.env._("Follow"),
             "unsubscribe": self.env._("Unfollow"),
             "scan": self.env._("Scan"),
             "click": self.env._("Menu click"),
             "view": self.env._("Menu link"),
             "location": self.env._("Location"),
-            "templatesendjobfinish": self.env._("Receipt of a template message"),
             "text": self.env._("Text message"),
             "image": self.env._("Picture message"),
             "voice": self.env._("Voice message"),
@@ -176,27 +192,23 @@ class WechatEvent(models.Model):
             "shortvideo": self.env._("Video message"),
             "link": self.env._("Link message"),
         }
-        for event in self:
-            name = event.event or event.msg_type
-            unnamed = self.env._("Refused push") if event.refusal else self.env._("Remembered signature")
-            event.display_name = names.get(name, name) or unnamed
 
     # === ACTION METHODS === #
 
     def action_retry(self):
-        """Handle failed or forgotten events again, whatever their age.
+        """Handle failed or forgotten events again, also old ones.
 
-        :return: the notification that tells how many could be handled.
+        :return: the notification with the number of handled events.
         :rtype: dict
         :raise AccessError: if the user is not a WeChat manager.
         """
-        if not self.env.user.has_group("wechat_merchant_bind.group_manager"):
+        if not self.env.user.has_group(GROUP_MANAGER):
             raise AccessError(self.env._("Only WeChat managers may retry events."))
         self.check_access("read")
         events = self.filtered(lambda event: event.state in ("received", "failed") and not event.refusal)
         for event in events:
             process_event(self.env.registry, event.id)
-        # This request's snapshot is older than what was just done: count in a new one.
+        # The events were handled by other transactions, which this one's snapshot does not see.
         with self.env.registry.cursor() as cr:
             done = self.with_env(self.env(cr=cr)).search_count(
                 [("id", "in", events.ids), ("state", "in", ("done", "ignored"))]
@@ -211,43 +223,83 @@ class WechatEvent(models.Model):
             },
         }
 
-    # === BUSINESS METHODS - INBOX === #
+    # === BUSINESS METHODS - HANDLERS === #
 
-    def _mask_own_openid(self, text):
-        """Return a text with the two ends of the sender's OpenID in the place of it.
+    @api.model
+    def _get_handlers(self):
+        """Return the meaning of each kind of push. Kinds without a row are stored and ignored.
 
-        :rtype: str | bool
+        An event's kind is "event/" and its name in lower case, a message's kind is its type. A typed command is the
+        kind "text/command".
+
+        :rtype: dict[str, Handler]
         """
-        if not text or not self.openid:
-            return text
-        return text.replace(self.openid, self.env["wechat.operation"]._mask_openid(self.openid))
+        return {
+            "event/subscribe": Handler("_handle_subscribe", is_slow=True),
+            "event/unsubscribe": Handler("_handle_unsubscribe", is_slow=True),
+            "event/scan": Handler("_handle_scan", is_slow=True),
+            "text/command": Handler("_handle_command", is_slow=True),
+            **dict.fromkeys(MESSAGE_TYPES, Handler("_handle_message")),
+        }
+
+    @api.model
+    def _get_handler(self, msg_type, event, command):
+        """Return the row of a push in the table of handlers.
+
+        :param str | None msg_type: the push's MsgType.
+        :param str | None event: its Event in lower case.
+        :param str | None command: the command that it gives, see wechat_commands.
+        :rtype: Handler | None
+        """
+        if msg_type == "event":
+            kind = f"event/{event}"
+        else:
+            kind = "text/command" if command else msg_type
+        return self._get_handlers().get(kind)
+
+    @api.model
+    def _get_queued_events(self):
+        """Return the events that are handled many at once.
+
+        :rtype: list[str]
+        """
+        return [kind.removeprefix("event/") for kind, handler in self._get_handlers().items() if handler.queue]
+
+    # === BUSINESS METHODS - INBOX === #
 
     @api.model
     def _receive(self, webhook, message, signature=None):
-        """Store an authentic push. The caller commits.
+        """Store an authentic push. The caller commits, then dispatches it.
 
-        An INSERT that lets the unique index tell a redelivery: no look-up before could see what another worker has not
-        committed yet.
+        The unique index recognises a redelivery: a look-up would not see the uncommitted row of another worker.
 
-        :param Webhook webhook: of the account that the push came for.
+        :param Webhook webhook: the account's webhook.
         :param dict message: the push's fields.
-        :param str signature: in plain mode, the signature that must not come with another body.
-        :return: the id of the new event, or None; and the reply: None for a new event that is yet to be handled, the
-            stored one for a redelivery.
-        :rtype: tuple[int | None, str | None]
+        :param str signature: in plain mode, the verified signature, which no other body may bear.
+        :rtype: Received
         :raise SignatureReusedError: if the signature came before with another body.
         :raise psycopg2.Error: if the inbox can't be written.
         """
         values = self._prepare_event_values(webhook, message)
-        values["signature"] = signature
+        handler = self._get_handler(values["msg_type"], values["event"], wechat_commands.parse(message))
+        # Any push tells the original ID of an account that does not know its own yet.
+        is_handled = handler or not webhook.original_id
+        values = {"state": "received" if is_handled else "ignored", "signature": signature, **values}
         event_id, reply = self._insert_or_find(values)
-        if not event_id and signature:
-            self._spend_signature(values)
-        return event_id, reply
+        if not event_id:
+            if signature:
+                self._store_redelivery_signature(values)
+            return Received(reply=reply)
+        if values["state"] == "ignored":
+            return Received()
+        if handler and handler.queue:
+            getattr(self, handler.queue)()
+            return Received()
+        return Received(event_id, is_slow=bool(handler and handler.is_slow))
 
     @api.model
-    def _spend_signature(self, values):
-        """Remember the signature of a redelivery, which WeChat signs anew, as that of the first delivery is remembered.
+    def _store_redelivery_signature(self, values):
+        """Store the signature of a redelivery. WeChat signs each delivery anew.
 
         :param dict values: the columns of the redelivered event.
         :raise SignatureReusedError: if the signature came before with another body.
@@ -273,8 +325,9 @@ class WechatEvent(models.Model):
 
     @api.model
     def _receive_check(self, webhook, signature):
-        """Remember the signature of a check of the address in plain mode, where a push could come with it afterwards.
+        """Store the signature of the check of the address in plain mode, so that no push can reuse it.
 
+        :param Webhook webhook: the account's webhook.
         :param str signature: the verified signature; a repetition adds no row.
         :raise psycopg2.Error: if the inbox can't be written.
         """
@@ -289,15 +342,16 @@ class WechatEvent(models.Model):
 
     @api.model
     def _receive_refused(self, webhook, refusal, skew, signed):
-        """Store the refusal of a push that was signed with our token, once, so that the account's check can name it.
+        """Store the refusal of a push that bears a valid signature, so that the connection check can name it.
 
-        :param str refusal: a value of the field ``refusal``.
+        :param Webhook webhook: the account's webhook.
+        :param str refusal: a value of the field refusal.
         :param int skew: seconds by which the signed time is behind our clock.
         :param str signed: the verified signature; a repetition adds no row.
         :raise psycopg2.Error: if the inbox can't be written.
         """
         digest = hashlib.sha256(f"{webhook.id}:{refusal}:{signed}".encode("utf-8", "replace")).hexdigest()
-        # In plain mode it must not vouch for another body either; one that was reused is remembered already.
+        # In plain mode no other body may bear the signature. That of a reused one is stored already.
         is_new = webhook.encryption_mode == "plain" and refusal != "signature_reused"
         self._insert_once(
             {
@@ -312,7 +366,7 @@ class WechatEvent(models.Model):
 
     @api.model
     def _insert_once(self, values):
-        """Store what nobody handles, unless it is stored already: whoever comes first does."""
+        """Store a row that is not to be handled, unless it is stored already."""
         try:
             self._insert({"state": "ignored", **values})
         except UniqueViolation:
@@ -320,7 +374,7 @@ class WechatEvent(models.Model):
 
     @api.model
     def _insert_or_find(self, values):
-        """Store a push, or find the one whose redelivery it is.
+        """Store a push, or find the reply to its first delivery.
 
         :return: the new row's id and None, or None and the stored reply.
         :rtype: tuple[int | None, str | None]
@@ -339,7 +393,7 @@ class WechatEvent(models.Model):
             )
             return self.env.cr.fetchone()
         except (SerializationFailure, UniqueViolation):
-            # The first delivery was committed since this transaction took its snapshot, or it is another's signature.
+            # The first delivery was committed after this transaction's snapshot, or the signature is in use.
             self.env.cr.rollback()
         self.env.cr.execute("SELECT reply FROM wechat_event WHERE dedupe_key = %s", [values["dedupe_key"]])
         row = self.env.cr.fetchone()
@@ -354,11 +408,11 @@ class WechatEvent(models.Model):
 
     @api.model
     def _execute_insert(self, values, query, *parameters):
-        """Run a query that stores a row, and wait for whoever locks the inbox no longer than a push can wait.
+        """Run a query that stores a row. It waits for a lock on the inbox no longer than WeChat waits for the answer.
 
-        :param dict values: the row.
-        :param str query: with ``{insert}`` in the place of what the row is.
-        :param parameters: of the rest of the query.
+        :param dict values: the columns of the row.
+        :param str query: the query, with {insert} in the place of the row.
+        :param parameters: the parameters of the rest of the query.
         """
         values = {"state": "received", "attempts": 0, "create_uid": SUPERUSER_ID, "write_uid": SUPERUSER_ID, **values}
         columns = ", ".join(f'"{name}"' for name in values)
@@ -373,9 +427,9 @@ class WechatEvent(models.Model):
 
     @api.model
     def _prepare_event_values(self, webhook, message):
-        """Return the columns of a new event.
+        """Return the columns of a new event. A state among them prevails over that of the event's kind.
 
-        :param Webhook webhook: of the account that the push came for.
+        :param Webhook webhook: the account's webhook.
         :param dict message: the push's fields.
         :rtype: dict
         """
@@ -396,88 +450,50 @@ class WechatEvent(models.Model):
             ),
             "payload": json.dumps(message, ensure_ascii=False),
             "dedupe_key": hashlib.sha256(json.dumps(parts).encode()).hexdigest(),
-            "state": "received" if self._must_handle(webhook, message) else "ignored",
         }
 
-    @api.model
-    def _must_handle(self, webhook, message):
-        """Tell whether there is something to do about a push, once it is stored.
-
-        :param Webhook webhook: of the account that the push came for.
-        :param dict message: the push's fields.
-        :rtype: bool
-        """
-        if not webhook.original_id or message.get("Event", "").lower() in (*FOLLOW_EVENTS, RECEIPT_EVENT):
-            return True
-        is_message = message.get("MsgType") in MESSAGE_TYPES
-        return is_message and (webhook.transfer_customer_service or bool(wechat_commands.parse(message)))
-
-    # === BUSINESS METHODS - VACUUM === #
-
-    @api.autovacuum
-    def _gc_events(self):
-        """Delete the events whose retention is over.
-
-        :return: the number of deleted events, and whether more remain.
-        :rtype: tuple[int, bool]
-        """
-        done, remaining = 0, False
-        # pylint: disable-next=no-search-all  # an installation has a handful of accounts
-        for account in self.env["wechat.account"].with_context(active_test=False).search([]):
-            before = fields.Datetime.subtract(fields.Datetime.now(), days=account.event_retention_days)
-            events = self.search(
-                [("account_id", "=", account.id), ("create_date", "<", before)], limit=VACUUM_BATCH, order="id"
-            )
-            events.unlink()
-            done += len(events)
-            remaining |= len(events) == VACUUM_BATCH
-        return done, remaining
-
-    # === BUSINESS METHODS - HANDLING === #
+    # === BUSINESS METHODS - PROCESSING === #
 
     def _process(self):
-        """Handle one event as the only user of this cursor, which it commits and rolls back.
+        """Handle one event as the only user of this cursor, which is committed or rolled back.
 
-        Whatever fails, be it a third party's automation, leaves the event ``failed`` with its error.
+        An error, also one of another addon's automation, leaves the event failed with its text.
 
         :return: the passive reply in the clear, or None.
         :rtype: str | None
         """
         self.ensure_one()
         cr = self.env.cr
-        # Read before the locks: the first statement after them is to be the claim.
+        # Read before the locks: the first statement after them is the claim.
         self.fetch(LOCK_FIELDS)
-        if self.event == RECEIPT_EVENT:
-            self.next_attempt_at = False
-            self._apply_receipts()
-            return None
-        command, scene = self._find_command()
-        scene = scene or self._get_scene()
-        lock_names = self._get_lock_names(command, scene)
-        person = (scene or None, self.account_id.id, self.openid)
+        command, request = self._find_command()
+        handler = self._get_handler(self.msg_type, self.event, command)
+        scene = request.code_id.scene_str or self._get_scene() or None
+        claimed = (scene, self.account_id.id, self.openid)
+        lock_names = self._get_lock_names(*claimed) if handler and handler.is_slow else []
         try:
             with session_locks(cr, lock_names, LOCK_TIMEOUT):
                 for attempt in range(1, HANDLE_ATTEMPTS + 1):
                     try:
                         if lock_names:
-                            self._claim_partners(*person)
-                        reply = self._process_once(command)
-                        # A commit forgets them.
+                            self._claim_partners(*claimed)
+                        reply = self._process_once(handler)
+                        # The commit empties the cache.
                         values = self._get_logged_values()
                         cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
                         _logger.info("wechat.inbox: handled account=%s event=%s kind=%s state=%s attempts=%s", *values)
                         return reply
                     except (SerializationFailure, DeadlockDetected, UniqueViolation):
-                        # Somebody else has just changed the merchant: look again.
+                        # Another transaction has just changed the merchant: look again.
                         cr.rollback()
                         if attempt == HANDLE_ATTEMPTS:
                             raise
         except LockTimeoutError:
-            # Another scan, or whoever writes the merchant, takes long. The event is stored: the cron comes back to it.
+            # Another scan, or a writer of the merchant, takes long: the scheduled action handles the event later.
             cr.rollback()
             self.next_attempt_at = fields.Datetime.now() + RETRY_LOCKED_AFTER
             cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
-            return self._get_pending_reply()
+            return self._get_provisional_reply()
         except Exception as error:  # code of other addons runs here, and may raise anything
             cr.rollback()
             # The text of a database error may hold a full OpenID.
@@ -487,28 +503,30 @@ class WechatEvent(models.Model):
                 type(error).__name__,
                 exc_info=not isinstance(error, psycopg2.Error),
             )
-            self._process_failure(error)
-            return self._get_pending_reply()
+            self._store_failure(error)
+            return self._get_provisional_reply()
 
-    def _get_lock_names(self, command, scene):
-        """Return what must be handled one after the other: what one person does, and what happens to one code.
+    def _get_lock_names(self, scene, account_id, openid):
+        """Return the locks under which the pushes of one person, and those about one code, are handled one by one.
 
-        :param str | None command: what the person has typed, if it is a command.
-        :param str | None scene: the scene of the code that is scanned or that the command is about.
+        :param str | None scene: the scene of the code that the event is about.
+        :param int account_id: the account of the push.
+        :param str | bool openid: the sender.
+        :rtype: list[str]
         """
-        if not self.openid or not (command or self.event in FOLLOW_EVENTS):
+        if not openid:
             return []
-        return [f"openid:{self.account_id.id}:{self.openid}", *([f"scene:{scene}"] if scene else [])]
+        return [f"openid:{account_id}:{openid}", *([f"scene:{scene}"] if scene else [])]
 
     def _claim_partners(self, scene, account_id, openid):
-        """Lock the merchants that a scan, a command or a following may change, as the transaction's first statement.
+        """Lock the merchants that the event may change, as the transaction's first statement.
 
-        Whoever has written them since makes this statement fail, which is repeated, instead of a later one of the ORM,
-        which would be logged with the full OpenID.
+        A concurrent write makes this statement fail, which is then repeated. Otherwise a later statement of the ORM
+        would fail, and be logged with the full OpenID.
 
-        :param str scene: of the code that is scanned or meant, if any.
+        :param str | None scene: the scene of the code that the event is about.
         :param int account_id: the account of the push.
-        :param str openid: whose event it is.
+        :param str openid: the sender.
         """
         claim(
             self.env.cr,
@@ -526,12 +544,12 @@ class WechatEvent(models.Model):
             LOCK_TIMEOUT,
         )
 
-    def _process_once(self, command):
+    def _process_once(self, handler):
         self.fetch(HANDLE_FIELDS)
         if self.state not in ("received", "failed"):
             return self.reply
         self.account_id.fetch(ACCOUNT_FIELDS)
-        state, reply = self._handle(command)
+        state, reply = self._handle(handler)
         self.write(
             {
                 "state": state,
@@ -545,17 +563,17 @@ class WechatEvent(models.Model):
         return reply
 
     def _get_logged_values(self):
-        # Whatever a push calls itself must not look like a line of its own.
+        # The sender of a push must not be able to forge a line of the log by the name of its event.
         kind = re.sub(r"\W", "?", self.event or self.msg_type or "")[:40]
         return self.account_id.id, self.id, kind, self.state, self.attempts
 
-    def _process_failure(self, error):
-        """Keep the error, and when to try again: after 2, 4, 8 … minutes."""
+    def _store_failure(self, error):
+        """Store the error and the time of the next attempt: after 2, 4, 8 … minutes."""
         attempts = self.attempts + 1
         self.write(
             {
                 "state": "failed",
-                # A text with a NUL can't be stored. That of a database error may hold a full OpenID.
+                # PostgreSQL stores no NUL. The text of a database error may hold a full OpenID.
                 "error": self._mask_own_openid(f"{type(error).__name__}: {error}".replace("\x00", "")),
                 "attempts": attempts,
                 "next_attempt_at": fields.Datetime.now() + timedelta(minutes=2 ** min(attempts, 10)),
@@ -563,11 +581,10 @@ class WechatEvent(models.Model):
         )
         self.env.cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
 
-    def _get_pending_reply(self):
-        """Return what a merchant reads whose scan or command could not be handled in time. It is not stored: a better
-        one follows.
+    def _get_provisional_reply(self):
+        """Return the reply to a scan or a command that is handled later. It is not stored.
 
-        :return: the passive reply in the clear, or None if nobody waits for one.
+        :return: the passive reply in the clear, or None if the sender expects none.
         :rtype: str | None
         """
         env = self.with_context(lang=self.env["wechat.account"]._get_lang()).env
@@ -579,35 +596,19 @@ class WechatEvent(models.Model):
             return None
         return self._get_text_reply(content)
 
-    def _get_scene(self):
-        """Return the scene that was scanned, if any."""
-        if self.event == "scan":
-            return self.event_key
-        if self.event == "subscribe" and (self.event_key or "").startswith(QRSCENE_PREFIX):
-            return self.event_key.removeprefix(QRSCENE_PREFIX)
-        return None
+    # === BUSINESS METHODS - HANDLING === #
 
-    def _handle(self, command):
-        """Do what an event asks for.
+    def _handle(self, handler):
+        """Handle the event by its row of the table.
 
-        :param str | None command: what the person has typed, if it is a command.
-        :return: the event's new state and the passive reply in the clear, or None.
+        :param Handler | None handler: the row.
+        :return: the event's new state, and the passive reply in the clear or None.
         :rtype: tuple[str, str | None]
         """
         self._learn_original_id()
-        if not self.openid or not self.create_time:
+        if not handler or not self.openid or not self.create_time:
             return "ignored", None
-        if command:
-            return self._handle_command(command)
-        if self.msg_type == "event":
-            handler = {
-                "subscribe": self._handle_subscribe,
-                "scan": self._handle_scan,
-                "unsubscribe": self._handle_unsubscribe,
-            }.get(self.event)
-        else:
-            handler = self._handle_message if self.msg_type in MESSAGE_TYPES else None
-        return handler() if handler else ("ignored", None)
+        return getattr(self, handler.method)()
 
     def _handle_subscribe(self):
         self._find_bindings()._set_subscribed(True, self._get_moment())
@@ -619,9 +620,9 @@ class WechatEvent(models.Model):
     def _handle_scan(self):
         scene = self._get_scene()
         if not scene or not scene.startswith(SCENE_PREFIX):
-            # Somebody else's code on the same account.
+            # The code of another system that uses the same account.
             return "ignored", None
-        # However old the scan says it is, it revives no code that had expired a day before it came.
+        # CreateTime can be wrong: a scan revives no code that had expired a day before the push came.
         expired_before = max(self._get_moment(), self.create_date - RETRY_WITHIN)
         content = self.env["wechat.binding"]._bind_by_scan(
             self.account_id, self.openid, scene, self._get_moment(), expired_before
@@ -639,49 +640,12 @@ class WechatEvent(models.Model):
         reply = wechat_xml.transfer_customer_service(self.openid, self._get_original_id(), int(time.time()))
         return "done", reply.decode()
 
-    def _find_bindings(self):
-        """Return what binds or once bound the sender: also the OpenID of an ended binding is a leaver's data."""
-        return self.env["wechat.binding"]._find(self.account_id, self.openid)
-
-    def _get_moment(self):
-        """Return when it happened: CreateTime, but not in the future, which would outdate this person's real events."""
-        return min(self.create_time, self.create_date + timedelta(minutes=self.account_id.clock_tolerance))
-
-    def _learn_original_id(self):
-        """Take the account's gh_ ID from its first authentic push."""
-        if not self.account_id.original_id and ORIGINAL_ID.fullmatch(self._get_original_id()):
-            self.account_id.original_id = self._get_original_id()
-
-    def _get_original_id(self):
-        return json.loads(self.payload).get("ToUserName") or ""
-
-    def _get_text_reply(self, content):
-        return wechat_xml.text_reply(self.openid, self._get_original_id(), content, int(time.time())).decode()
-
-    # === BUSINESS METHODS - COMMANDS === #
-
-    def _find_command(self):
-        """Return what the sender asks for, if the message is a command of somebody who may give it.
-
-        Digits are an ordinary message, unless their sender is asked for them.
-
-        :return: a command of ``wechat_commands`` or None, and the scene of the code that it is about or None.
-        :rtype: tuple[str | None, str | None]
-        """
-        if self.msg_type != "text" or not self.openid:
-            return None, None
-        command = wechat_commands.parse(json.loads(self.payload))
-        if not wechat_commands.is_digits(command):
-            return command, None
-        request = self.env["wechat.bind.request"]._find_asked(self.account_id, self.openid)
-        return (command, request.code_id.scene_str) if request else (None, None)
-
-    def _handle_command(self, command):
+    def _handle_command(self):
+        command, request = self._find_command()
         if command == wechat_commands.UNBIND:
             return self._handle_unbind()
-        request = self.env["wechat.bind.request"]._find_asked(self.account_id, self.openid)
         if not request:
-            # It was decided while this message waited for the locks.
+            # It was decided while this event waited for its locks.
             return self._handle_message()
         return "done", self._get_text_reply(request._answer_digits(command))
 
@@ -689,7 +653,7 @@ class WechatEvent(models.Model):
         bindings = self._find_bindings()
         live = bindings.filtered(lambda binding: binding.state == "bound")
         if not bindings and self.account_id.transfer_customer_service:
-            # A stranger to us: people answer, who know what else the word may mean.
+            # Unknown sender: hand over to customer service.
             return self._handle_message()
         for binding in live:
             binding = binding.with_context(lang=self.env["wechat.account"]._get_lang(binding.code_id.user_id.lang))
@@ -706,15 +670,68 @@ class WechatEvent(models.Model):
             )
         return "done", self._get_text_reply(content)
 
+    def _find_command(self):
+        """Return the command that the sender gives by a text.
+
+        Digits are an ordinary message unless a pending request asks the sender for them.
+
+        :return: a command of wechat_commands or None, and the request that it answers, if any.
+        :rtype: tuple[str | None, wechat.bind.request]
+        """
+        requests = self.env["wechat.bind.request"]
+        if self.msg_type != "text" or not self.openid:
+            return None, requests
+        command = wechat_commands.parse(json.loads(self.payload))
+        if not wechat_commands.is_digits(command):
+            return command, requests
+        request = requests._find_asked(self.account_id, self.openid)
+        return (command if request else None), request
+
+    def _get_scene(self):
+        """Return the scene that was scanned, or None."""
+        if self.event == "scan":
+            return self.event_key
+        if self.event == "subscribe" and (self.event_key or "").startswith(QRSCENE_PREFIX):
+            return self.event_key.removeprefix(QRSCENE_PREFIX)
+        return None
+
+    def _find_bindings(self):
+        """Return the live and the ended bindings of the sender: data of leavers includes the latter."""
+        return self.env["wechat.binding"]._find(self.account_id, self.openid)
+
+    def _get_moment(self):
+        """Return the time of the event: CreateTime, but not in the future, which would outdate later events."""
+        return min(self.create_time, self.create_date + timedelta(minutes=self.account_id.clock_tolerance))
+
+    def _learn_original_id(self):
+        """Store the account's original ID (gh_…) from its first authentic push."""
+        if not self.account_id.original_id and ORIGINAL_ID.fullmatch(self._get_original_id()):
+            self.account_id.original_id = self._get_original_id()
+
+    def _get_original_id(self):
+        return json.loads(self.payload).get("ToUserName") or ""
+
+    def _get_text_reply(self, content):
+        return wechat_xml.text_reply(self.openid, self._get_original_id(), content, int(time.time())).decode()
+
+    def _mask_own_openid(self, text):
+        """Return a text in which the sender's OpenID is masked.
+
+        :rtype: str | bool
+        """
+        if not text or not self.openid:
+            return text
+        return text.replace(self.openid, self.env["wechat.operation"]._mask_openid(self.openid))
+
     # === BUSINESS METHODS - RETRY === #
 
     @api.model
     def _cron_retry(self):
-        """Handle what was received and forgotten, or failed, once more."""
+        """Handle events again that failed, or that were received and not handled since."""
         now = fields.Datetime.now()
         due = [
             ("refusal", "=", False),
-            ("event", "!=", RECEIPT_EVENT),
+            ("event", "not in", self._get_queued_events()),
             "|",
             "&",
             "&",
@@ -738,7 +755,11 @@ class WechatEvent(models.Model):
                 break
 
     def _get_retry_obstacle(self, now):
-        """Return why the event must not be handled any more by the cron, as a lazily translated term, or None."""
+        """Return the reason why the scheduled action no longer handles the event, or None.
+
+        :param datetime now: the time of the run.
+        :rtype: LazyGettext | None
+        """
         if self.create_date < now - RETRY_WITHIN:
             return _lt("Not retried: the event is older than 24 hours.")
         later = self.search(
@@ -754,3 +775,24 @@ class WechatEvent(models.Model):
         if any(event.event in FOLLOW_EVENTS or event._find_command()[0] for event in later):
             return _lt("Not retried: the same person has scanned, followed, unfollowed or unbound since.")
         return None
+
+    # === BUSINESS METHODS - VACUUM === #
+
+    @api.autovacuum
+    def _gc_events(self):
+        """Delete the events whose retention is over.
+
+        :return: the number of deleted events, and whether more remain.
+        :rtype: tuple[int, bool]
+        """
+        done, remaining = 0, False
+        # pylint: disable-next=no-search-all  # an installation has a handful of accounts
+        for account in self.env["wechat.account"].with_context(active_test=False).search([]):
+            before = fields.Datetime.subtract(fields.Datetime.now(), days=account.event_retention_days)
+            events = self.search(
+                [("account_id", "=", account.id), ("create_date", "<", before)], limit=VACUUM_BATCH, order="id"
+            )
+            events.unlink()
+            done += len(events)
+            remaining |= len(events) == VACUUM_BATCH
+        return done, remaining

@@ -2,6 +2,7 @@ import logging
 import time
 from datetime import timedelta
 
+import psycopg2
 from psycopg2.errors import DeadlockDetected, SerializationFailure, UniqueViolation
 
 from odoo import api, fields, models
@@ -10,32 +11,36 @@ from odoo.tools import SQL
 from ...tools.pg_lock import NAMESPACE
 from ...tools.wechat_api import parse_msgid
 from ..const import RECEIPT_EVENT
+from ..inbox.dispatcher import describe_error
+from ..inbox.wechat_event import Handler
 
 _logger = logging.getLogger(__name__)
+
 CRON = "wechat_merchant_bind.ir_cron_apply_receipts"
 APPLY_BATCH = 1000
 APPLY_ATTEMPTS = 5
-# How long a receipt waits for its message: for the commit of its sender, or for whoever finds that the sender died.
+# Days that a receipt waits for its message: until its sender commits, or is found to have died.
 KEEP_DAYS = 3
-# Seconds until a receipt without a message is looked at again: 1, 6, 36, … up to a day, ten times in all. Another
-# system that sends by the same account may cause a lot of them.
+# Seconds until a receipt without a message is matched again: 1, 6, 36, … up to a day, ten times in all. Another system
+# that sends by the same account may cause many of them.
 RETRY_FACTOR, RETRY_MAX = 6, 86400
-# A process wakes the scheduled action once in so many seconds, however many receipts it gets. The run stays for longer,
-# and so finds those that came without waking it.
+# A process wakes the scheduled action at most once in so many seconds. The run stays for longer, and so finds the
+# receipts that came without waking it.
 WAKE_SECONDS = 1
 LINGER_SECONDS = 3
 LINGER_STEP = 0.25
-# A run gives way to other scheduled actions after so long.
+# A run ends after so many seconds, so that other scheduled actions get their turn.
 RUN_SECONDS = 20
-# When this process last woke it, by database.
+
+# The time at which this process last woke the scheduled action, by database.
 _woken_at = {}
 
 
 class WechatEvent(models.Model):
-    """The receipts of template messages: as many as messages are sent, so a push only stores its receipt.
+    """Receipts of template messages. A push only stores its receipt: as many come as messages are sent.
 
-    They are applied many at a time, by whoever comes first: the lanes that send, as long as they run, and a scheduled
-    action that the first receipt of a second wakes.
+    They are applied many at a time, by the processes that send, while they run, or by a scheduled action that the first
+    receipt of a second wakes.
     """
 
     _inherit = "wechat.event"
@@ -51,12 +56,20 @@ class WechatEvent(models.Model):
         f"(COALESCE(next_attempt_at, create_date)) WHERE state = 'received' AND event = '{RECEIPT_EVENT}'"
     )
 
-    # Receipts that were looked at in vain. Those that come are not in it: they are to cost their INSERT alone.
+    # Receipts that found no message. New ones are not in this index, so that they cost one INSERT alone.
     _receipt_waiting_idx = models.Index(
         f"(account_id, msgid) WHERE state = 'received' AND event = '{RECEIPT_EVENT}' AND next_attempt_at IS NOT NULL"
     )
 
     # === BUSINESS METHODS - INBOX === #
+
+    @api.model
+    def _get_handlers(self):
+        return {**super()._get_handlers(), f"event/{RECEIPT_EVENT}": Handler(queue="_wake_receipts")}
+
+    @api.model
+    def _get_kind_names(self):
+        return {**super()._get_kind_names(), RECEIPT_EVENT: self.env._("Receipt of a template message")}
 
     @api.model
     def _prepare_event_values(self, webhook, message):
@@ -70,20 +83,38 @@ class WechatEvent(models.Model):
 
     @api.model
     def _wake_receipts(self):
-        """Have the receipts applied within a second or two. Most receipts cost nothing here: see WAKE_SECONDS."""
+        """Have the receipts applied within a second or two.
+
+        A failure to wake the scheduled action is logged and delays them by a minute, until its next run.
+        """
         now, database = time.monotonic(), self.env.cr.dbname
         if now - _woken_at.get(database, -WAKE_SECONDS) < WAKE_SECONDS:
             return
         _woken_at[database] = now
-        if cron := self.env.ref(CRON, raise_if_not_found=False):
-            # sudo: ir.cron - to wake it is all that is done to it
-            cron.sudo()._trigger()
+        cron = self.env.ref(CRON, raise_if_not_found=False)
+        if not cron:
+            return
+        try:
+            # The caller flushes its own records: an error of theirs must not end here.
+            with self.env.cr.savepoint(flush=False):
+                # sudo: ir.cron - woken and nothing else
+                cron.sudo()._trigger()
+        except psycopg2.Error as error:
+            _logger.error("wechat.receipts: left to the cron error=%s", describe_error(error))
+
+    def _process(self):
+        if self.event != RECEIPT_EVENT:
+            return super()._process()
+        # A manager handles a receipt again: apply it now, among those that are due.
+        self.next_attempt_at = False
+        self._apply_receipts()
+        return None
 
     # === BUSINESS METHODS - APPLYING === #
 
     @api.model
     def _cron_apply_receipts(self):
-        """Apply what receipts there are, and those that come within the next seconds."""
+        """Apply the receipts that are due, and those that come within the next seconds."""
         deadline = time.monotonic() + RUN_SECONDS
         idle_at = time.monotonic() + LINGER_SECONDS
         done = 0
@@ -93,10 +124,10 @@ class WechatEvent(models.Model):
                 idle_at = time.monotonic() + LINGER_SECONDS
             elif time.monotonic() >= idle_at:
                 break
-            elif self._is_lane_running():
-                # It applies receipts too, and the other lanes need the thread. For those that come after its end:
+            elif self._is_sender_running():
+                # The sender applies receipts too. Return for those that come after it ends.
                 again_at = fields.Datetime.now() + timedelta(seconds=LINGER_SECONDS)
-                # sudo: ir.cron - to wake it is all that is done to it
+                # sudo: ir.cron - woken and nothing else
                 self.env.ref(CRON).sudo()._trigger(again_at)
                 break
             else:
@@ -109,7 +140,7 @@ class WechatEvent(models.Model):
         self.env["ir.cron"]._commit_progress(done, remaining=0)
 
     @api.model
-    def _is_lane_running(self):
+    def _is_sender_running(self):
         """Return whether messages are being sent.
 
         :rtype: bool
@@ -119,12 +150,12 @@ class WechatEvent(models.Model):
 
     @api.model
     def _apply_receipts(self, batches=None):
-        """Apply the receipts that are due, as the only user of this cursor, which it commits and rolls back.
+        """Apply the receipts that are due, as the only user of this cursor, which is committed or rolled back.
 
-        If somebody else is at it, nothing is done.
+        Nothing is done while another process applies receipts.
 
-        :param int batches: how many batches at most; by default as many as there are.
-        :return: how many receipts were looked at.
+        :param int batches: the maximum number of batches; by default all.
+        :return: the number of receipts that were due.
         :rtype: int
         """
         total = 0
@@ -140,11 +171,11 @@ class WechatEvent(models.Model):
     def _apply_receipt_batch(self):
         """Apply a batch in a transaction of its own, again if a sender has just written one of its messages.
 
-        :return: how many receipts were looked at, and the messages whose state has changed.
+        :return: the number of receipts in the batch, and the messages that have changed their state.
         :rtype: tuple[int, wechat.message]
         """
         cr = self.env.cr
-        cr.commit()  # pylint: disable=invalid-commit  # what follows begins with its claim
+        cr.commit()  # pylint: disable=invalid-commit  # the claim begins a transaction
         attempt = 1
         while True:
             try:
@@ -161,7 +192,7 @@ class WechatEvent(models.Model):
 
     @api.model
     def _claim_receipts(self):
-        """Lock the next receipts, as the first statement of a transaction.
+        """Lock the next receipts that are due, as the first statement of a transaction.
 
         :rtype: wechat.event
         """
@@ -173,7 +204,7 @@ class WechatEvent(models.Model):
                  WHERE event = %(event)s
                    AND state = 'received'
                    AND COALESCE(next_attempt_at, create_date) <= clock_timestamp() AT TIME ZONE 'UTC'
-                   -- Asked once: a lock that is held already is granted to its holder again.
+                   -- A subquery runs once: the lock is not taken again for each row.
                    AND (SELECT pg_try_advisory_xact_lock(%(namespace)s, hashtext('receipts')))
                  ORDER BY COALESCE(next_attempt_at, create_date)
                  LIMIT %(limit)s
@@ -188,9 +219,9 @@ class WechatEvent(models.Model):
 
     @api.model
     def _close_receipts(self, receipts):
-        """Let receipts whose message is known rest, and the others wait for it.
+        """Close the receipts with a known message, postpone the others, and ignore those that have waited too long.
 
-        :param wechat.event receipts: claimed and applied.
+        :param wechat.event receipts: claimed and applied receipts.
         """
         if not receipts:
             return
@@ -231,9 +262,9 @@ class WechatEvent(models.Model):
 
     @api.model
     def _hurry_receipts(self, numbers):
-        """Let receipts that have waited for their messages be looked at at once.
+        """Make the receipts due that wait for these messages.
 
-        :param list[tuple] numbers: account id and msgid of messages whose number has become known only now.
+        :param list[tuple] numbers: account id and msgid of the messages that have just got their msgid.
         """
         self.env.cr.execute(
             SQL(

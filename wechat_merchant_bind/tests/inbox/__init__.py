@@ -1,6 +1,7 @@
 from . import test_event_retry
 from . import test_fuzz_opening
 from . import test_fuzz_webhook
+from . import test_handlers
 from . import test_handling
 from . import test_injection
 from . import test_leavers

@@ -8,7 +8,7 @@ from odoo import fields
 from odoo.exceptions import AccessError
 from odoo.tools import mute_logger
 
-from ...controllers import webhook
+from ...models.inbox import dispatcher
 from ..common_push import WechatPushCase
 
 CRON = "wechat_merchant_bind.ir_cron_retry_events"
@@ -231,7 +231,7 @@ class TestRetry(RetryCase):
 
     def test_received_and_forgotten(self):
         self._repair()
-        with patch.object(webhook, "process_event", return_value=None):
+        with patch.object(dispatcher, "process_event", return_value=None):
             self.assertSilent(self._push_scan(self.code, self.openid))
         event = self._get_events()
         self.assertEqual(event.state, "received")
@@ -257,7 +257,7 @@ class TestRetry(RetryCase):
 class TestSlowHandling(WechatPushCase):
     """Whatever takes longer than WeChat waits goes on while WeChat gets its answer."""
 
-    @mute_logger("odoo.addons.wechat_merchant_bind.controllers.webhook")
+    @mute_logger("odoo.addons.wechat_merchant_bind.models.inbox.dispatcher")
     def test_answered_in_time(self):
         code = self._make_code()
         release, finished = threading.Event(), threading.Event()
@@ -270,9 +270,9 @@ class TestSlowHandling(WechatPushCase):
             return "<xml>too late</xml>"
 
         with (
-            patch.object(webhook, "module", SimpleNamespace(current_test=None)),
-            patch.object(webhook, "HANDLING_SECONDS", 0.2),
-            patch.object(webhook, "process_event", sleep),
+            patch.object(dispatcher, "module", SimpleNamespace(current_test=None)),
+            patch.object(dispatcher, "HANDLING_SECONDS", 0.2),
+            patch.object(dispatcher, "process_event", sleep),
         ):
             started = time.monotonic()
             openid = self._make_openid()
@@ -283,14 +283,14 @@ class TestSlowHandling(WechatPushCase):
             self.assertTrue(finished.wait(5), "It goes on after the answer")
         self.assertEqual(seen, self._get_events().ids)
 
-    @mute_logger("odoo.addons.wechat_merchant_bind.controllers.webhook")
+    @mute_logger("odoo.addons.wechat_merchant_bind.models.inbox.dispatcher")
     def test_no_queue_grows_behind_slow_scans(self):
         code, openid = self._make_code(), self._make_openid()
         with (
-            patch.object(webhook, "module", SimpleNamespace(current_test=None)),
-            patch.object(webhook, "HANDLING_SECONDS", 0.1),
-            patch.object(webhook, "_free_threads", threading.BoundedSemaphore(1)) as threads,
-            patch.object(webhook, "_get_executor", side_effect=AssertionError("no thread is free")),
+            patch.object(dispatcher, "module", SimpleNamespace(current_test=None)),
+            patch.object(dispatcher, "HANDLING_SECONDS", 0.1),
+            patch.object(dispatcher, "_free_threads", threading.BoundedSemaphore(1)) as threads,
+            patch.object(dispatcher, "_get_executor", side_effect=AssertionError("no thread is free")),
         ):
             threads.acquire()
             self.assertReply(self._push_scan(code, openid), "已收到", to=openid)
@@ -298,10 +298,10 @@ class TestSlowHandling(WechatPushCase):
 
     def test_messages_do_not_wait_behind_slow_scans(self):
         with (
-            patch.object(webhook, "module", SimpleNamespace(current_test=None)),
-            patch.object(webhook, "_get_executor", side_effect=AssertionError("a message needs no thread")),
+            patch.object(dispatcher, "module", SimpleNamespace(current_test=None)),
+            patch.object(dispatcher, "_get_executor", side_effect=AssertionError("a message needs no thread")),
         ):
             self.assertEqual(self._push_text(self._make_openid()).reply["MsgType"], "transfer_customer_service")
 
     def test_the_answer_comes_before_wechat_gives_up(self):
-        self.assertLess(webhook.HANDLING_SECONDS, 5)
+        self.assertLess(dispatcher.HANDLING_SECONDS, 5)

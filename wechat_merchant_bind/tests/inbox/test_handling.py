@@ -10,13 +10,12 @@ from odoo.http import request
 from odoo.sql_db import PoolError
 from odoo.tools import mute_logger
 
-from ...controllers import webhook
-from ...models.inbox import wechat_event as wechat_event_handling
+from ...models.inbox import dispatcher, wechat_event
 from ...tools.pg_lock import NAMESPACE, LockTimeoutError, session_locks
 from ..common_push import WechatPushCase
 
 CRON = "wechat_merchant_bind.ir_cron_retry_events"
-WEBHOOK_LOGGER = "odoo.addons.wechat_merchant_bind.controllers.webhook"
+DISPATCHER_LOGGER = "odoo.addons.wechat_merchant_bind.models.inbox.dispatcher"
 EVENT_LOGGER = "odoo.addons.wechat_merchant_bind.models.inbox.wechat_event"
 
 
@@ -63,7 +62,7 @@ class TestConcurrency(HandlingCase):
 
     @mute_logger(EVENT_LOGGER)
     def test_one_that_is_changed_again_and_again(self):
-        waiting = self._fail_first(*[SerializationFailure()] * (wechat_event_handling.HANDLE_ATTEMPTS + 1))
+        waiting = self._fail_first(*[SerializationFailure()] * (wechat_event.HANDLE_ATTEMPTS + 1))
         self.assertReply(self._push_scan(self.code, self.openid), "已收到", to=self.openid)
         self.assertEqual(len(waiting), 1, "It is not tried without end")
         self.assertRecordValues(self._get_events(), [{"state": "failed", "attempts": 1}])
@@ -85,7 +84,7 @@ class TestConcurrency(HandlingCase):
             with (
                 self.subTest(name=name.partition(":")[0]),
                 sql_db.db_connect(self.env.cr.dbname).cursor() as other,
-                patch.object(wechat_event_handling, "LOCK_TIMEOUT", "50ms"),
+                patch.object(wechat_event, "LOCK_TIMEOUT", "50ms"),
             ):
                 with session_locks(other, [name], "50ms"):
                     self.assertReply(self._push_scan(self.code, self.openid, now + number), "已收到", to=self.openid)
@@ -116,13 +115,13 @@ class TestConnections(HandlingCase):
     """A push takes one connection of Odoo's pool, which all requests of a process share."""
 
     def test_a_request_holds_no_connection_while_its_push_is_handled(self):
-        process, held = webhook.process_event, []
+        process, held = dispatcher.process_event, []
 
         def process_event(*args):
             held.append(not request.env.cr._closed)
             return process(*args)
 
-        with patch.object(webhook, "process_event", process_event):
+        with patch.object(dispatcher, "process_event", process_event):
             self.assertReply(self._push_scan(self.code, self.openid), "杭州西湖茶庄", to=self.openid)
             self.assertReply(self._push_text(self.openid, "解绑"), to=self.openid)
             self.account.transfer_customer_service = True
@@ -132,11 +131,11 @@ class TestConnections(HandlingCase):
     def test_a_push_that_finds_no_free_connection_is_handled_later(self):
         """It is stored: no answer but a provisional one tells WeChat that all is well."""
         with (
-            patch.object(webhook, "process_event", side_effect=PoolError("The Connection Pool Is Full")),
-            self.assertLogs(WEBHOOK_LOGGER, "ERROR"),
+            patch.object(dispatcher, "process_event", side_effect=PoolError("The Connection Pool Is Full")),
+            self.assertLogs(DISPATCHER_LOGGER, "ERROR"),
         ):
             self.assertReply(self._push_scan(self.code, self.openid), "已收到", to=self.openid)
-            with patch.object(self.events, "_get_pending_reply", side_effect=PoolError("The Connection Pool Is Full")):
+            with patch.object(self.events, "_get_provisional_reply", side_effect=PoolError("The Connection Pool Is Full")):
                 self.assertSilent(self._push_scan(self.code, self.openid, create_time=int(time.time()) + 1))
         self.assertEqual(self._get_events().mapped("state"), ["received"] * 2)
         self._run_cron_later()
@@ -182,7 +181,7 @@ class TestLogs(HandlingCase):
 
     def test_a_database_that_fails_before_the_handling(self):
         error = psycopg2.OperationalError(f"the server is gone, it was asked for {self.openid}")
-        with patch.object(webhook, "process_event", side_effect=error), self.assertLogs("odoo", "INFO") as logs:
+        with patch.object(dispatcher, "process_event", side_effect=error), self.assertLogs("odoo", "INFO") as logs:
             self.assertReply(self._push_scan(self.code, self.openid), "已收到", to=self.openid)
         self.assertUnnamed(logs, "left to the cron", "error=OperationalError")
         self.assertEqual(self._get_events().state, "received")
