@@ -1,13 +1,13 @@
 import re
 
-# WeChat on a computer has its own name in the agent and can't recognise a code on its screen; WeCom follows no account.
+# WeChat on a computer can't scan codes on its own screen, and WeCom can't follow Official Accounts.
 NO_PHONE_WECHAT = re.compile("WindowsWechat|MacWechat|wxwork")
 
 
 def get_device(user_agent):
-    """Return where a page is open, ``wechat``, ``phone`` or ``desktop``: it decides how a code on it is scanned.
+    """Return the device of a visitor: "wechat", "phone" or "desktop". It decides how a code on the page is scanned.
 
-    :param str user_agent: the header of the request.
+    :param str user_agent: the User-Agent header.
     :rtype: str
     """
     if "MicroMessenger" in user_agent and not NO_PHONE_WECHAT.search(user_agent):

@@ -16,16 +16,16 @@ XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 class WechatDownload(http.Controller):
-    """What an admin takes away from a bulk generation. Codes are the right to bind, so nothing of it may be cached."""
+    """The downloads of a bulk generation. Codes grant the right to bind, so no response may be cached."""
 
     _pictures_url = "/wechat/batch/<int:batch_id>/pictures.zip"
     _list_url = "/wechat/batch/<int:batch_id>/merchants.xlsx"
 
     @http.route(_pictures_url, type="http", auth="user", methods=["GET"], readonly=True)
     def wechat_batch_pictures(self, batch_id, **_query):
-        """Send the pictures of a batch's open codes, each named after its merchant.
+        """Return the pictures of a batch's open codes as a ZIP file, each named after its merchant.
 
-        They are drawn while they are sent, when the database is no longer needed.
+        They are drawn while the response is streamed, after the request has released its cursor.
 
         :param int batch_id: the batch.
         """
@@ -42,7 +42,7 @@ class WechatDownload(http.Controller):
 
     @http.route(_list_url, type="http", auth="user", methods=["GET"], readonly=True)
     def wechat_batch_list(self, batch_id, **_query):
-        """Send all merchants of a batch with the links to their codes, or why there is none.
+        """Return all merchants of a batch, with the links to their codes or the reasons for missing codes.
 
         :param int batch_id: the batch.
         """
@@ -50,9 +50,9 @@ class WechatDownload(http.Controller):
         return self._send(f"{batch._get_file_title()}.xlsx", XLSX_TYPE, self._make_workbook(batch._get_list_rows()))
 
     def _find_batch(self, batch_id):
-        """Return a batch that the user may see and use.
+        """Return a batch that the user may download.
 
-        :raise NotFound: if there is none, or none for this user.
+        :raise NotFound: if it doesn't exist, or the user may not download it.
         """
         batch = request.env["wechat.bind.batch"].browse(batch_id)
         try:
@@ -72,13 +72,13 @@ class WechatDownload(http.Controller):
         return response
 
     def _stream_zip(self, pictures):
-        """Draw pictures one by one, and give out what the ZIP file has grown by each.
+        """Draw pictures one by one, and yield the ZIP file in chunks.
 
-        :param list pictures: pairs of a file's name and the content of its code.
+        :param list pictures: pairs of a file name and the content of a code.
         :return: a generator of bytes.
         """
         target = _Outlet()
-        # PNGs don't get any smaller. A name that is not ASCII is marked as UTF-8, as Windows and macOS want it.
+        # Stored: PNGs don't compress. zipfile marks names that are not ASCII as UTF-8, as Windows and macOS need it.
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
             for name, content in pictures:
                 archive.writestr(name, draw_png(content))
@@ -86,9 +86,9 @@ class WechatDownload(http.Controller):
         yield target.take()
 
     def _make_workbook(self, rows):
-        """Return an XLSX file. What looks like a formula or an address stays the text that it is.
+        """Return an XLSX file. Strings that look like formulas or URLs are written as text.
 
-        :param list rows: lists of strings, integers and datetimes; the first has the titles.
+        :param list rows: lists of strings, integers and datetimes; the first row has the titles.
         :rtype: bytes
         """
         target = io.BytesIO()
@@ -111,13 +111,13 @@ class WechatDownload(http.Controller):
 
 
 class _Outlet(io.BytesIO):
-    """What a ZIP file is written to that is sent while it grows: it can't go back, and gives out what it has got."""
+    """An unseekable buffer for a streamed ZIP file: take() returns and drops its content."""
 
     def tell(self):
         raise OSError("a stream has no position")
 
     def take(self):
-        """Return what was written since the last time."""
+        """Return the content written since the last call."""
         content = self.getvalue()
         self.seek(0)
         self.truncate()

@@ -7,24 +7,23 @@ from odoo.addons.portal.controllers.portal import CustomerPortal
 
 from .device import get_device
 
-# The picture is a bearer's right to bind, and the rest is out of date as soon as somebody scans.
+# The picture grants the right to bind, and the page is outdated after a scan.
 NO_STORE = {"Cache-Control": "no-store"}
 
 
 class WechatPortal(CustomerPortal):
-    """A merchant's own page: its binding, its code, its notices.
+    """The merchant's page in the portal: its binding, its code, its notices.
 
-    Whose record it is follows from the session alone: no address and no form holds an id, and every parameter that is
-    not named here is ignored.
+    The session alone determines the merchant: neither URLs nor forms contain ids, and unknown parameters are ignored.
     """
 
     _page_url = "/my/wechat"
 
     @http.route(_page_url, type="http", auth="user", methods=["GET"], website=True)
     def wechat_page(self, notice=None, **_query):
-        """Show the state of the merchant's binding and what it can do about it.
+        """Show the state of the merchant's binding and the possible actions.
 
-        :param str notice: what the last action came to; a key that the page has a sentence for.
+        :param str notice: the key of a message about the last action.
         """
         merchant_sudo = self._get_merchant()
         values = {
@@ -40,13 +39,13 @@ class WechatPortal(CustomerPortal):
 
     @http.route(f"{_page_url}/state", type="http", auth="user", methods=["GET"], readonly=True)
     def wechat_state(self, **_query):
-        """Return what the open page asks every few seconds: portal users have no part in the bus' group channel."""
+        """Return the page's version. The open page polls it, since portal users don't get the bus' group channel."""
         values = self._get_merchant()._wechat_get_portal_values()
         return request.make_json_response({"version": values["version"]}, headers=list(NO_STORE.items()))
 
     @http.route(f"{_page_url}/code.png", type="http", auth="user", methods=["GET"], readonly=True)
     def wechat_image(self, **_query):
-        """Return the picture of the merchant's open code. It has a real address: phones don't recognise data: URIs."""
+        """Return the picture of the merchant's open code. Phones don't recognise data URIs, so it has a URL."""
         values = self._get_merchant()._wechat_get_portal_values()
         if values["state"] != "waiting":
             raise NotFound()
@@ -59,27 +58,27 @@ class WechatPortal(CustomerPortal):
 
     @http.route(f"{_page_url}/unbind", type="http", auth="user", methods=["POST"], website=True)
     def wechat_unbind(self, **_form):
-        """Unbind the merchant at its own wish."""
+        """Unbind the merchant on its own request."""
         self._get_merchant()._wechat_unbind_in_portal()
         return self._redirect("unbound")
 
     def _get_merchant(self):
-        """Return the sudoed merchant that the portal user acts for.
+        """Return the sudoed merchant of the portal user.
 
-        :raise NotFound: for internal users, who are nobody's merchant; the desk is where they act.
+        :raise NotFound: for internal users, which belong to no merchant.
         """
         user = request.env.user
         if not user._is_portal():
             raise NotFound()
-        # sudo: res.partner, wechat.binding, wechat.bind.code - portal users have no access to any of them; this is the
-        # user's own merchant, and what the controller reads and does concerns it alone
+        # sudo: res.partner, wechat.binding, wechat.bind.code - portal users have no access to them; the controller uses
+        # records of the user's own merchant only
         return user.sudo().partner_id.commercial_partner_id
 
     def _prepare_wechat_notices(self, merchant_sudo):
         """Return the merchant's last notices, newest first.
 
         :param res.partner merchant_sudo: the merchant.
-        :return: each with ``date`` (datetime), ``title`` and ``state`` in words; hidden if there are none.
+        :return: dicts with "date" (datetime), "title" and "state" (a label).
         :rtype: list[dict]
         """
         messages_sudo = merchant_sudo._wechat_get_portal_notices()
@@ -91,7 +90,7 @@ class WechatPortal(CustomerPortal):
                 "state": labels["delivered" if message.state == "delivered" else "sent"],
             }
             for message in messages_sudo
-            # What was erased at the merchant's wish says nothing any more.
+            # An erased message has no content.
             if message.card
         ]
 

@@ -5,8 +5,8 @@ from odoo.http import request
 
 from .device import get_device
 
-# Neither browsers nor proxies nor search engines keep a page that is a bearer's right to bind, and it tells no other
-# site its address.
+# The page grants the right to bind: browsers, proxies and search engines must not store it, and its address must not
+# reach other sites as a referrer.
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Robots-Tag": "noindex, nofollow, noarchive",
@@ -20,7 +20,7 @@ HEADERS = {
 
 
 class WechatShare(http.Controller):
-    """The public page of a binding code, which the merchant opens in WeChat and recognises by a long press."""
+    """The public page with a binding code, which the merchant opens in WeChat and scans by a long press."""
 
     _share_url = "/wechat/bind/<string:share_token>"
     _image_url = "/wechat/bind/<string:share_token>/code.png"
@@ -28,9 +28,9 @@ class WechatShare(http.Controller):
 
     @http.route(_share_url, type="http", auth="public", methods=["GET"], save_session=False)
     def wechat_share(self, share_token, **_query):
-        """Show the code while it is open, else what has become of it.
+        """Show the code while it is open, else its state.
 
-        :param str share_token: the secret of the link.
+        :param str share_token: the token of the link.
         """
         code_sudo = self._find_code(share_token)
         request.update_context(lang=request.env["wechat.account"]._get_lang(code_sudo.partner_id.lang))
@@ -53,11 +53,11 @@ class WechatShare(http.Controller):
         return response
 
     def _prepare_issuer_values(self, code_sudo):
-        """Return what the page and its preview in a chat say of the sender. It holds no secret of the code.
+        """Return the sender's values for the page and its preview in a chat. They contain no secret of the code.
 
-        :param wechat.bind.code code_sudo: the code, or nothing.
-        :return: ``issuer``, see :meth:`~.WechatBindCode._get_issuer`, ``account`` and ``contact`` (whom to ask) in
-            words, ``title``, ``purpose`` and ``preview_image``, an absolute address.
+        :param wechat.bind.code code_sudo: the code, or an empty recordset.
+        :return: "issuer" (see WechatBindCode._get_issuer()), "account" and "contact" (sentences), "title", "purpose", and
+            "preview_image" (an absolute URL).
         :rtype: dict
         """
         env = request.env
@@ -93,9 +93,9 @@ class WechatShare(http.Controller):
 
     @http.route(_image_url, type="http", auth="public", methods=["GET"], save_session=False)
     def wechat_share_image(self, share_token, **_query):
-        """Return the picture of an open code. It has a real address: phones don't recognise codes in data: URIs.
+        """Return the picture of an open code. Phones don't recognise codes in data URIs, so it has a URL.
 
-        :param str share_token: the secret of the link.
+        :param str share_token: the token of the link.
         """
         code_sudo = self._find_code(share_token)
         if code_sudo._get_share_state() not in ("waiting", "confirming"):
@@ -104,9 +104,9 @@ class WechatShare(http.Controller):
 
     @http.route(_state_url, type="http", auth="public", methods=["GET"], save_session=False)
     def wechat_share_state(self, share_token, **_query):
-        """Return what the open page asks every few seconds: a visitor has no part in Odoo's bus.
+        """Return the state of the code. The open page polls it, since visitors have no access to Odoo's bus.
 
-        :param str share_token: the secret of the link.
+        :param str share_token: the token of the link.
         """
         return request.make_json_response(
             {"state": self._find_code(share_token)._get_share_state()}, headers=list(HEADERS.items())
@@ -115,5 +115,5 @@ class WechatShare(http.Controller):
     def _find_code(self, share_token):
         # sudo: wechat.bind.code - the token of the link is the secret that grants the access
         codes_sudo = request.env["wechat.bind.code"].sudo()
-        # PostgreSQL can't even be asked for a text with a NUL.
+        # PostgreSQL rejects parameters with a NUL character.
         return codes_sudo.browse() if "\x00" in share_token else codes_sudo.search([("share_token", "=", share_token)])

@@ -1,9 +1,10 @@
 from odoo import SUPERUSER_ID, http
 from odoo.http import request
 
+from ..models.const import DEFAULT_TZ
 from .share import HEADERS as SHARE_HEADERS
 
-# The same, but for the one button.
+# The page has a form, unlike the share page.
 HEADERS = {
     **SHARE_HEADERS,
     "Content-Security-Policy": SHARE_HEADERS["Content-Security-Policy"].replace(
@@ -13,15 +14,15 @@ HEADERS = {
 
 
 class WechatUndo(http.Controller):
-    """The public page behind the link in the e-mail that tells a merchant about its binding."""
+    """The public page of the undo link in the e-mail about a new binding."""
 
     _undo_url = "/wechat/undo/<string:undo_token>"
 
     @http.route(_undo_url, type="http", auth="public", methods=["GET"])
     def wechat_undo(self, undo_token, **_query):
-        """Show what undoing does, and the button for it. Nothing happens yet: programs that check mails open links.
+        """Show the page with the button to undo. GET changes nothing, because mail scanners open links.
 
-        :param str undo_token: the signed part of the link.
+        :param str undo_token: the signed token of the link.
         """
         binding_sudo = self._find_binding(undo_token)
         request.update_context(lang=request.env["wechat.account"]._get_lang(binding_sudo.partner_id.lang))
@@ -32,7 +33,7 @@ class WechatUndo(http.Controller):
                 "binding": binding_sudo.with_context(lang=request.env.lang),
                 "state": binding_sudo._get_undo_state(),
                 "merchant": binding_sudo.partner_id._wechat_mask_name() if binding_sudo.partner_id else "",
-                "tz": binding_sudo.partner_id.tz or "Asia/Shanghai",
+                "tz": binding_sudo.partner_id.tz or DEFAULT_TZ,
             },
             status=200 if binding_sudo else 404,
         )
@@ -41,9 +42,9 @@ class WechatUndo(http.Controller):
 
     @http.route(_undo_url, type="http", auth="public", methods=["POST"])
     def wechat_undo_confirmed(self, undo_token, **_form):
-        """Undo the binding, if it still lives and is fresh, and show what it is now.
+        """Undo the binding if that is still possible, and show its state.
 
-        :param str undo_token: the signed part of the link.
+        :param str undo_token: the signed token of the link.
         """
         binding_sudo = self._find_binding(undo_token)
         if binding_sudo._get_undo_state() == "bound":
@@ -53,6 +54,6 @@ class WechatUndo(http.Controller):
         return response
 
     def _find_binding(self, undo_token):
-        """Return the binding behind the link, in the superuser's environment: a visitor must not sign the chatter."""
+        """Return the binding of the link, in OdooBot's environment, so that OdooBot is the author of notes."""
         env = request.env(user=SUPERUSER_ID, context={}, su=True)
         return env["wechat.binding"]._find_by_undo_token(undo_token)

@@ -5,7 +5,7 @@ from ..tools.loaded_rows import LoadedRows
 
 
 class BaseImportImport(models.TransientModel):
-    """Odoo's import: what it offers for bindings, and what the report tells about the file."""
+    """Prepares Odoo's import for bindings: the columns that it offers, and the file that the report names."""
 
     _inherit = "base_import.import"
 
@@ -13,9 +13,9 @@ class BaseImportImport(models.TransientModel):
 
     @api.model
     def get_fields_tree(self, model, *args, **kwargs):
-        """Offer the columns that an import of bindings may have, although the fields are read-only.
+        """Offer the columns of an import of bindings, although the fields are read-only.
 
-        :return: see Odoo's method.
+        :return: the result of Odoo's method.
         :rtype: list[dict]
         """
         if model != "wechat.binding":
@@ -43,9 +43,9 @@ class BaseImportImport(models.TransientModel):
         return tree
 
     def execute_import(self, fields, columns, options, dryrun=False):
-        """Tell the import of bindings which rows of which file it gets.
+        """Pass the file and the number of its first row to the import of bindings.
 
-        :return: see Odoo's method.
+        :return: the result of Odoo's method.
         :rtype: dict
         """
         screen = self

@@ -4,7 +4,7 @@ from odoo.tools import SQL
 
 
 class MergePartnerAutomatic(models.TransientModel):
-    """Merges partners: the binding moves along, and is never taken over."""
+    """Moves the binding of merged partners. Partners with two bindings can't be merged."""
 
     _inherit = "base.partner.merge.automatic.wizard"
 
@@ -12,7 +12,7 @@ class MergePartnerAutomatic(models.TransientModel):
 
     @api.model
     def _update_foreign_keys(self, src_partners, dst_partner):
-        """Move the live binding through the ORM, which the raw SQL of the merge would leave uncomputed.
+        """Move the live binding through the ORM: Odoo's raw SQL would not recompute the stored fields.
 
         :raise UserError: if more than one of the partners is bound.
         """
@@ -21,14 +21,18 @@ class MergePartnerAutomatic(models.TransientModel):
 
     @api.model
     def _wechat_merge(self, src_partners, dst_partner):
+        """Move the live binding, and revoke the open codes that the merged partner can't keep.
+
+        :raise UserError: if more than one of the partners is bound.
+        """
         partners = src_partners | dst_partner
-        # Who has been bound, disabled or given a code since this transaction began lets Odoo repeat the merge, instead
-        # of failing later by a unique index.
+        # If a partner was bound, disabled or given a code since this transaction began, the lock fails and Odoo repeats
+        # the merge, instead of a failure by a unique index.
         self.env.cr.execute(
             SQL("SELECT id FROM res_partner WHERE id IN %s ORDER BY id FOR NO KEY UPDATE", tuple(partners.ids)),
             log_exceptions=False,
         )
-        # sudo: wechat.binding, wechat.bind.code - whoever may merge partners moves all that is theirs
+        # sudo: wechat.binding, wechat.bind.code - the right to merge partners includes moving their records
         bindings = partners.sudo()._wechat_get_live_bindings()
         if len(bindings) > 1:
             names = ", ".join(bindings.partner_id.mapped("display_name"))
@@ -42,7 +46,7 @@ class MergePartnerAutomatic(models.TransientModel):
             self.env["wechat.bind.code"].sudo().search([("partner_id", "in", partners.ids), ("state", "=", "active")])
         )
         self._wechat_log_merge(src_partners, dst_partner, bindings, codes)
-        # A code that was already sent stays good, unless the merchant is bound or has one of its own.
+        # A code of a source partner stays valid, unless the merchant is bound or has its own code.
         kept = codes.filtered(lambda code: code.partner_id == dst_partner) or codes[:1]
         (codes if bindings else codes - kept)._revoke(self.env._("The merchant was merged with another one."))
         bindings.partner_id = dst_partner
@@ -50,12 +54,12 @@ class MergePartnerAutomatic(models.TransientModel):
 
     @api.model
     def _wechat_log_merge(self, src_partners, dst_partner, bindings, codes):
-        """Record what is merged, as long as the partners that vanish have a name, if WeChat is concerned at all.
+        """Record the merge if a partner was involved with WeChat. Call it before the source partners are deleted.
 
         :param wechat.binding bindings: the live bindings of all of them.
         :param wechat.bind.code codes: the open codes of all of them.
         """
-        # sudo: wechat.operation - only whether there is anything to be continued
+        # sudo: wechat.operation - only checks for earlier entries about the partners
         known = self.env["wechat.operation"].sudo().search_count([("partner_id", "in", src_partners.ids)], limit=1)
         if not (bindings or codes or known):
             return

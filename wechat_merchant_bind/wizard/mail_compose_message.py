@@ -5,7 +5,7 @@ from ..tools.bearer_links import SHARE_TOKEN
 
 
 class MailComposeMessage(models.TransientModel):
-    """Records binding codes that are mailed, and mails none that is no longer valid."""
+    """Records e-mails with binding codes, and refuses e-mails with codes that are no longer valid."""
 
     _inherit = "mail.compose.message"
 
@@ -26,10 +26,10 @@ class MailComposeMessage(models.TransientModel):
         return self._wechat_note_mailed(operation, merchants, mail_values_all)
 
     def _wechat_note_mailed(self, operation, merchants, mail_values_all):
-        """Record which merchants' codes are mailed, where to and by whom.
+        """Record e-mails with binding codes in the operations log, and replace their messages in the chatter.
 
-        :return: the values of the mails. The message in the chatter tells the same and nothing else: the mail itself
-            is a bearer's right to bind.
+        :return: the values of the e-mails. Their messages in the chatter become notes without the code: every reader
+            of the code could bind the merchant.
         :rtype: dict
         """
         notes = {}
@@ -52,10 +52,10 @@ class MailComposeMessage(models.TransientModel):
         return mail_values_all
 
     def _wechat_get_note(self, operation, addresses):
-        """Return what the chatter says of a mailed code.
+        """Return the chatter's note about an e-mail with a code.
 
-        :param str operation: ``send`` or ``remind``.
-        :param str addresses: where it is sent to.
+        :param str operation: "send" or "remind".
+        :param str addresses: the masked addresses.
         :rtype: str
         """
         name = self.env.user.name
@@ -68,7 +68,7 @@ class MailComposeMessage(models.TransientModel):
         return self.env._("WeChat binding code e-mailed to %(addresses)s by %(user)s.", addresses=addresses, user=name)
 
     def _wechat_get_addresses(self, mail_values):
-        """Return the addresses that a mail goes to; none if Odoo has decided not to send it."""
+        """Return the addresses of an e-mail; none if Odoo has refused to send it."""
         if mail_values.get("state") in ("cancel", "exception"):
             return []
         commands = mail_values.get("recipient_ids") or []

@@ -6,15 +6,15 @@ from ..models.const import OPENID
 
 
 class PrivacyLookupWizard(models.TransientModel):
-    """Finds the OpenID of a person everywhere it is kept, so that it can be erased there.
+    """Finds all records with a person's OpenID, to erase them.
 
-    The operations log isn't among that: it keeps the two ends of an OpenID, which lead to nobody, and the merchant's
-    name, so that it can be shown later who had access to whose data and that it was erased.
+    The operations log is excluded: it has masked OpenIDs, which identify no person. It keeps the merchant's name as
+    the evidence of accesses to personal data and of their erasure.
     """
 
     _inherit = "privacy.lookup.wizard"
 
-    # By OpenID, which stands for the name, it takes no address.
+    # Not required for a look-up by OpenID, which is entered as the name.
     email = fields.Char(required=False)
 
     # === BUSINESS METHODS === #
@@ -23,7 +23,7 @@ class PrivacyLookupWizard(models.TransientModel):
         return [*super()._get_query_models_blacklist(), "wechat.operation", *self._get_wechat_models()]
 
     def _get_wechat_models(self):
-        """Return the models of this addon, and of addons that build on it, that keep a person's OpenID or name."""
+        """Return the models of this addon, and of addons based on it, that store a person's OpenID or name."""
         return [
             "wechat.binding.import.line",
             *(
@@ -51,7 +51,7 @@ class PrivacyLookupWizard(models.TransientModel):
         )
 
     def _get_wechat_query(self):
-        """Return what finds the rows of this addon, to be added to Odoo's query."""
+        """Return the UNION ALL clauses that add this addon's records to Odoo's query."""
         return SQL(" ").join(
             SQL(
                 "UNION ALL SELECT %s, id, TRUE FROM %s AS kept WHERE %s",
@@ -63,9 +63,9 @@ class PrivacyLookupWizard(models.TransientModel):
         )
 
     def _get_wechat_condition(self, model):
-        """Return what a row must fulfil to be the person's.
+        """Return the SQL condition of a person's rows in a model.
 
-        :param models.BaseModel model: one of :meth:`_get_wechat_models`.
+        :param models.BaseModel model: one of _get_wechat_models().
         :rtype: SQL
         """
         name = self.name.strip()
@@ -77,7 +77,7 @@ class PrivacyLookupWizard(models.TransientModel):
         if "openid" in model._fields:
             conditions.append(SQL("kept.openid = %s", name))
         if model._name == "wechat.binding":
-            # Of a merchant that is gone, the log still knows the name.
+            # The operations log still has the name of a deleted merchant.
             conditions.append(
                 SQL(
                     """
@@ -92,7 +92,7 @@ class PrivacyLookupWizard(models.TransientModel):
                 )
             )
         elif "openid" in model._fields:
-            # What the person sent, before and after it was bound.
+            # Messages of the person, before and after the binding.
             conditions.append(
                 SQL(
                     """

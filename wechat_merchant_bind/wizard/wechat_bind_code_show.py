@@ -6,7 +6,7 @@ from odoo.tools import format_datetime
 
 
 class WechatBindCodeShow(models.TransientModel):
-    """The dialog of a binding code."""
+    """The dialog that shows a binding code and the state of its scan."""
 
     _name = "wechat.bind.code.show"
     _description = "Binding Code"
@@ -52,7 +52,7 @@ class WechatBindCodeShow(models.TransientModel):
                 continue
             moment = format_datetime(self.env, expires_at, dt_format="yyyy-MM-dd HH:mm")
             left = expires_at - now
-            # Rounded, or a code of 30 days would have 29 left by the time its dialog is open.
+            # Rounded: a code of 30 days is a few seconds short of that when its dialog opens.
             days = round(left / timedelta(days=1))
             if expires_at <= now:
                 show.expiry = self.env._("%s (expired)", moment)
@@ -88,18 +88,18 @@ class WechatBindCodeShow(models.TransientModel):
     # === ACTION METHODS === #
 
     def action_regenerate(self):
-        """Revoke the shown code, make a new one, and show that.
+        """Replace the shown code by a new one.
 
         :rtype: dict
         :raise AccessError: if the user may not generate codes.
-        :raise UserError: if WeChat refuses; in words. The shown code then stays valid.
+        :raise UserError: if WeChat refuses. The shown code then stays valid.
         """
         self.ensure_one()
         self.code_id = self.partner_id._wechat_regenerate_bind_code()
         return self._get_action()
 
     def action_download(self):
-        """Download the picture, named after the merchant.
+        """Download the picture of the code.
 
         :rtype: dict
         """
@@ -117,7 +117,7 @@ class WechatBindCodeShow(models.TransientModel):
 
         :rtype: dict
         :raise AccessError: if the user may not generate codes.
-        :raise UserError: see :meth:`ResPartner.action_wechat_send_code`.
+        :raise UserError: see action_wechat_send_code() of the merchant.
         """
         self.ensure_one()
         self.code_id._check_may_handle()

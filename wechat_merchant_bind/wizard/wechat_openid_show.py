@@ -2,9 +2,9 @@ from odoo import api, fields, models
 
 
 class WechatOpenidShow(models.TransientModel):
-    """The dialog that shows a full OpenID. Whoever opens it is in the log before it shows anything.
+    """The dialog that shows a full OpenID. Its creation records the access in the operations log.
 
-    Nobody may write it: turned to another binding, it would show that one's OpenID without a record.
+    Users have no right to write it: with another binding, it would show an OpenID without a record.
     """
 
     _name = "wechat.openid.show"

@@ -2,7 +2,7 @@ from odoo import api, fields, models
 
 
 class WechatUnbind(models.TransientModel):
-    """The dialog that asks why a merchant is unbound, or bound to another WeChat."""
+    """The dialog that asks for the reason to unbind a merchant or to replace its WeChat."""
 
     _name = "wechat.unbind"
     _description = "Unbind a Merchant from WeChat"
@@ -19,7 +19,7 @@ class WechatUnbind(models.TransientModel):
 
     @api.depends("partner_id")
     def _compute_openid_masked(self):
-        # The partner's own field is computed for everybody: here it is what this user can unbind.
+        # Not the partner's own field, which is sudoed: only bindings that this user may unbind.
         for unbind in self:
             unbind.openid_masked = unbind.partner_id._wechat_get_live_bindings().openid_masked
 
@@ -36,12 +36,11 @@ class WechatUnbind(models.TransientModel):
         return {"type": "ir.actions.act_window_close"}
 
     def action_replace(self):
-        """Unbind the merchant for the reason given, and show a code for its new WeChat. If WeChat grants none, the
-        merchant stays bound.
+        """Unbind the merchant for the reason given, and show a code for its new WeChat.
 
         :return: the action that opens the code's dialog.
         :rtype: dict
-        :raise UserError: if WeChat refuses; in words.
+        :raise UserError: if WeChat refuses the new code. The merchant then stays bound.
         """
         self.ensure_one()
         self.partner_id.action_wechat_unbind(self.reason)
@@ -54,7 +53,7 @@ class WechatUnbind(models.TransientModel):
         """Return the act_window that opens this dialog.
 
         :param res.partner partner: the merchant.
-        :param bool is_replacement: whether another WeChat is to be bound.
+        :param bool is_replacement: whether to show a code for another WeChat afterwards.
         :rtype: dict
         """
         return {

@@ -1,5 +1,5 @@
 def migrate(cr, version):
-    """Tell when the merchants that are bound already were bound: their new column was created empty."""
+    """Fill the new column res_partner.wechat_bound_at from the live bindings."""
     cr.execute("""
         UPDATE res_partner partner
            SET wechat_bound_at = binding.bound_at

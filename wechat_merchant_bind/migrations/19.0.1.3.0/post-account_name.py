@@ -1,5 +1,5 @@
 def migrate(cr, version):
-    """Tell the account of old operations, of which only its record was kept."""
+    """Fill the new column wechat_operation.account_name from the accounts that still exist."""
     cr.execute("""
         UPDATE wechat_operation operation
            SET account_name = account.name

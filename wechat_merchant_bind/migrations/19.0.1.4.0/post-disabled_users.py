@@ -1,5 +1,5 @@
 def migrate(cr, version):
-    """Forget which users were archived with a merchant where something else was decided about them since."""
+    """Remove the mark of users archived with a merchant if the user or the merchant was changed since."""
     cr.execute("""
         UPDATE res_users users
            SET wechat_disabled_partner_id = NULL

@@ -1,4 +1,4 @@
-"""Take codes and links to undo out of what earlier versions have stored where every employee reads it."""
+"""Remove binding codes and undo links from texts that earlier versions stored where every employee can read them."""
 
 from psycopg2.extras import Json
 
@@ -8,23 +8,23 @@ from odoo.tools import SQL
 from odoo.addons.wechat_merchant_bind.tools import bearer_links
 
 PATTERNS = ["%/wechat/bind/%", "%/wechat/undo/%", "%weixin.qq.com/q/%", "%/showqrcode%"]
-# As the pictures of codes were named in English and in Chinese.
+# The English and Chinese file names of the pictures.
 PICTURES = ["% - WeChat binding code.png", "%-微信绑定码.png"]
 PICTURE_MODELS = ("res.partner", "mail.compose.message", "mail.message", "mail.scheduled.message", "mail.template")
 # Terms of a migration are not exported for translation.
 REMOVED_EN = (
-    "The message “%s” was to be sent later with the link of a WeChat binding code. It was removed: colleagues could "
-    "read the link who may not. Send the code again."
+    "The message “%s” was to be sent later with the link of a WeChat binding code. It was removed: colleagues "
+    "without the right to the code could read the link. Send the code again."
 )
 REMOVED_ZH = "定时消息“%s”含有微信绑定码的链接，无权查看绑定码的同事也能读到，因此已被移除。请重新发送绑定码。"
 BATCH = 1000
 
 
 def migrate(cr, version):
-    """Each table is read once, whatever the number of codes. That something was mailed stays in the chatter."""
+    """Hide the secrets with one query per table. The chatter still tells that a code was mailed."""
     env = api.Environment(cr, SUPERUSER_ID, {})
     message_ids = hide_in_column(env, "mail_message", "body")
-    # What waits to be sent, or may be sent again, keeps its link; administrators alone read it.
+    # E-mails that may still be sent keep the link; only administrators can read them.
     hide_in_column(env, "mail_mail", "body_html", SQL("state NOT IN ('outgoing', 'exception')"))
     hide_in_templates(env)
     remove_scheduled_messages(env)
@@ -35,10 +35,10 @@ def migrate(cr, version):
 
 
 def hide_in_column(env, table, column, condition=None):
-    """Hide the secrets in a column.
+    """Hide the secrets in the rows of a column.
 
-    :param SQL condition: which rows.
-    :return: the rows that had some.
+    :param SQL condition: limits the rows.
+    :return: the ids of the changed rows.
     :rtype: list[int]
     """
     query = SQL(
@@ -77,7 +77,7 @@ def hide_in_column(env, table, column, condition=None):
 
 
 def hide_in_templates(env):
-    """Hide the secrets in templates that were saved from an e-mail with a code."""
+    """Hide the secrets in mail templates that users saved from an e-mail with a code."""
     rows = env.execute_query(
         SQL("SELECT id, body_html FROM mail_template WHERE body_html::text LIKE ANY(%s)", PATTERNS)
     )
@@ -89,7 +89,7 @@ def hide_in_templates(env):
 
 
 def remove_scheduled_messages(env):
-    """Remove messages that wait to be sent with a code, and say so on their documents."""
+    """Remove scheduled messages with a code, and leave a note on their documents."""
     messages = env["mail.scheduled.message"].search(["|", ("body", "like", "/wechat/"), ("body", "like", "weixin.qq")])
     for message in messages:
         if not env["mail.message"]._wechat_find_secrets([message.body]):
@@ -102,7 +102,7 @@ def remove_scheduled_messages(env):
 
 
 def remove_pictures(env):
-    """Remove the files of codes that stand on merchants, in messages, and in e-mails that were never finished."""
+    """Remove pictures of codes attached to merchants, messages, drafts and templates."""
     rows = env.execute_query(
         SQL(
             """

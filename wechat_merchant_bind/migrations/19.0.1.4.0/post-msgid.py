@@ -1,5 +1,5 @@
 def migrate(cr, version):
-    """Forget the number 0, which WeChat gives to any message: it is no number by which a receipt finds its message."""
+    """Remove the msgid 0, which WeChat gives to many messages: receipts can't be matched by it."""
     cr.execute("UPDATE wechat_message SET msgid = NULL WHERE msgid ~ '^0+$'")
     cr.execute("""
         UPDATE wechat_event

@@ -1,5 +1,5 @@
 def migrate(cr, version):
-    """Forget why WeChat messages failed where every user may read it: the messages keep it for fewer readers."""
+    """Empty the failure reasons of WeChat notifications, readable by every user: the messages have them."""
     cr.execute("""
         UPDATE mail_notification
            SET failure_reason = NULL

@@ -1,5 +1,5 @@
 def migrate(cr, version):
-    """Keep only the number of the database that sends: its address is no part of its identity any more."""
+    """Keep only the database's UUID in the outbox identity: the address is no longer part of it."""
     cr.execute("""
         UPDATE ir_config_parameter
            SET value = split_part(value, ' ', 1)

@@ -1,3 +1,3 @@
 def migrate(cr, version):
-    """Let templates whose messages were never valid, for which there is a constraint now, be valid for a day."""
+    """Set the validity of templates with none or a negative one to a day, as the new constraint requires."""
     cr.execute("UPDATE wechat_template SET valid_hours = 24 WHERE valid_hours <= 0")

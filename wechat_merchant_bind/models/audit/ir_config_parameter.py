@@ -4,7 +4,7 @@ PREFIX = "wechat_merchant_bind."
 
 
 class IrConfigParameter(models.Model):
-    """Who changed a system parameter of this addon. None of them is a secret."""
+    """Records changes of this addon's system parameters, with their values: none of them is a secret."""
 
     _inherit = "ir.config_parameter"
 
@@ -31,7 +31,7 @@ class IrConfigParameter(models.Model):
     # === BUSINESS METHODS === #
 
     def _wechat_get_values(self):
-        """Return key and value of the addon's own parameters, by id."""
+        """Return key and value of those parameters that belong to the addon, by id."""
         return {
             parameter.id: (parameter.key, parameter.value)
             for parameter in self
@@ -39,9 +39,9 @@ class IrConfigParameter(models.Model):
         }
 
     def _wechat_log_changes(self, before):
-        """Record what has changed.
+        """Record the changed parameters in the operations log.
 
-        :param dict before: what :meth:`_wechat_get_values` returned.
+        :param dict before: the result of _wechat_get_values() before the change.
         """
         for parameter_id, (key, value) in self._wechat_get_values().items():
             old_key, old_value = before.get(parameter_id, (key, self.env._("empty")))

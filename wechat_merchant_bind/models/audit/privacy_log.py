@@ -2,7 +2,7 @@ from odoo import models
 
 
 class PrivacyLog(models.Model):
-    """A look-up by OpenID has no e-mail address to anonymise."""
+    """Accepts look-ups by OpenID, which have no e-mail address to anonymise."""
 
     _inherit = "privacy.log"
 

@@ -6,7 +6,7 @@ MEMBERSHIP_FIELDS = frozenset({"user_ids", "implied_ids", "implied_by_ids"})
 
 
 class ResGroups(models.Model):
-    """Who was made a user or manager of WeChat, and by whom."""
+    """Records in the operations log when users join or leave the addon's groups."""
 
     _inherit = "res.groups"
 
@@ -24,23 +24,23 @@ class ResGroups(models.Model):
 
     @api.model
     def _wechat_get_members(self):
-        """Return the users of the addon's groups, also those who got there through another group.
+        """Return the users of the addon's groups, including those of implied groups.
 
         :rtype: dict[str, res.users]
         """
         members = {}
         for xmlid in (GROUP_MANAGER, GROUP_USER):
-            # While the addon is being installed, there are none yet.
+            # The groups don't exist yet while the addon is being installed.
             group = self.env.ref(xmlid, raise_if_not_found=False)
-            # sudo: res.groups - what changes is recorded, whoever may change it
+            # sudo: res.groups - changes are recorded without regard to the rights of the user
             members[xmlid] = group.sudo().all_user_ids if group else self.env["res.users"]
         return members
 
     @api.model
     def _wechat_log_members(self, before):
-        """Record who has become a member, and who no longer is one.
+        """Record new and former members in the operations log.
 
-        :param dict before: what :meth:`_wechat_get_members` returned.
+        :param dict before: the result of _wechat_get_members() before the change.
         """
         after = self._wechat_get_members()
         joined = {xmlid: after[xmlid] - before[xmlid] for xmlid in after}

@@ -2,13 +2,14 @@ from odoo import api, fields, models
 
 from ..const import GROUP_USER
 
-# A later decision about a user than that of disabling its merchant: enabling the merchant does not undo it.
+# Changes of these fields after a merchant was disabled are decisions of their own: enabling it leaves the user alone.
 ENDS_DISABLING = frozenset({"active", "partner_id", "group_ids"})
 
 
 class ResUsers(models.Model):
-    """Who becomes a WeChat user or manager is recorded, who generated a code is told what became of it, and a
-    merchant's portal users are archived with it.
+    """Users of the addon: their membership is recorded, and new bindings reach them as toasts.
+
+    A merchant's portal users are archived with the merchant and restored with it.
     """
 
     _inherit = "res.users"
@@ -22,8 +23,8 @@ class ResUsers(models.Model):
         ondelete="set null",
         index="btree_not_null",
         groups=fields.NO_ACCESS,
-        help="The merchant whose disabling archived this user, and whose enabling restores it. Any other decision "
-        "about the user ends it.",
+        help="This user was archived together with the merchant, and is restored together with it, unless the user's "
+        "status, contact or groups are changed before.",
     )
 
     # === CRUD METHODS === #
@@ -37,7 +38,7 @@ class ResUsers(models.Model):
 
     def write(self, vals):
         if ENDS_DISABLING.intersection(vals):
-            # sudo: res.users - nobody may read the mark; the write itself is Odoo's to allow or refuse
+            # sudo: res.users - the mark is readable by the code only; Odoo itself checks the right to write
             self.sudo().filtered("wechat_disabled_partner_id").wechat_disabled_partner_id = False
         if "group_ids" not in vals:
             return super().write(vals)
@@ -49,13 +50,13 @@ class ResUsers(models.Model):
     # === BUSINESS METHODS === #
 
     def _wechat_notify(self, record):
-        """Let the open browsers of a user raise a toast about a new binding or request.
+        """Raise a toast about a new binding or request in the open browsers of these users.
 
         Only the id is sent; the client reads it with the user's own rights.
 
-        :param record: a ``wechat.binding`` or a ``wechat.bind.request``.
+        :param record: a wechat.binding or a wechat.bind.request.
         """
-        # sudo: res.users - a push runs without a user, and an admin's right to read others decides nothing here
+        # sudo: res.users - also called by pushes, which run without a user, and independent of the right to read users
         for user in self.sudo():
             if user.has_group(GROUP_USER):
                 user._bus_send("wechat_merchant_bind/toast", {"model": record._name, "id": record.id})

@@ -8,9 +8,9 @@ KEY = "terms"
 
 
 def encode_terms(*terms):
-    """Return terms as a :class:`TermText` stores them.
+    """Return terms in the form that a TermText stores.
 
-    :param terms: a line each; lazily translated (``_lt``), or a text that is shown verbatim.
+    :param terms: one per line: a lazily translated term (_lt), or a text that is shown verbatim.
     :rtype: str
     """
     lines = [[term._source, term._args] if isinstance(term, LazyGettext) else term for term in terms]
@@ -20,8 +20,8 @@ def encode_terms(*terms):
 class TermText(fields.Text):
     """A text that is stored as terms of this addon and translated when it is read.
 
-    It is written by a scheduled action or another user, and read in the language of its reader. A value that does not
-    come from :func:`encode_terms` is shown verbatim.
+    A scheduled action or another user writes it; every user reads it in the own language. Values that were not made by
+    encode_terms() are shown verbatim.
     """
 
     def convert_to_record(self, value, record):

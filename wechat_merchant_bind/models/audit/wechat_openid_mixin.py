@@ -1,21 +1,21 @@
 from odoo import models
 
-# Merchants that a note of the log names.
+# Number of merchants that a note of the log names.
 NAMES_SHOWN = 10
 
 
 class WechatOpenidMixin(models.AbstractModel):
-    """Records that know an OpenID: whoever reads or exports it leaves a trace in the operations log.
+    """Records with an OpenID: each reading or export of it is recorded in the operations log.
 
-    The field stays an ordinary one, which automations, domains and other addons use as they are used to. What is
-    recorded is that its value leaves the server: by ``read``, ``web_read`` and ``search_read``, by an export, also one
-    that comes here from another model, and by grouping. Odoo's own views show the two ends only.
+    The field stays an ordinary one for automations, domains and other addons. An access is recorded where the value
+    leaves the server: read(), web_read() and search_read(), exports (also by a path from another model), and grouping.
+    Views show the masked OpenID only and record nothing.
     """
 
     _name = "wechat.openid.mixin"
     _description = "Records that Know an OpenID"
 
-    # The field that is the OpenID, and others that tell it.
+    # The field with the OpenID, then others that reveal it.
     _wechat_openid_fields = ("openid",)
 
     # === CRUD METHODS === #
@@ -43,16 +43,17 @@ class WechatOpenidMixin(models.AbstractModel):
     # === BUSINESS METHODS === #
 
     def _audit_aggregate(self, spec):
+        """Record the reading of all OpenIDs if a specification of _read_group() groups or aggregates them."""
         if not self.env.su and spec.split(":")[0] in self._wechat_openid_fields:
-            # sudo: only ids are noted; which of them the user has seen is not known
+            # sudo: the record itself - only ids are noted; the groups don't tell which of them the user has seen
             self.sudo().search([(self._wechat_openid_fields[0], "!=", False)]).sudo(False)._audit_openids("reveal")
 
     def _audit_openids(self, operation):
-        """Note that the user gets the OpenIDs of these records. One entry of the log tells all of a transaction.
+        """Note that the user gets the OpenIDs of these records, for one log entry at the end of the transaction.
 
-        :param str operation: ``reveal`` or ``export``.
+        :param str operation: "reveal" or "export".
         """
-        # sudo: the user has just read them, perhaps without the right to read what else is asked here
+        # sudo: the record itself - the user has just read it, perhaps without the right to read the related records
         known = self.sudo().filtered(self._wechat_openid_fields[0])
         if not known:
             return
@@ -63,28 +64,29 @@ class WechatOpenidMixin(models.AbstractModel):
         precommit.data["wechat_openids"].setdefault((self.env.uid, operation, self._name), set()).update(known.ids)
 
     def _log_audited_openids(self):
+        """Write the noted accesses of the transaction to the operations log."""
         audited = self.env.cr.precommit.data.pop("wechat_openids", {})
         if self.env.cr.readonly:
-            # What a replica answers is recorded all the same.
+            # A replica can't be written to, but its reads are recorded too.
             with self.env.registry.cursor() as cr:
                 self._log_openids(self.env(cr=cr), audited)
         else:
             self._log_openids(self.env, audited)
 
     def _log_openids(self, env, audited):
-        """Record who got which OpenIDs.
+        """Record accesses to OpenIDs in the operations log.
 
-        :param Environment env: where to write.
+        :param Environment env: a writable environment.
         :param dict audited: ids by user, operation and model.
         """
         for (uid, operation, model), ids in audited.items():
-            # sudo: wechat.operation and what it tells of - nobody writes the log directly
+            # sudo: wechat.operation, and the records it names - users have no right to write the log
             operations = env(user=uid, su=True)["wechat.operation"]
             records = operations.env[model].browse(ids).exists()
             operations._log_note(operation, records._get_audit_note(operation), **records._prepare_audit_values())
 
     def _get_audit_note(self, operation):
-        # sudo: ir.model - the name of a model is no secret
+        # sudo: ir.model - users may know the name of a model
         model = self.env["ir.model"].sudo()._get(self._name).name
         names = self._get_audited_merchants().mapped("display_name")
         shown = ", ".join(names[:NAMES_SHOWN]) + (" …" if len(names) > NAMES_SHOWN else "")
@@ -97,7 +99,7 @@ class WechatOpenidMixin(models.AbstractModel):
         )
 
     def _prepare_audit_values(self):
-        """Return what else the log can tell: the merchant, if it is one, and the company, if all are of one."""
+        """Return more values of the log entry: the merchant if it is a single one, the company if all share one."""
         merchant, company = self._get_audited_merchants(), self.company_id
         values = {"company_id": company.id} if len(company) == 1 and all(self.mapped("company_id")) else {}
         if len(merchant) == 1:

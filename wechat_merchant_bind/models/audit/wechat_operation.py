@@ -5,11 +5,13 @@ from odoo.tools import plaintext2html
 
 
 class WechatOperation(models.Model):
-    """The operations log: who did what, when, from where and why. It outlives the merchant and is never changed."""
+    """The operations log: user, operation, time, address and reason. Entries outlive the merchant and never change."""
 
     _name = "wechat.operation"
     _description = "WeChat Operation"
     _order = "id desc"
+
+    # === FIELDS === #
 
     operation = fields.Selection(
         [
@@ -53,7 +55,7 @@ class WechatOperation(models.Model):
 
     # === INDEXES === #
 
-    # The statistics ask for a span of time, the log's filter too.
+    # For the statistics and the log's filter, which select a period.
     _create_date_idx = models.Index("(create_date)")
 
     # === COMPUTE METHODS === #
@@ -66,8 +68,8 @@ class WechatOperation(models.Model):
 
     # === CRUD METHODS === #
 
-    def write(self, vals):  # pylint: disable=method-required-super  # nothing is ever written
-        """Refuse every change, also of callers with all rights, such as the code of a server action.
+    def write(self, vals):  # pylint: disable=method-required-super  # entries are never written
+        """Refuse every change, even by callers with all rights, such as the code of a server action.
 
         :raise UserError: always.
         """
@@ -75,22 +77,22 @@ class WechatOperation(models.Model):
         raise UserError(self.env._("The operations log can't be changed."))
 
     @api.ondelete(at_uninstall=False)
-    def _unlink_except_never(self):
+    def _unlink_except_log(self):
         raise UserError(self.env._("The operations log can't be deleted."))
 
     # === BUSINESS METHODS === #
 
     @api.model
     def _log(self, operation, records, notes, openid=None, chatter=True):
-        """Record an operation in the merchants' chatter and in the log that outlives the merchants.
+        """Record an operation in this log and in the merchants' chatter.
 
-        :param str operation: a value of the field ``operation``.
-        :param records: what it concerns: merchants, accounts, or records of one merchant each, such as codes.
-        :param dict[int, str] notes: by record id, what happened and why, in words and in the reader's language.
-        :param str openid: the OpenID that took part, if it is not the record's own; only its two ends are kept.
-        :param bool chatter: whether the merchants' chatter needs a note: not if it tells the same already.
+        :param str operation: a value of the field "operation".
+        :param records: the subjects: merchants, accounts, or records of one merchant each, such as codes.
+        :param dict[int, str] notes: the event and its reason by record id, in the reader's language.
+        :param str openid: the OpenID concerned, if it is not the record's own; it is stored masked.
+        :param bool chatter: whether to post the notes in the merchants' chatter, too.
         """
-        # sudo: wechat.operation - nobody may write the log directly; the caller has checked the operation itself
+        # sudo: wechat.operation - users have no right to write the log; the caller has checked the operation itself
         self.sudo().create(
             [self._prepare_values(operation, record, notes[record.id], openid) for record in records.sudo()]
         )
@@ -103,11 +105,11 @@ class WechatOperation(models.Model):
 
     @api.model
     def _log_note(self, operation, note, **values):
-        """Record an operation that no merchant's chatter has to tell of.
+        """Record an operation in this log only.
 
-        :param str operation: a value of the field ``operation``.
-        :param str note: what happened and why, in words.
-        :param values: other fields, such as the company that it concerns; without one all managers see it.
+        :param str operation: a value of the field "operation".
+        :param str note: the event and its reason.
+        :param values: other fields, such as the company; entries without a company are visible to all managers.
         """
         # sudo: see _log
         self.sudo().create({"operation": operation, "note": note, **self._prepare_actor_values(), **values})
@@ -118,12 +120,12 @@ class WechatOperation(models.Model):
             "user_id": self.env.uid,
             "user_name": self.env.user.name,
             # Behind a proxy this is the visitor's own address only with proxy_mode.
-            "ip_address": request.httprequest.remote_addr if request and self._is_visited() else False,
+            "ip_address": request.httprequest.remote_addr if request and self._is_done_by_person() else False,
         }
 
     @api.model
-    def _is_visited(self):
-        """Tell whether it is a person who causes what is recorded, and not WeChat or a schedule."""
+    def _is_done_by_person(self):
+        """Return whether a person causes the operation, and not WeChat or a scheduled action."""
         return not self.env.user._is_superuser() or bool(self.env.context.get("wechat_by_visitor"))
 
     @api.model
@@ -146,19 +148,19 @@ class WechatOperation(models.Model):
 
     @api.model
     def _get_merchant(self, record):
-        """Return the merchant that a record is, or belongs to; empty for an account."""
+        """Return the merchant of a record, or the record itself if it is one; empty for an account."""
         if record._name == "res.partner":
             return record
         return record.partner_id if "partner_id" in record else self.env["res.partner"]
 
     @api.model
     def _get_code(self, record):
-        """Return the binding code that a record is, or came from; else an empty one."""
+        """Return the binding code of a record, or the record itself if it is one; empty if there is none."""
         if record._name == "wechat.bind.code":
             return record
         return record.code_id if "code_id" in record else self.env["wechat.bind.code"]
 
     @api.model
     def _mask_openid(self, openid):
-        """Return the two ends of an OpenID, enough to compare and too little to use."""
+        """Return the first and last characters of an OpenID: enough to compare it, too little to use it."""
         return f"{openid[:4]}…{openid[-4:]}" if openid and len(openid) > 8 else "…" if openid else False

@@ -2,17 +2,17 @@ import re
 
 from odoo import api, models
 
-# The address of a code's picture, as a mail template takes it from the code's link.
+# The address of a code's picture in the HTML of mail templates.
 PICTURE_URL = re.compile(r'src="[^"]*/wechat/bind/([A-Za-z0-9_-]{16,64})/code\.png"')
-# Of the pictures in an e-mail, by which they are known when an answer brings them back.
+# Domain of the pictures' Content-IDs: it identifies them in answers to the e-mail.
 CONTENT_ID_DOMAIN = "@wechat_merchant_bind"
 
 
 class IrMailServer(models.Model):
-    """Puts the picture of a binding code into the e-mail itself, to be seen, and as a file, to be kept or printed.
+    """Embeds the picture of a binding code in the e-mail, and attaches it as a file to keep or print.
 
-    Mail clients load no pictures from the web, or ask first, and Odoo may stand where merchants can't reach it. The
-    pictures are made at the last moment: an attachment of Odoo's could be read by everybody who reads the merchant.
+    Mail clients load no remote pictures without asking, and the merchant may have no access to Odoo. The pictures are
+    drawn while the e-mail is built: every reader of the merchant could read an attachment stored in Odoo.
     """
 
     _inherit = "ir.mail_server"
@@ -33,10 +33,10 @@ class IrMailServer(models.Model):
 
     @api.model
     def _wechat_embed_pictures(self, body):
-        """Replace the addresses of binding codes' pictures by the Content-IDs under which the e-mail carries them.
+        """Replace the addresses of binding codes' pictures by Content-IDs.
 
         :param str body: the HTML of an e-mail.
-        :return: the HTML, and by Content-ID the sudoed codes; one that is no longer open is left out.
+        :return: the HTML, and the sudoed open codes by Content-ID.
         :rtype: tuple[str, dict[str, wechat.bind.code]]
         """
         tokens = set(PICTURE_URL.findall(body))

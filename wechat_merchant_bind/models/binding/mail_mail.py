@@ -5,7 +5,7 @@ _lt = LazyTranslate(__name__)
 
 
 class MailMail(models.Model):
-    """Tells bulk generations what has become of their e-mails: Odoo deletes the e-mails that were sent."""
+    """Records the result of an e-mail on the line of its bulk generation: Odoo deletes sent e-mails."""
 
     _inherit = "mail.mail"
 
@@ -35,17 +35,17 @@ class MailMail(models.Model):
         )
 
     def _wechat_get_batch_lines(self):
-        """Return the lines of bulk generations that these e-mails were queued for.
+        """Return the lines of bulk generations that queued these e-mails.
 
         :rtype: wechat.bind.batch.line
         """
-        # sudo: wechat.bind.batch.line - users never write lines, and only what becomes of an e-mail is recorded
+        # sudo: wechat.bind.batch.line - users have no right to write lines; only the e-mail's result is recorded
         return self.env["wechat.bind.batch.line"].sudo().search([("mail_id", "in", self.ids)])
 
     def _wechat_get_failure_terms(self, reason=False):
-        """Return why an e-mail was not sent, see :func:`~.term_text.encode_terms`.
+        """Return the reason why an e-mail was not sent, as terms for encode_terms().
 
-        :param str reason: what the mail server said, if it was not recorded yet.
+        :param str reason: the mail server's answer, if it is not recorded yet.
         :rtype: list
         """
         self.ensure_one()

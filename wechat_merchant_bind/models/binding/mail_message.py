@@ -7,7 +7,7 @@ from ...tools import bearer_links
 
 
 class MailMessage(models.Model):
-    """Messages are read by everybody who reads their document, so none of them keeps a link that grants a right."""
+    """Removes links that grant a right from messages: every reader of the document reads its messages."""
 
     _inherit = "mail.message"
 
@@ -15,7 +15,7 @@ class MailMessage(models.Model):
 
     @api.model_create_multi
     def create(self, vals_list):
-        # New values: the caller's own still have what the e-mail is made of.
+        # The caller's own values stay as they are: the e-mail is made of them.
         return super().create([self._wechat_hide_body(vals) for vals in vals_list])
 
     def write(self, vals):
@@ -25,7 +25,7 @@ class MailMessage(models.Model):
 
     @api.model
     def _wechat_hide_body(self, vals):
-        """Return values of a message without secrets in the body."""
+        """Return the values of a message without the secrets in its body."""
         body = vals.get("body")
         if not bearer_links.may_hold_links(body):
             return vals
@@ -34,7 +34,7 @@ class MailMessage(models.Model):
 
     @api.model
     def _wechat_find_secrets(self, texts):
-        """Return what in texts lets a reader bind a merchant or undo a binding. Other sites' links are none of it.
+        """Return the tokens in texts that let a reader bind a merchant or undo a binding, without those of other sites.
 
         :param list[str] texts: HTML or plain text.
         :rtype: set[str]
@@ -42,7 +42,7 @@ class MailMessage(models.Model):
         text = "\n".join(filter(bearer_links.may_hold_links, texts))
         tokens = set(bearer_links.SHARE_TOKEN.findall(text))
         contents = set(bearer_links.QR_CONTENT.findall(text))
-        # An address has it encoded, or was written by hand.
+        # URL-encoded in an address, or written by hand.
         tickets = {
             form: ticket for ticket in bearer_links.TICKET.findall(text) for form in (ticket, unquote_plus(ticket))
         }
@@ -51,7 +51,7 @@ class MailMessage(models.Model):
             for token in bearer_links.UNDO_TOKEN.findall(text)
             if self.env["wechat.binding"]._read_undo_token(token)
         }
-        # sudo: wechat.bind.code - only whether a code has what the text has already
+        # sudo: wechat.bind.code - only values that the text contains already are looked up
         codes_sudo = self.env["wechat.bind.code"].sudo()
         for name, found in (
             ("share_token", {token: token for token in tokens}),
@@ -68,7 +68,7 @@ class MailMessage(models.Model):
         """Raise UserError if one of these texts lets a reader bind a merchant or undo a binding.
 
         :param list[str] texts: HTML or plain text.
-        :param str message: what is refused and what to do, in words.
+        :param str message: the text of the error.
         """
         if any(map(bearer_links.may_hold_links, texts)) and self._wechat_find_secrets(texts):
             raise UserError(message)

@@ -2,7 +2,7 @@ from odoo import api, models
 
 
 class MailScheduledMessage(models.Model):
-    """What is sent later waits where everybody who may write the document reads it, so it has no code."""
+    """Refuses to schedule messages with a binding code: every user with access to the document can read them."""
 
     _inherit = "mail.scheduled.message"
 
@@ -27,6 +27,6 @@ class MailScheduledMessage(models.Model):
             texts,
             self.env._(
                 "This message has the link of a WeChat binding code. It can't be sent later: until then, colleagues "
-                "could read the link who may not. Send it now, or schedule it without the link."
+                "without the right to the code could read the link. Send it now, or schedule it without the link."
             ),
         )

@@ -2,7 +2,7 @@ from odoo import api, models
 
 
 class MailTemplate(models.Model):
-    """Every employee reads mail templates, so none of them has the code of one merchant."""
+    """Refuses templates with the code of one merchant: every employee can read mail templates."""
 
     _inherit = "mail.template"
 
@@ -21,7 +21,7 @@ class MailTemplate(models.Model):
 
     @api.model
     def _wechat_check_secrets(self, vals_list):
-        """Raise UserError if a template is to have a link that grants a right."""
+        """Raise UserError if values of a template contain a link that grants a right."""
         self.env["mail.message"]._wechat_refuse_secrets(
             [vals.get("body_html") or "" for vals in vals_list],
             self.env._(

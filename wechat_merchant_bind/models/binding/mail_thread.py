@@ -6,7 +6,7 @@ from .ir_mail_server import CONTENT_ID_DOMAIN
 
 
 class MailThread(models.AbstractModel):
-    """An e-mail may hold a link that its message in the chatter must not keep: see ``mail.message``."""
+    """Sends e-mails with links that their messages in the chatter must not keep; see mail.message."""
 
     _inherit = "mail.thread"
 
@@ -15,16 +15,15 @@ class MailThread(models.AbstractModel):
     def _notify_thread(self, message, msg_vals=False, **kwargs):
         body = msg_vals and msg_vals.get("body")
         if bearer_links.may_hold_links(body) and self.env["mail.message"]._wechat_find_secrets([body]):
-            # Inboxes and devices get what the chatter keeps.
+            # Inboxes and push notifications get the body without the links.
             msg_vals = {**msg_vals, "body": message.body}
             kwargs.setdefault("wechat_mail_body", body)
         return super()._notify_thread(message, msg_vals=msg_vals, **kwargs)
 
     def _notify_thread_by_email(self, message, recipients_data, *, msg_vals=False, wechat_mail_body=None, **kwargs):
-        """Let the e-mail have another body than the message.
+        """Send the e-mail with another body than that of the message.
 
-        :param str wechat_mail_body: the HTML; it is kept with a scheduled notification, which administrators alone
-            may read.
+        :param str wechat_mail_body: the HTML. A scheduled notification stores it, readable by administrators only.
         """
         if wechat_mail_body:
             msg_vals = {**(msg_vals or {}), "wechat_mail_body": wechat_mail_body}
@@ -38,13 +37,13 @@ class MailThread(models.AbstractModel):
 
     def _get_notify_valid_parameters(self):
         valid = super()._get_notify_valid_parameters()
-        # An e-mail that differs from its message is for those who may send codes.
+        # Only users with the right to send codes may send an e-mail that differs from its message.
         if self.env.su or self.env.user.has_group(GROUP_USER):
             valid |= {"wechat_mail_body"}
         return valid
 
     def _process_attachments_for_post(self, attachments, attachment_ids, message_values):
-        """Leave out the pictures of codes that an answer to one of our e-mails brings back."""
+        """Drop the pictures of codes that an answer to an e-mail with a code contains."""
         kept = [
             attachment
             for attachment in attachments or []

@@ -9,7 +9,8 @@ from odoo.tools.sql import column_exists
 from ...tools.wechat_errors import WechatError
 from ..const import GROUP_MANAGER, GROUP_USER
 
-# What follows from the codes and bindings alone: whoever could write it would forge a binding.
+_logger = logging.getLogger(__name__)
+# Fields that follow from codes and bindings. A caller that could write them could forge a binding.
 BINDING_FIELDS = frozenset(
     {
         "wechat_openid",
@@ -25,15 +26,17 @@ CODE_TEMPLATE = "wechat_merchant_bind.mail_template_wechat_bind_code"
 REMINDER_TEMPLATE = "wechat_merchant_bind.mail_template_wechat_bind_reminder"
 # A link that goes out by e-mail may be read days later.
 MAILED_LINK_DAYS = 5
-# What sending a mail of ours is called in the operations log.
+# The operation that mailing a template is recorded as.
 TEMPLATE_OPERATIONS = {CODE_TEMPLATE: "send", REMINDER_TEMPLATE: "remind"}
-# A notification with more names is not read.
+# Number of merchants that a notification names.
 MAX_NAMES_SHOWN = 5
-_logger = logging.getLogger(__name__)
 
 
 class ResPartner(models.Model):
-    """A merchant, or one of its contacts: its live WeChat binding, and how it gets a binding code."""
+    """A merchant, or one of its contacts: its WeChat binding, its binding codes and its portal access.
+
+    The fields of the live binding are stored, for lists and automations, and follow from wechat.binding alone.
+    """
 
     _name = "res.partner"
     _inherit = ["res.partner", "wechat.openid.mixin"]
@@ -109,9 +112,9 @@ class ResPartner(models.Model):
 
     # === INDEXES === #
 
-    # Odoo asks for "IS NOT TRUE", and for partners in the order of the list: only an index with this very predicate
-    # answers the first page of the unbound ones among a million. The columns that the lists and the company rule filter
-    # by are in it for the sake of the page's count, which is read from the index alone.
+    # Odoo searches for "IS NOT TRUE" in the order of the list. Only an index with the same predicate returns the first
+    # page of unbound merchants among a million quickly. It includes the columns that lists and the company rule filter
+    # by, so that the page's count is an index-only scan.
     _wechat_unbound_idx = models.Index(
         "(complete_name, id DESC) INCLUDE (active, company_id, parent_id, partner_share)"
         " WHERE is_wechat_bound IS NOT TRUE"
@@ -124,13 +127,13 @@ class ResPartner(models.Model):
         "(complete_name, id DESC) INCLUDE (active, company_id, parent_id, partner_share, is_wechat_bound)"
         " WHERE wechat_state = 'unfollowed'"
     )
-    # Answers "bound in the last days" for few as for many; the key of the former indexes is of no use to it.
+    # For the filter "bound in the last days", which the indexes above don't serve.
     _wechat_bound_at_idx = models.Index(
         "(wechat_bound_at) INCLUDE (id, active, company_id, parent_id, partner_share) WHERE wechat_bound_at IS NOT NULL"
     )
 
     def _auto_init(self):
-        """Create the columns with their defaults, which costs nothing: computing a million partners would."""
+        """Create the stored columns with their defaults, instead of computing them for every partner."""
         for name, definition in (
             ("wechat_openid", "varchar"),
             ("is_wechat_bound", "boolean DEFAULT false"),
@@ -154,7 +157,7 @@ class ResPartner(models.Model):
     def _compute_wechat_binding(self):
         live = {
             binding.partner_id: binding
-            # sudo: wechat.binding - the state is the partner's own, whoever causes its computation
+            # sudo: wechat.binding - the stored state does not depend on the user that causes its computation
             for binding in self.sudo()._wechat_get_live_bindings()
         }
         for partner in self:
@@ -249,14 +252,6 @@ class ResPartner(models.Model):
             partner.wechat_code_user_id = code.user_id
             partner.wechat_code_generated_at = code.create_date
 
-    def _field_to_sql(self, alias, field_expr, query=None):
-        """Let the account status be grouped by, which is not stored: ``active`` is."""
-        if field_expr == "wechat_account_status":
-            self._check_field_access(self._fields[field_expr], "read")
-            active = self._field_to_sql(alias, "active", query)
-            return SQL("CASE WHEN %s THEN 'normal' ELSE 'disabled' END", active)
-        return super()._field_to_sql(alias, field_expr, query)
-
     @api.depends("wechat_bind_code_ids.state", "wechat_bind_code_ids.expires_at")
     def _compute_wechat_open_code_id(self):
         codes = self.env["wechat.bind.code"].search(
@@ -275,9 +270,17 @@ class ResPartner(models.Model):
 
     # === CRUD METHODS === #
 
+    def _field_to_sql(self, alias, field_expr, query=None):
+        """Let the account status be grouped by, which is not stored: "active" is."""
+        if field_expr == "wechat_account_status":
+            self._check_field_access(self._fields[field_expr], "read")
+            active = self._field_to_sql(alias, "active", query)
+            return SQL("CASE WHEN %s THEN 'normal' ELSE 'disabled' END", active)
+        return super()._field_to_sql(alias, field_expr, query)
+
     @api.model
     def default_get(self, fields):
-        """Take no defaults for what follows from the binding, neither a caller's nor an administrator's.
+        """Ignore defaults of the fields that follow from the binding, from the context and from ir.default.
 
         :rtype: dict
         """
@@ -303,7 +306,7 @@ class ResPartner(models.Model):
 
     @api.ondelete(at_uninstall=False)
     def _unlink_close_wechat_binding(self):
-        # sudo: wechat.binding - the binding ends with the merchant, whoever deletes it; the log keeps its name
+        # sudo: wechat.binding - the binding ends with the merchant; users that delete partners have no right to it
         self.sudo()._wechat_get_live_bindings()._unbind(self.env._("The merchant was deleted."))
 
     # === ACTION METHODS === #
@@ -311,10 +314,10 @@ class ResPartner(models.Model):
     def action_wechat_bind_code(self):
         """Show the binding code of one merchant, or start the bulk generation for several.
 
-        :return: an act_window on a stored ``wechat.bind.code.show``, or on a ``wechat.bind.batch``.
+        :return: an act_window on a stored wechat.bind.code.show, or on a wechat.bind.batch.
         :rtype: dict
         :raise AccessError: if the user may not generate codes.
-        :raise UserError: if WeChat refuses, or a single merchant is disabled; in words.
+        :raise UserError: if WeChat refuses, or the single merchant is disabled.
         """
         self._wechat_check_may_generate()
         if len(self) != 1:
@@ -322,21 +325,44 @@ class ResPartner(models.Model):
         code = self.env["wechat.bind.code"] if self.is_wechat_bound else self._wechat_get_bind_code()
         return self.env["wechat.bind.code.show"].create({"partner_id": self.id, "code_id": code.id})._get_action()
 
+    def action_wechat_send_code(self):
+        """E-mail binding codes: open Odoo's composer for one merchant, queue the e-mails for several.
+
+        A single merchant without an open code gets a new one. Of several, those without a code get no e-mail.
+
+        :return: an act_window on mail.compose.message, or a notification with the merchants that get no e-mail.
+        :rtype: dict
+        :raise AccessError: if the user may not generate codes.
+        :raise UserError: if the single merchant is bound or disabled, or WeChat refuses.
+        """
+        self._wechat_check_may_generate()
+        if len(self) == 1:
+            return self._wechat_get_composer_action()
+        return self._wechat_get_mailed_action(self._wechat_email_bind_codes())
+
+    def action_wechat_print_posters(self):
+        """Print an A4 poster for each merchant that has an open code; see _wechat_print()."""
+        return self._wechat_print("poster")
+
+    def action_wechat_print_cards(self):
+        """Print a table card for each merchant that has an open code; see _wechat_print()."""
+        return self._wechat_print("card")
+
     def action_wechat_unbind(self, reason=None):
         """Unbind merchants from WeChat at once.
 
-        :param str reason: why; kept with the binding and in the chatter.
+        :param str reason: stored on the binding and noted in the chatter.
         :return: True
         :raise AccessError: if the user is not a WeChat manager.
         """
         self._wechat_check_group(GROUP_MANAGER, self.env._("Only WeChat managers may unbind merchants."))
         self.check_access("read")
-        # sudo: wechat.binding - nobody writes bindings directly; the manager may see these, and the right was checked
+        # sudo: wechat.binding - users have no right to write bindings; the manager's right to unbind was checked
         self._wechat_get_live_bindings().sudo()._unbind(reason)
         return True
 
     def action_wechat_unbind_dialog(self):
-        """Open the dialog that asks why, and then unbinds.
+        """Open the dialog that asks for the reason and unbinds the merchant.
 
         :rtype: dict
         """
@@ -344,20 +370,47 @@ class ResPartner(models.Model):
         return self.env["wechat.unbind"]._get_action(self)
 
     def action_wechat_replace(self):
-        """Open the dialog that asks why, unbinds, and at once shows a code for the new WeChat.
+        """Open the dialog that asks for the reason, unbinds the merchant, and shows a code for its new WeChat.
 
         :rtype: dict
         """
         self.ensure_one()
         return self.env["wechat.unbind"]._get_action(self, is_replacement=True)
 
-    def action_wechat_reveal_openid(self):
-        """Show the full OpenID of one merchant. That it was shown is recorded first.
+    def action_wechat_undo_bind(self):
+        """Undo a fresh binding, for example after the wrong person scanned the code.
 
-        :return: an act_window on a ``wechat.openid.show``.
+        :return: True
+        :raise AccessError: if the user is neither a WeChat manager nor the one that generated the code.
+        :raise UserError: if the merchant is not bound, or was bound too long ago.
+        """
+        self.ensure_one()
+        self._wechat_check_may_generate()
+        binding = self._wechat_get_live_bindings()
+        if not binding:
+            raise UserError(self.env._("%s is no longer bound to WeChat.", self.display_name))
+        if not binding._is_fresh():
+            raise UserError(
+                self.env._(
+                    "A binding can only be undone within 72 hours. Ask a WeChat manager to unbind %s.",
+                    self.display_name,
+                )
+            )
+        if not binding.can_undo and not self.env.su:
+            raise AccessError(
+                self.env._("Only the user that generated the binding code, or a WeChat manager, may undo the binding.")
+            )
+        # sudo: wechat.binding - users have no right to write bindings; the right to undo this one was checked
+        binding.sudo()._unbind(self.env._("The fresh binding was undone by %s.", self.env.user.name))
+        return True
+
+    def action_wechat_reveal_openid(self):
+        """Show the full OpenID of one merchant, after recording that in the operations log.
+
+        :return: an act_window on a wechat.openid.show.
         :rtype: dict
         :raise AccessError: if the user is not a WeChat manager.
-        :raise UserError: if there is no binding that the user may see; in words.
+        :raise UserError: if there is no binding that the user may see.
         """
         self.ensure_one()
         self._wechat_check_group(GROUP_MANAGER, self.env._("Only WeChat managers may see OpenIDs."))
@@ -368,7 +421,7 @@ class ResPartner(models.Model):
         return self.env["wechat.openid.show"].create({"binding_id": binding.id})._get_action()
 
     def action_wechat_view(self):
-        """Show what a merchant is and how it is bound, in a dialog that changes nothing.
+        """Show a merchant and its binding in a read-only dialog.
 
         :rtype: dict
         """
@@ -404,12 +457,12 @@ class ResPartner(models.Model):
 
         :return: True
         :raise AccessError: if the user may not generate codes, or not change these partners.
-        :raise UserError: if an internal user belongs to one of them; in words.
+        :raise UserError: if an internal user belongs to one of them.
         """
         self._wechat_check_may_disable()
-        # A list that shows the archived ones too would let Odoo take archived users for active ones.
+        # A list with active_test=False in its context would let action_archive() treat archived users as active.
         merchants = self.with_context(active_test=True).filtered("active")
-        # sudo: res.users - the logins of merchants that the user may disable, which was just checked
+        # sudo: res.users - the right to disable their merchants was just checked
         users_sudo = merchants.env["res.users"].sudo().search(merchants._wechat_get_family_domain())
         if internal := users_sudo.filtered(lambda user: not user.share):
             raise UserError(
@@ -420,7 +473,7 @@ class ResPartner(models.Model):
                 )
             )
         users_sudo.action_archive()
-        # After it: archiving a user ends an earlier mark.
+        # After archiving, because that removes an earlier mark.
         for user in users_sudo:
             partner = user.partner_id
             user.wechat_disabled_partner_id = partner if partner in merchants else partner.commercial_partner_id
@@ -428,7 +481,7 @@ class ResPartner(models.Model):
         return True
 
     def action_wechat_enable(self):
-        """Enable disabled merchants, and restore exactly the portal users that were archived with them.
+        """Enable merchants, and restore the portal users that were archived with them.
 
         :return: True
         :raise AccessError: if the user may not generate codes, or not change these partners.
@@ -437,77 +490,133 @@ class ResPartner(models.Model):
         self.action_unarchive()
         return True
 
-    def action_wechat_send_code(self):
-        """Mail binding codes: for one merchant open Odoo's composer, for several queue the mails and say who gets none.
-
-        One merchant gets a new code if it has none; several are mailed the codes that were generated for them.
-
-        :return: an act_window on ``mail.compose.message``, or a notification.
-        :rtype: dict
-        :raise AccessError: if the user may not generate codes.
-        :raise UserError: if the single merchant is bound or disabled, or WeChat refuses; in words.
-        """
-        self._wechat_check_may_generate()
-        if len(self) == 1:
-            return self._wechat_get_composer_action()
-        return self._wechat_get_mailed_action(self._wechat_email_bind_codes())
-
-    def action_wechat_print_posters(self):
-        """Print an A4 poster for each merchant that has an open code; see :meth:`_wechat_print`."""
-        return self._wechat_print("poster")
-
-    def action_wechat_print_cards(self):
-        """Print a table card for each merchant that has an open code; see :meth:`_wechat_print`."""
-        return self._wechat_print("card")
-
-    def action_wechat_undo_bind(self):
-        """Undo a fresh binding, which turned out to be the wrong person's.
-
-        :return: True
-        :raise AccessError: if the user has neither generated the code nor is a WeChat manager.
-        :raise UserError: if the merchant is not bound, or was bound too long ago.
-        """
-        self.ensure_one()
-        self._wechat_check_may_generate()
-        binding = self._wechat_get_live_bindings()
-        if not binding:
-            raise UserError(self.env._("%s is no longer bound to WeChat.", self.display_name))
-        if not binding._is_fresh():
-            raise UserError(
-                self.env._(
-                    "A binding can only be undone within 72 hours. Ask a WeChat manager to unbind %s.",
-                    self.display_name,
-                )
-            )
-        if not binding.can_undo and not self.env.su:
-            raise AccessError(
-                self.env._("Only who generated the binding code, or a WeChat manager, may undo the binding.")
-            )
-        # sudo: wechat.binding - nobody writes bindings directly; the user may see this one, and the right was checked
-        binding.sudo()._unbind(self.env._("The fresh binding was undone by %s.", self.env.user.name))
-        return True
-
     # === BUSINESS METHODS === #
+
+    @api.model
+    def _wechat_get_merchant_domain(self):
+        """Return the domain of the enabled merchants, which the statistics and the overview count.
+
+        :rtype: Domain
+        """
+        return Domain([("active", "=", True), ("is_wechat_merchant", "=", True)])
+
+    @api.model
+    def _wechat_get_own_partners(self):
+        """Return the shared partners that are no merchants: the partners of companies, and those of Odoo's public user
+        and template of portal users.
+        """
+        # sudo: res.company - all companies are needed, also those that the user may not see
+        # pylint: disable-next=no-search-all  # a database has a handful of companies
+        own_ids = self.env["res.company"].sudo().search([]).partner_id.ids
+        for name in ("base.public_partner", "base.template_portal_user_id_res_partner"):
+            own_ids += filter(None, [self.env["ir.model.data"]._xmlid_to_res_id(name)])
+        return self.browse(own_ids)
+
+    def _wechat_get_family_domain(self):
+        """Return the domain of records with one of these partners, or one of their contacts, as partner_id.
+
+        :rtype: Domain
+        """
+        return Domain("partner_id", "in", self.ids) | Domain("partner_id.commercial_partner_id", "in", self.ids)
+
+    def _wechat_get_portal_users(self):
+        """Return the portal users, including archived ones, of these merchants and of their contacts.
+
+        :rtype: dict[res.partner, res.users]
+        """
+        users = self.env["res.users"].with_context(active_test=False)
+        users_by_partner = {}
+        for user in users.search(self._wechat_get_family_domain() & Domain("share", "=", True)):
+            for partner in user.partner_id | user.partner_id.commercial_partner_id:
+                users_by_partner[partner] = users_by_partner.get(partner, users) | user
+        return users_by_partner
+
+    def _wechat_get_live_bindings(self):
+        """Return the live bindings of these partners that the user may see."""
+        return self.env["wechat.binding"].search([("partner_id", "in", self.ids), ("state", "=", "bound")])
+
+    def _wechat_notify_changed(self):
+        """Notify the open dialogs, lists and forms of WeChat users that these partners changed.
+
+        Only the ids are sent: each client reads the records again with its own rights.
+        """
+        if self:
+            self.env.ref(GROUP_USER)._bus_send("wechat_merchant_bind/partner", {"ids": self.ids})
+
+    def _wechat_mask_name(self):
+        """Return the name as a public page may show it: 杭州西湖茶庄 becomes 杭州西**庄."""
+        self.ensure_one()
+        name = self.name or ""
+        shown = len(name) // 2
+        return name[:shown] + "*" * max(1, len(name) - shown - 1) + (name[-1:] if len(name) > 2 else "")
+
+    # === BUSINESS METHODS - CHECKS === #
+
+    def _wechat_check_group(self, group, message):
+        """Raise AccessError unless the user is in the group or the environment is sudoed."""
+        if not self.env.su and not self.env.user.has_group(group):
+            raise AccessError(message)
+
+    def _wechat_check_may_generate(self):
+        """Raise AccessError unless the user may generate codes for these partners."""
+        self._wechat_check_group(GROUP_USER, self.env._("You are not allowed to generate WeChat binding codes."))
+        self.check_access("read")
+
+    def _wechat_check_may_disable(self):
+        """Raise AccessError unless the user may disable and enable these partners."""
+        self._wechat_check_group(GROUP_USER, self.env._("You are not allowed to disable or enable merchants."))
+        self.check_access("write")
+
+    def _wechat_check_company(self, company_id):
+        """Refuse to move partners to a company that can't use the Official Accounts of their bindings.
+
+        :param int company_id: the new company.
+        :raise UserError: if a partner has such a binding.
+        """
+        # sudo: wechat.binding - bindings that the user may not see count, too
+        for binding in self.sudo()._wechat_get_live_bindings():
+            if binding.company_id and binding.company_id.id != company_id:
+                raise UserError(
+                    self.env._(
+                        "%(merchant)s is bound to WeChat by the Official Account %(account)s, which another company "
+                        "can't use. Unbind the merchant before you move it to another company.",
+                        merchant=binding.partner_id.display_name,
+                        account=binding.account_id.name,
+                    )
+                )
+
+    @api.model
+    def _wechat_refuse_forgery(self, vals):
+        """Refuse values of fields that follow from the binding, even from callers with all rights.
+
+        :raise AccessError: if there are such values.
+        """
+        if BINDING_FIELDS.intersection(vals):
+            raise AccessError(
+                self.env._("The WeChat binding of a merchant can't be written: it follows from the merchant's scan.")
+            )
+
+    # === BUSINESS METHODS - CODES === #
 
     def _wechat_get_bind_code(self):
         """Return the open binding code of one partner, or a new one, without a dialog.
 
         :rtype: wechat.bind.code
-        :raise UserError: if the partner is disabled or already bound, there is no account, or WeChat refuses; in words.
+        :raise UserError: if the partner is disabled or already bound, there is no account, or WeChat refuses.
         """
         self.ensure_one()
         self._wechat_check_bindable()
         return self.env["wechat.bind.code"]._get_or_create_for(self)
 
     def _wechat_generate_and_email_bind_codes(self):
-        """Generate the codes of these partners and send them by email, in the background: the call is for automations,
-        whose user waits for neither WeChat nor a mail server and needs no right of this addon.
+        """Generate the codes of these partners and e-mail them, in the background.
 
-        Who is already waiting for that is left out.
+        Made for automations: the call waits for neither WeChat nor a mail server, and the user that causes it needs no
+        right of this addon. Partners with a waiting e-mail are left out.
 
         :rtype: wechat.bind.batch
         """
-        # sudo: wechat.bind.batch.line - whatever company's user was the first to ask
+        # sudo: wechat.bind.batch.line - also lines of other companies' batches
         waiting = (
             self.env["wechat.bind.batch.line"]
             .sudo()
@@ -518,11 +627,11 @@ class ResPartner(models.Model):
         return batches._create_automated(partners, send_email=True) if partners else batches
 
     def _wechat_regenerate_bind_code(self):
-        """Make a new binding code of one partner; the open one is revoked if WeChat grants the new one.
+        """Generate a new binding code for one partner, and revoke its open one if WeChat grants the new one.
 
         :rtype: wechat.bind.code
         :raise AccessError: if the user may not generate codes.
-        :raise UserError: see :meth:`_wechat_get_bind_code`.
+        :raise UserError: see _wechat_get_bind_code().
         """
         self.ensure_one()
         self._wechat_check_may_generate()
@@ -530,7 +639,7 @@ class ResPartner(models.Model):
         return self.env["wechat.bind.code"]._create_for(self)
 
     def _wechat_check_bindable(self):
-        """Raise UserError, in words, if the partner or its merchant is disabled, or the partner is bound."""
+        """Raise UserError if the partner or its merchant is disabled, or the partner is bound."""
         obstacle = self._wechat_get_bind_obstacle()
         if obstacle == "disabled":
             raise UserError(
@@ -544,105 +653,27 @@ class ResPartner(models.Model):
             )
 
     def _wechat_get_bind_obstacle(self):
-        """Return why a partner must not be bound: ``disabled`` (it or its merchant), ``bound``, or None.
+        """Return the obstacle to binding a partner: "disabled" (the partner or its merchant), "bound", or None.
 
         :rtype: str | None
         """
         self.ensure_one()
-        # sudo: res.partner - what decides is not for everybody to see, but decides for everybody
+        # sudo: res.partner - the obstacle is the same for all users, also for those without access to these fields
         partner_sudo = self.sudo()
         if not (partner_sudo.active and partner_sudo.commercial_partner_id.active):
             return "disabled"
         return "bound" if partner_sudo.is_wechat_bound else None
 
-    @api.model
-    def _wechat_get_merchant_domain(self):
-        """Return whom the statistics and the overview count: the merchants that are enabled.
-
-        :rtype: Domain
-        """
-        return Domain([("active", "=", True), ("is_wechat_merchant", "=", True)])
-
-    def _wechat_notify_changed(self):
-        """Tell the open dialogs, lists and forms of those who may generate codes that these partners changed.
-
-        Only ids are sent; each client reads again with its own rights.
-        """
-        if self:
-            self.env.ref(GROUP_USER)._bus_send("wechat_merchant_bind/partner", {"ids": self.ids})
-
-    def _wechat_mask_name(self):
-        """Return the name as a public page may show it: 杭州西湖茶庄 becomes 杭州西**庄."""
-        self.ensure_one()
-        name = self.name or ""
-        shown = len(name) // 2
-        return name[:shown] + "*" * max(1, len(name) - shown - 1) + (name[-1:] if len(name) > 2 else "")
-
-    def _wechat_get_live_bindings(self):
-        """Return the live bindings of these partners that the user may see."""
-        return self.env["wechat.binding"].search([("partner_id", "in", self.ids), ("state", "=", "bound")])
-
-    def _wechat_check_company(self, company_id):
-        """Refuse to move partners to a company that can't use the Official Accounts they are bound by.
-
-        :param int company_id: where they are to belong.
-        :raise UserError: if there are any; in words.
-        """
-        # sudo: wechat.binding - also a binding that the user may not see would be torn apart
-        for binding in self.sudo()._wechat_get_live_bindings():
-            if binding.company_id and binding.company_id.id != company_id:
-                raise UserError(
-                    self.env._(
-                        "%(merchant)s is bound to WeChat by the Official Account %(account)s, which another company "
-                        "can't use. Unbind the merchant before you move it to another company.",
-                        merchant=binding.partner_id.display_name,
-                        account=binding.account_id.name,
-                    )
-                )
-
-    def _wechat_check_may_generate(self):
-        """Raise AccessError unless the user may generate codes for these partners."""
-        self._wechat_check_group(GROUP_USER, self.env._("You are not allowed to generate WeChat binding codes."))
-        self.check_access("read")
-
-    def _wechat_check_group(self, group, message):
-        """Raise AccessError unless the user has the group or the code runs as the superuser."""
-        if not self.env.su and not self.env.user.has_group(group):
-            raise AccessError(message)
-
-    @api.model
-    def _wechat_refuse_forgery(self, vals):
-        """Refuse values that only a scan, an import or an unbinding may set, also of callers with all rights.
-
-        :raise AccessError: if there are any.
-        """
-        if BINDING_FIELDS.intersection(vals):
-            raise AccessError(
-                self.env._("The WeChat binding of a merchant can't be written: it follows from the merchant's scan.")
-            )
-
-    # === BUSINESS METHODS - MERCHANT === #
-
-    @api.model
-    def _wechat_get_own_partners(self):
-        """Return the partners that look as if they were from outside, but are nobody's merchants: our own companies,
-        and who stands behind Odoo's public user and its template of portal users.
-        """
-        # sudo: res.company - only told apart by, and all of them: also those that the user may not see
-        # pylint: disable-next=no-search-all  # a database has a handful of companies
-        own_ids = self.env["res.company"].sudo().search([]).partner_id.ids
-        for name in ("base.public_partner", "base.template_portal_user_id_res_partner"):
-            own_ids += filter(None, [self.env["ir.model.data"]._xmlid_to_res_id(name)])
-        return self.browse(own_ids)
+    # === BUSINESS METHODS - DISABLING === #
 
     def _wechat_after_disabling(self):
-        """End the codes that merchants could still be bound with, and record it, whatever archived them."""
-        # sudo: wechat.bind.code - the codes of a merchant end with it, whoever archives it
+        """Revoke the open codes of archived partners, cancel their waiting messages, and record the disabling."""
+        # sudo: wechat.bind.code - users that archive partners have no right to write codes
         codes_sudo = self.env["wechat.bind.code"].sudo()
         codes_sudo = codes_sudo.search(Domain("state", "=", "active") & self._wechat_get_family_domain())
-        concerned = self._wechat_filter_concerned() | (self & codes_sudo.partner_id)
+        concerned = self._wechat_filter_logged() | (self & codes_sudo.partner_id)
         codes_sudo._revoke(self.env._("The merchant was disabled."))
-        # sudo: res.partner - also the contacts that the user may not see
+        # sudo: res.partner - also contacts that the user may not see
         family_sudo = self.sudo().with_context(active_test=False).search([("id", "child_of", self.ids)])
         self.env["wechat.message"]._cancel_waiting(family_sudo, "wechat_disabled")
         notes = concerned._wechat_prepare_status_notes(
@@ -652,8 +683,8 @@ class ResPartner(models.Model):
         concerned._wechat_notify_changed()
 
     def _wechat_after_enabling(self):
-        """Restore the portal users that were archived with merchants, and record it, whatever brought these back."""
-        concerned = self._wechat_filter_concerned()
+        """Restore the portal users that were archived with these partners, and record the enabling."""
+        concerned = self._wechat_filter_logged()
         notes = concerned._wechat_prepare_status_notes(
             self.env._("Merchant enabled."), self.env._("Portal users restored: %s")
         )
@@ -662,10 +693,10 @@ class ResPartner(models.Model):
         concerned._wechat_notify_changed()
 
     def _wechat_prepare_status_notes(self, note, users_note):
-        """Return what the log says of each partner that was disabled or enabled.
+        """Return the log's note about each partner that was disabled or enabled.
 
-        :param str note: what it says of all of them.
-        :param str users_note: what it adds where portal users were archived, with ``%s`` for their logins.
+        :param str note: the text for every partner.
+        :param str users_note: added if portal users were archived with it, with %s for their logins.
         :rtype: dict[int, str]
         """
         notes = dict.fromkeys(self.ids, note)
@@ -675,77 +706,36 @@ class ResPartner(models.Model):
 
     def _wechat_get_disabled_users(self):
         """Return the sudoed users that were archived with these partners."""
-        # sudo: res.users - they come and go with the merchant; whoever may write it may grant portal access anyway
+        # sudo: res.users - users that may change a merchant have no right to archived users
         users_sudo = self.env["res.users"].sudo().with_context(active_test=False)
         return users_sudo.search([("wechat_disabled_partner_id", "in", self.ids), ("active", "=", False)])
 
-    def _wechat_filter_concerned(self):
-        """Return those whose disabling belongs into the log: merchants, and contacts of merchants that are bound."""
-        # sudo: res.partner - whether it is bound is not for everybody to see, but recorded whoever archives it
+    def _wechat_filter_logged(self):
+        """Return the partners with a recorded status: merchants, and their contacts that are bound."""
+        # sudo: res.partner - independent of the right to see is_wechat_bound
         return self.filtered(
             lambda partner: partner.sudo().is_wechat_bound or (partner.partner_share and not partner.parent_id)
         )
 
-    def _wechat_get_portal_users(self):
-        """Return the portal users, also archived ones, of each of these merchants and of their contacts.
-
-        :rtype: dict[res.partner, res.users]
-        """
-        users = self.env["res.users"].with_context(active_test=False)
-        users_by_partner = {}
-        for user in users.search(self._wechat_get_family_domain() & Domain("share", "=", True)):
-            for partner in user.partner_id | user.partner_id.commercial_partner_id:
-                users_by_partner[partner] = users_by_partner.get(partner, users) | user
-        return users_by_partner
-
-    def _wechat_get_family_domain(self):
-        """Return the domain of records whose ``partner_id`` is one of these partners, or a contact of one of them.
-
-        :rtype: Domain
-        """
-        return Domain("partner_id", "in", self.ids) | Domain("partner_id.commercial_partner_id", "in", self.ids)
-
-    def _wechat_check_may_disable(self):
-        """Raise AccessError unless the user may disable and enable these partners."""
-        self._wechat_check_group(GROUP_USER, self.env._("You are not allowed to disable or enable merchants."))
-        self.check_access("write")
-
     # === BUSINESS METHODS - MAILING === #
-
-    def _wechat_print(self, layout):
-        """Print the open codes of merchants, one page each, and say which merchants have none.
-
-        :param str layout: see :meth:`WechatBindCode._get_poster_report_action`.
-        :return: an ``ir.actions.report``, behind a notification if merchants are left out.
-        :rtype: dict
-        :raise AccessError: if the user may not generate codes.
-        :raise UserError: if none of the merchants has an open code.
-        """
-        self._wechat_check_may_generate()
-        action = self.wechat_open_code_id._get_poster_report_action(layout)
-        left_out = self.filtered(lambda partner: not partner.wechat_open_code_id)
-        if not left_out:
-            return action
-        reason = self.env._("Not printed, since they have no valid binding code")
-        return self._wechat_notify_left_out({reason: left_out}, next=action)
 
     def _wechat_email_bind_codes(self):
         """Queue an e-mail with its open binding code for each merchant. Neither WeChat nor a mail server is called.
 
-        Generate the codes first: a merchant without one gets no mail. That a mail was sent, to whom and by whom, is in
-        the merchant's chatter and in the operations log; that a merchant with a code can't be mailed is in its chatter.
+        Generate the codes first: a merchant without one gets no e-mail. The merchant's chatter and the operations log
+        record the addresses and the user. If a merchant with a code can't be mailed, its chatter gives the reason.
 
-        :return: why a merchant gets no mail, in words, by its id.
+        :return: the reasons why merchants get no e-mail, by id.
         :rtype: dict[int, str]
         :raise UserError: if the mail template was deleted.
         """
-        # sudo: res.partner - the caller has decided that these merchants get their own codes
+        # sudo: res.partner - the caller has checked the right to send these merchants their codes
         return self.sudo()._wechat_queue_mails(self._wechat_get_template(CODE_TEMPLATE))
 
     def _wechat_queue_mails(self, template):
-        """Queue a mail from a template for each merchant that can be mailed its code.
+        """Queue an e-mail from a template for each merchant that can be mailed its code.
 
-        :return: see :meth:`_wechat_email_bind_codes`.
+        :return: see _wechat_email_bind_codes().
         :rtype: dict[int, str]
         """
         obstacles = self._wechat_get_mail_obstacles()
@@ -753,7 +743,7 @@ class ResPartner(models.Model):
         if mailable:
             mailable.wechat_open_code_id._renew_share_links(MAILED_LINK_DAYS)
             mailable.message_mail_with_source(template, auto_delete_keep_log=True, force_send=False)
-            # sudo: ir.cron - by itself Odoo sends its queue once an hour
+            # sudo: ir.cron - sends the queue now instead of within the hour
             self.env.ref("mail.ir_cron_mail_scheduler_action").sudo()._trigger()
         undelivered = self.filtered(lambda partner: partner.id in obstacles and partner.wechat_open_code_id)
         undelivered._message_log_batch(
@@ -765,7 +755,7 @@ class ResPartner(models.Model):
         return obstacles
 
     def _wechat_get_mail_obstacles(self):
-        """Return why merchants can't be mailed their codes, in words, by their ids.
+        """Return the reasons why merchants can't be mailed their codes, by id.
 
         :rtype: dict[int, str]
         """
@@ -786,10 +776,10 @@ class ResPartner(models.Model):
 
     @api.model
     def _wechat_get_template(self, xmlid):
-        """Return a mail template of ours.
+        """Return a mail template of this addon.
 
         :rtype: mail.template
-        :raise UserError: if somebody has deleted it.
+        :raise UserError: if it was deleted.
         """
         template = self.env.ref(xmlid, raise_if_not_found=False)
         if not template:
@@ -798,7 +788,7 @@ class ResPartner(models.Model):
 
     @api.model
     def _wechat_get_mail_operation(self, template):
-        """Return what mailing a template is in the operations log: ``send``, ``remind``, or None if it isn't ours.
+        """Return the operation of mailing a template: "send", "remind", or None if it isn't one of this addon.
 
         :rtype: str | None
         """
@@ -811,7 +801,7 @@ class ResPartner(models.Model):
         """Return the act_window of Odoo's composer with the code of one merchant.
 
         :rtype: dict
-        :raise UserError: see :meth:`_wechat_get_bind_code`.
+        :raise UserError: see _wechat_get_bind_code().
         """
         self._wechat_get_bind_code()._renew_share_links(MAILED_LINK_DAYS)
         return {
@@ -826,16 +816,16 @@ class ResPartner(models.Model):
                 "default_model": self._name,
                 "default_res_ids": self.ids,
                 "default_template_id": self._wechat_get_template(CODE_TEMPLATE).id,
-                # The code is a bearer's right to bind: it goes to those it is addressed to, and to no follower.
+                # Followers get no copy: every reader of the code can bind the merchant.
                 "default_notify_skip_followers": True,
                 "force_email": True,
             },
         }
 
     def _wechat_get_mailed_action(self, obstacles):
-        """Return the notification that says how many merchants are mailed, and who is not and why.
+        """Return a notification with the number of e-mails, the merchants that get none, and the reasons.
 
-        :param dict obstacles: what :meth:`_wechat_email_bind_codes` has returned.
+        :param dict obstacles: the result of _wechat_email_bind_codes().
         :rtype: dict
         """
         title = self.env._("Binding codes on their way by e-mail: %s", len(self) - len(obstacles))
@@ -848,10 +838,10 @@ class ResPartner(models.Model):
 
     @api.model
     def _wechat_notify_left_out(self, merchants, **params):
-        """Return a notification that names merchants with which nothing was done; it then stays until it is closed.
+        """Return a notification that names the merchants left out, if any; it then stays until it is closed.
 
-        :param dict[str, res.partner] merchants: by the reason, in words.
-        :param params: of the client action, such as ``title`` and ``next``.
+        :param dict[str, res.partner] merchants: by reason.
+        :param params: of the client action, such as "title" and "next".
         :rtype: dict
         """
         lines = []
@@ -878,9 +868,9 @@ class ResPartner(models.Model):
         }
 
     def _wechat_check_mailed_tokens(self, tokens):
-        """Raise UserError if a mail about to be sent has another link than that of the merchant's open code.
+        """Raise UserError if an e-mail contains a link other than that of the merchant's open code.
 
-        :param list[str] tokens: of the links in the mail.
+        :param list[str] tokens: the tokens of the links in the e-mail.
         """
         self.ensure_one()
         if set(tokens) - {self.wechat_open_code_id.share_token}:
@@ -893,18 +883,36 @@ class ResPartner(models.Model):
 
     @api.model
     def _wechat_mask_email(self, address):
-        """Return an address as the operations log keeps it: boss@example.com becomes b***@example.com."""
+        """Return a masked address for the operations log: boss@example.com becomes b***@example.com."""
         name, _at, domain = address.rpartition("@")
         return f"{name[:1]}***@{domain}"
+
+    # === BUSINESS METHODS - PRINTING === #
+
+    def _wechat_print(self, layout):
+        """Print the open codes of merchants, one page each.
+
+        :param str layout: see WechatBindCode._get_poster_report_action().
+        :return: an ir.actions.report, or a notification with the merchants without a code, followed by the report.
+        :rtype: dict
+        :raise AccessError: if the user may not generate codes.
+        :raise UserError: if none of the merchants has an open code.
+        """
+        self._wechat_check_may_generate()
+        action = self.wechat_open_code_id._get_poster_report_action(layout)
+        left_out = self.filtered(lambda partner: not partner.wechat_open_code_id)
+        if not left_out:
+            return action
+        reason = self.env._("Not printed, since they have no valid binding code")
+        return self._wechat_notify_left_out({reason: left_out}, next=action)
 
     # === BUSINESS METHODS - PORTAL === #
 
     def _wechat_get_portal_values(self):
-        """Return what the merchant's own page shows.
+        """Return the rendering values of the merchant's page in the portal.
 
-        :return: ``state``: ``disabled``, ``bound``, ``unfollowed``, ``waiting`` for the scan of ``code``, or
-            ``unbound``; ``binding``; ``code``; ``bind_request``, the scan of the code that waits for its confirmation;
-            and ``version``, another one as soon as the page must look different.
+        :return: "state" ("disabled", "bound", "unfollowed", "waiting" for a scan, or "unbound"), "binding", "code",
+            "bind_request" (the scan that waits for its confirmation), and "version", which changes with the page.
         :rtype: dict
         """
         self.ensure_one()
@@ -924,16 +932,16 @@ class ResPartner(models.Model):
         return {"state": state, "binding": binding, "code": code, "bind_request": request, "version": version}
 
     def _wechat_get_open_code(self):
-        """Return the binding code of this merchant that can be scanned now; there may be none."""
+        """Return the binding code of this merchant that can be scanned now, or an empty one."""
         self.ensure_one()
         codes = self.env["wechat.bind.code"].search([("partner_id", "=", self.id), ("state", "=", "active")])
         return codes.filtered(lambda code: code._is_open())
 
     def _wechat_generate_portal_code(self):
-        """Have an open binding code for the merchant's own page; a new one only if there is none.
+        """Ensure that the merchant has an open binding code on its page in the portal.
 
-        :return: why there is none, or None if there is: ``disabled``, ``bound``, ``limit`` (too many attempts),
-            ``no_account``, or ``unavailable``: what WeChat said is in the log, not for the merchant.
+        :return: None, or the obstacle: "disabled", "bound", "limit" (too many attempts), "no_account", or
+            "unavailable" (WeChat's answer is logged and not shown to the merchant).
         :rtype: str | None
         """
         self.ensure_one()
@@ -942,7 +950,7 @@ class ResPartner(models.Model):
             return None if state == "waiting" else state
         if state != "unbound":
             return "bound"
-        if not self.env["wechat.portal.attempt"]._spend(self):
+        if not self.env["wechat.portal.attempt"]._count_attempt(self):
             return "limit"
         try:
             with self.env.cr.savepoint():
@@ -953,5 +961,5 @@ class ResPartner(models.Model):
         return None
 
     def _wechat_unbind_in_portal(self):
-        """Unbind the merchant at its own wish."""
+        """Unbind the merchant on its own request."""
         self._wechat_get_live_bindings()._unbind(self.env._("The merchant unbound itself in the portal."))

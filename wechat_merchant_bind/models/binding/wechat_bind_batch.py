@@ -1,11 +1,3 @@
-"""How the waiting lines of bulk generations get their codes.
-
-Calls to WeChat are made side by side, by threads that know nothing of Odoo, while this process writes what the calls
-before them have brought. Every transaction is short, and none is open while an answer is waited for. The scene of a
-line is committed before its call, and its code together with its outcome: whoever comes after a process that was killed
-asks WeChat for the same scene again, and stores one code.
-"""
-
 import logging
 import time
 from datetime import timedelta
@@ -20,32 +12,38 @@ from ...tools.call_pool import CallPool
 from ...tools.pg_lock import LockTimeoutError, session_locks
 from ..const import CONCURRENCY_ERRORS, GROUP_USER
 
+_logger = logging.getLogger(__name__)
 OUTCOMES = Markup('<table class="table table-sm table-borderless mb-0"><tbody>%s</tbody></table>')
 OUTCOME = Markup(
     '<tr><td class="w-0"><span class="badge text-bg-%s">%s</span></td>'
     '<td class="w-0 text-end fw-bold">%s</td><td>%s</td></tr>'
 )
-_logger = logging.getLogger(__name__)
-# Calls in flight at once, for all accounts together.
+# Concurrent calls to WeChat, for all accounts together.
 THREADS = 16
-# Calls that are queued or in flight: enough for the threads while what has ended is written.
+# Calls that are queued or in flight: enough to keep the threads busy while results are written.
 WINDOW = 128
 REFILL = 64
-# What has ended is written as soon as it is so many, or after so long.
+# Results are written in batches of at least this size, or after this time.
 WRITE_AT_LEAST = 16
 WRITE_SECONDS = 0.25
-# Emails of one transaction: each has a picture to draw.
-EMAILS = 20
-# Open forms are told of their batch's progress this often at most: each time costs a connection to PostgreSQL.
+# E-mails per transaction: each has a picture to draw.
+EMAIL_BATCH = 20
+# Minimum interval of progress notifications to open forms: each takes a connection to PostgreSQL.
 NOTIFY_SECONDS = 0.5
-# Held by one process at a time. It goes with the connection of that process, and with it the power to write.
+# The advisory lock of the process that works on the batches. It is released when that process loses its connection.
 LOCK_NAME = "bind_batch_drain"
 LOCK_TIMEOUT = "500ms"
-LOCKED_AGAIN_AFTER = timedelta(minutes=1)
+RETRY_LOCKED_AFTER = timedelta(minutes=1)
 
 
 class WechatBindBatch(models.Model):
-    """Generates the binding codes of many merchants in the background; how is told in ``wechat_bind_batch_drain``."""
+    """A bulk generation: creates the binding codes of many merchants in the background.
+
+    A scheduled action processes the waiting lines of all batches. Threads without access to Odoo call WeChat in
+    parallel, while the scheduled action's process records the results of earlier calls. Each transaction is short, and
+    none is open while the process waits for results. The scene of a line is committed before its call, and the code
+    together with the line's state: after a crash, the next run requests the same scene again and stores one code.
+    """
 
     _name = "wechat.bind.batch"
     _inherit = ["wechat.call.mixin"]
@@ -61,7 +59,7 @@ class WechatBindBatch(models.Model):
         "res.users", "Started by", required=True, readonly=True, default=lambda self: self.env.user
     )
     is_automated = fields.Boolean(
-        "Automated", readonly=True, help="Started by an automation: the rights of who caused it are not asked for."
+        "Automated", readonly=True, help="Started by an automation, without a check of the user's rights."
     )
     send_email = fields.Boolean("Send by Email", readonly=True, help="Each merchant is sent its code by email.")
     line_ids = fields.One2many("wechat.bind.batch.line", "batch_id", readonly=True)
@@ -200,10 +198,10 @@ class WechatBindBatch(models.Model):
         )
         failed_sudo.filtered("batch_id.send_email").email_state = "pending"
         self._notify_changed()
-        self._trigger_drain()
+        self._trigger_queue()
 
     def action_cancel(self):
-        """Generate no more codes and send no more emails: what waits is cancelled, the codes that exist stay valid.
+        """Cancel the waiting lines and e-mails. Existing codes stay valid.
 
         :raise AccessError: if the user may not generate codes.
         """
@@ -216,7 +214,7 @@ class WechatBindBatch(models.Model):
         self._notify_changed()
 
     def action_download_pictures(self):
-        """Download the pictures of the open codes, each named after its merchant.
+        """Download the pictures of the open codes as a ZIP file.
 
         :rtype: dict
         :raise AccessError: if the user may not generate codes.
@@ -226,7 +224,7 @@ class WechatBindBatch(models.Model):
         return self._get_download_action("pictures.zip")
 
     def action_download_list(self):
-        """Download the list of all merchants, with links to the open codes.
+        """Download the list of all merchants, with the links to their open codes, as an XLSX file.
 
         :rtype: dict
         :raise AccessError: if the user may not generate codes.
@@ -243,10 +241,10 @@ class WechatBindBatch(models.Model):
         # sudo: wechat.bind.batch.line - users never write lines; the right to generate was just checked
         self._get_open_lines().sudo().write({"email_state": "pending", "email_reason": False})
         self._notify_changed()
-        self._trigger_drain()
+        self._trigger_queue()
 
     def action_print(self):
-        """Print the open codes, several a page.
+        """Print the open codes, several per page.
 
         :rtype: dict
         :raise AccessError: if the user may not generate codes.
@@ -262,10 +260,10 @@ class WechatBindBatch(models.Model):
     def _create_for(self, partners, **values):
         """Start the generation for several merchants.
 
-        :param res.partner partners: any number; those who are disabled or bound when their turn comes are skipped.
-        :param values: of the batch.
+        :param res.partner partners: any number; disabled and bound ones will be skipped.
+        :param values: field values of the batch.
         :rtype: wechat.bind.batch
-        :raise UserError: if there is no partner at all, or no account for one.
+        :raise UserError: if there is no partner, or no account for one of them.
         """
         if not partners:
             raise UserError(self.env._("Select the merchants to generate binding codes for."))
@@ -277,10 +275,10 @@ class WechatBindBatch(models.Model):
 
     @api.model
     def _create_automated(self, partners, **values):
-        """Start the generation on behalf of an automation: whoever caused it needs no right, and is told no errors.
+        """Start the generation on behalf of an automation. The user that triggers it needs no right and gets no errors.
 
-        :param res.partner partners: any number; what is wrong with one stands on its line.
-        :param values: of the batch.
+        :param res.partner partners: any number; errors are recorded on their lines.
+        :param values: field values of the batch.
         :rtype: wechat.bind.batch
         """
         accounts = {}
@@ -288,29 +286,29 @@ class WechatBindBatch(models.Model):
             try:
                 accounts[company] = self.env["wechat.account"]._get_for_partner(same[0])
             except UserError:
-                # The drain says so again, on the line.
+                # Processing the line will raise this error again and record it.
                 accounts[company] = self.env["wechat.account"]
         if not self.env.user._is_internal():
-            # A merchant who signs up is not to sign the notes about it.
+            # Portal users must not become the author of notes in the chatter.
             values["user_id"] = self.env.ref("base.user_root").id
         return self._create_lines(partners, accounts, is_automated=True, **values)
 
     @api.model
     def _create_lines(self, partners, accounts, **values):
-        """Create a batch with a line for each merchant, and have it worked on.
+        """Create a batch with a line for each merchant, and trigger its processing.
 
         :param res.partner partners: the merchants.
-        :param dict accounts: by company of the merchant, the account of its code.
-        :param values: of the batch.
+        :param dict accounts: the accounts for the codes, by company of the merchants.
+        :param values: field values of the batch.
         :rtype: wechat.bind.batch
         """
         lines = [
             Command.create(self._prepare_line_values(partner, accounts[partner.company_id], **values))
             for partner in partners
         ]
-        # sudo: wechat.bind.batch - users follow their batches and never write them; the caller has checked the right
+        # sudo: wechat.bind.batch - users have no right to write batches; the caller has checked the right to generate
         batch_sudo = self.sudo().create({"line_ids": lines, **values})
-        self._trigger_drain()
+        self._trigger_queue()
         return batch_sudo.sudo(False)
 
     @api.model
@@ -319,34 +317,30 @@ class WechatBindBatch(models.Model):
             "email_state": "pending" if send_email else False,
             "partner_id": partner.id,
             "account_id": account.id,
-            # Committed before WeChat is called, so that a call which has to be repeated asks for the same scene.
-            "scene_str": self.env["wechat.bind.code"]._draw_scene(),
+            # Committed before WeChat is called, so that a repeated call requests the same scene.
+            "scene_str": self.env["wechat.bind.code"]._generate_scene(),
         }
 
     @api.model
     def _get_due_domain(self, now):
-        """Return the domain of the lines that may be generated at a moment."""
+        """Return the domain of the lines that are due at a moment."""
         return [("state", "=", "pending"), "|", ("next_attempt_at", "=", False), ("next_attempt_at", "<=", now)]
 
-    @api.model
-    def _trigger_drain(self, at=None):
-        # sudo: ir.cron - a user who may generate codes may have the job run that generates them
-        self.env.ref("wechat_merchant_bind.ir_cron_drain_bind_batches").sudo()._trigger(at)
-
     def _notify_changed(self):
-        """Tell the open forms of these batches to read again, each with its own user's rights."""
+        """Notify the open forms of these batches, which read them again with their users' rights."""
         group = self.env.ref(GROUP_USER)
         for batch in self:
             group._bus_send("wechat_merchant_bind/batch", {"id": batch.id})
 
     def _get_starter(self):
-        """Return the arguments of the environment of the user who started this batch, with all the companies that it
-        may concern.
+        """Return the arguments of an environment of the user that started this batch.
+
+        Its companies are those of the user and that of the batch.
 
         :rtype: dict
         """
         user = self.user_id
-        # By themselves, or all that there is to read of the user would be.
+        # These fields only: a plain access would prefetch all fields of the user.
         user.fetch(["lang", "company_ids"])
         companies = self.company_id | user.company_ids
         return {
@@ -357,7 +351,7 @@ class WechatBindBatch(models.Model):
                 "lang": self.env["wechat.account"]._get_lang(user.lang),
                 "tz": user.tz,
             },
-            # sudo: an automation stands for the administrator who set it up, see _wechat_generate_and_email_bind_codes
+            # sudo: res.partner - an automation has the rights of its administrator, not of the user that triggered it
             "su": self.is_automated or user._is_superuser(),
         }
 
@@ -366,7 +360,7 @@ class WechatBindBatch(models.Model):
         self.env["res.partner"]._wechat_check_may_generate()
 
     def _get_visible_lines(self):
-        """Return the lines whose merchants and codes the user may see.
+        """Return the lines with merchants and codes that the user may see.
 
         :rtype: wechat.bind.batch.line
         :raise AccessError: if the user may not generate codes or not see the batch.
@@ -376,7 +370,7 @@ class WechatBindBatch(models.Model):
         return self.line_ids._filter_visible()
 
     def _get_open_lines(self):
-        """Return the lines whose codes can still be scanned, of the merchants that the user may see.
+        """Return the lines with open codes, of the merchants that the user may see.
 
         :rtype: wechat.bind.batch.line
         :raise AccessError: if the user may not generate codes or not see the batch.
@@ -392,8 +386,123 @@ class WechatBindBatch(models.Model):
             )
         return lines
 
+    def _get_action(self):
+        """Return the act_window that shows the progress of this batch.
+
+        :rtype: dict
+        """
+        self.ensure_one()
+        return {
+            "type": "ir.actions.act_window",
+            "name": self.env._("Bulk Generation of Binding Codes"),
+            "res_model": self._name,
+            "res_id": self.id,
+            "view_mode": "form",
+            "views": [(False, "form")],
+        }
+
+    # === BUSINESS METHODS - PROCESSING === #
+
+    @api.model
+    def _cron_drain(self):
+        """Generate the codes of the due lines, oldest first, then send the waiting e-mails."""
+        try:
+            with session_locks(self.env.cr, [LOCK_NAME], LOCK_TIMEOUT):
+                if self._process_queue():
+                    self._process_emails()
+        except LockTimeoutError:
+            # Another process is working on the batches. Look for lines that it missed later.
+            self._trigger_queue(fields.Datetime.now() + RETRY_LOCKED_AFTER)
+
+    @api.model
+    def _trigger_queue(self, at=None):
+        # sudo: ir.cron - the right to generate codes includes triggering the job that generates them
+        self.env.ref("wechat_merchant_bind.ir_cron_drain_bind_batches").sudo()._trigger(at)
+
+    def _process_queue(self):
+        """Generate codes until no line is due or the time is up.
+
+        :return: whether the run has time for more.
+        :rtype: bool
+        """
+        lines = self.env["wechat.bind.batch.line"]
+        cron = self.env["ir.cron"]
+        has_time = cron._commit_progress(remaining=lines._count_due() + lines._count_emails())
+        access, starters, locked, last_id, has_more = {}, {}, [], 0, True
+        changed, notify_at = set(), time.monotonic()
+        done, began_at = 0, time.monotonic()
+        with CallPool(THREADS) as pool:
+            while has_more or pool.pending:
+                processed = 0
+                while has_more and pool.pending <= WINDOW - REFILL:
+                    # A small first portion, so that the threads start early.
+                    limit = REFILL if pool.pending else THREADS
+                    last_id, calls, closed = self._write(lines._begin_calls, starters, last_id, limit)
+                    has_more = bool(last_id)
+                    processed += len(closed)
+                    changed.update(closed)
+                    for call in calls:
+                        self._submit(pool, access, call)
+                    self.env.cr.commit()  # pylint: disable=invalid-commit  # no open transaction while waiting for results
+                ended = self._take(pool, access, WRITE_AT_LEAST, WRITE_SECONDS)
+                locked, written = self._record_results(starters, locked + ended)
+                changed.update(written)
+                if time.monotonic() >= notify_at:
+                    self.browse(changed)._notify_changed()
+                    changed, notify_at = set(), time.monotonic() + NOTIFY_SECONDS
+                done += processed + len(ended)
+                has_time = cron._commit_progress(processed + len(ended))
+                if not has_time:
+                    # The scheduler runs the action again. Calls that have not begun stay waiting.
+                    has_more = False
+                    pool.stop()
+        if locked:
+            self._write(lines._postpone, locked)
+        self.browse(changed)._notify_changed()
+        if done:
+            seconds = time.monotonic() - began_at
+            _logger.info("wechat.codes: batch run ended lines=%s postponed=%s seconds=%.1f", done, len(locked), seconds)
+        has_time = cron._commit_progress(remaining=lines._count_due() + lines._count_emails())
+        return bool(has_time)
+
+    def _record_results(self, starters, calls):
+        """Record the results of calls.
+
+        :param dict starters: see WechatBindBatchLine._get_env().
+        :param list[Call] calls: ended calls.
+        :return: the calls with merchants that another transaction has locked; the ids of the changed batches.
+        :rtype: tuple[list[Call], list[int]]
+        """
+        if not calls:
+            return [], []
+        lines = self.env["wechat.bind.batch.line"]
+        try:
+            return self._write(lines._finish_calls, starters, calls)
+        except CONCURRENCY_ERRORS:
+            # Find the call that causes the conflict, so that the others need not wait for it.
+            if len(calls) == 1:
+                _logger.warning("wechat.codes: code postponed line=%s", calls[0].key, exc_info=True)
+                self._write(lines._postpone, calls)
+                return [], []
+            locked, written = [], []
+            for call in calls:
+                for target, more in zip((locked, written), self._record_results(starters, [call]), strict=True):
+                    target += more
+            return locked, written
+
+    def _process_emails(self):
+        """Queue the e-mails of batches until there are none or the time is up."""
+        lines = self.env["wechat.bind.batch.line"]
+        starters, has_time = {}, True
+        while has_time and (batch_ids := self._write(lines._email_next_codes, starters, EMAIL_BATCH)):
+            self.browse(set(batch_ids))._notify_changed()
+            remaining = lines._count_due() + lines._count_emails()
+            has_time = self.env["ir.cron"]._commit_progress(len(batch_ids), remaining=remaining)
+
+    # === BUSINESS METHODS - DOWNLOADS === #
+
     def _get_list_rows(self):
-        """Return the list of the merchants with the links to their codes, the titles first.
+        """Return the rows of the list of merchants with the links to their codes, titles first.
 
         :rtype: list[list]
         :raise AccessError: if the user may not generate codes or not see the batch.
@@ -427,11 +536,11 @@ class WechatBindBatch(models.Model):
         return rows
 
     def _get_local_time(self, moment):
-        """Return a moment as the user's clock shows it, for files that know no time zones."""
+        """Return a moment in the user's time zone, as a naive datetime for files without time zones."""
         return fields.Datetime.context_timestamp(self, moment).replace(tzinfo=None)
 
     def _get_file_names(self, lines):
-        """Return a file name for each line, without extension: the merchant's name, numbered if it comes again.
+        """Return a file name without extension for each line: the merchant's name, numbered if it is not unique.
 
         :rtype: list[str]
         """
@@ -443,7 +552,7 @@ class WechatBindBatch(models.Model):
         )
 
     def _get_file_title(self):
-        """Return the name of the files about this batch, without extension.
+        """Return the file name, without extension, of downloads of this batch.
 
         :rtype: str
         """
@@ -453,111 +562,3 @@ class WechatBindBatch(models.Model):
     def _get_download_action(self, file):
         self.ensure_one()
         return {"type": "ir.actions.act_url", "url": f"/wechat/batch/{self.id}/{file}", "target": "download"}
-
-    def _get_action(self):
-        """Return the act_window that shows the progress of this batch.
-
-        :rtype: dict
-        """
-        self.ensure_one()
-        return {
-            "type": "ir.actions.act_window",
-            "name": self.env._("Bulk Generation of Binding Codes"),
-            "res_model": self._name,
-            "res_id": self.id,
-            "view_mode": "form",
-            "views": [(False, "form")],
-        }
-
-    # === BUSINESS METHODS - DRAIN === #
-
-    @api.model
-    def _cron_drain(self):
-        """Generate the codes of the waiting lines, oldest first, except those of accounts that are to be left alone."""
-        try:
-            with session_locks(self.env.cr, [LOCK_NAME], LOCK_TIMEOUT):
-                if self._drain():
-                    self._drain_emails()
-        except LockTimeoutError:
-            # Another process is at it; lines that came too late for it are looked for later.
-            self._trigger_drain(fields.Datetime.now() + LOCKED_AGAIN_AFTER)
-
-    def _drain(self):
-        """Generate codes until none is due or the time is up.
-
-        :return: whether there is time for more.
-        :rtype: bool
-        """
-        lines = self.env["wechat.bind.batch.line"]
-        cron = self.env["ir.cron"]
-        has_time = cron._commit_progress(remaining=lines._count_due() + lines._count_emails())
-        access, starters, locked, last_id, has_more = {}, {}, [], 0, True
-        changed, notify_at = set(), time.monotonic()
-        done, began_at = 0, time.monotonic()
-        with CallPool(THREADS) as pool:
-            while has_more or pool.pending:
-                processed = 0
-                while has_more and pool.pending <= WINDOW - REFILL:
-                    # The first calls are on their way while the others are prepared.
-                    limit = REFILL if pool.pending else THREADS
-                    last_id, calls, closed = self._write(lines._begin, starters, last_id, limit)
-                    has_more = bool(last_id)
-                    processed += len(closed)
-                    changed.update(closed)
-                    for call in calls:
-                        self._submit(pool, access, call)
-                    self.env.cr.commit()  # pylint: disable=invalid-commit  # nothing is open while answers are awaited
-                ended = self._take(pool, access, WRITE_AT_LEAST, WRITE_SECONDS)
-                locked, written = self._settle(starters, locked + ended)
-                changed.update(written)
-                if time.monotonic() >= notify_at:
-                    self.browse(changed)._notify_changed()
-                    changed, notify_at = set(), time.monotonic() + NOTIFY_SECONDS
-                done += processed + len(ended)
-                has_time = cron._commit_progress(processed + len(ended))
-                if not has_time:
-                    # The scheduler calls again. What has not begun stays waiting.
-                    has_more = False
-                    pool.stop()
-        if locked:
-            self._write(lines._postpone, locked)
-        self.browse(changed)._notify_changed()
-        if done:
-            seconds = time.monotonic() - began_at
-            _logger.info("wechat.codes: batch run ended lines=%s postponed=%s seconds=%.1f", done, len(locked), seconds)
-        has_time = cron._commit_progress(remaining=lines._count_due() + lines._count_emails())
-        return bool(has_time)
-
-    def _drain_emails(self):
-        """Send the emails of batches until there are none or the time is up."""
-        lines = self.env["wechat.bind.batch.line"]
-        starters, has_time = {}, True
-        while has_time and (batch_ids := self._write(lines._email_next, starters, EMAILS)):
-            self.browse(set(batch_ids))._notify_changed()
-            remaining = lines._count_due() + lines._count_emails()
-            has_time = self.env["ir.cron"]._commit_progress(len(batch_ids), remaining=remaining)
-
-    def _settle(self, starters, calls):
-        """Write what calls have brought.
-
-        :param dict starters: see :meth:`~.WechatBindBatchLine._get_env`.
-        :param list[Call] calls: those that have ended.
-        :return: the calls of those merchants whom somebody else is writing at this moment; the batches written to.
-        :rtype: tuple[list[Call], list[int]]
-        """
-        if not calls:
-            return [], []
-        lines = self.env["wechat.bind.batch.line"]
-        try:
-            return self._write(lines._finish, starters, calls)
-        except CONCURRENCY_ERRORS:
-            # One of them fails whatever its turn: the others must not wait for it.
-            if len(calls) == 1:
-                _logger.warning("wechat.codes: code postponed line=%s", calls[0].key, exc_info=True)
-                self._write(lines._postpone, calls)
-                return [], []
-            locked, written = [], []
-            for call in calls:
-                for target, more in zip((locked, written), self._settle(starters, [call]), strict=True):
-                    target += more
-            return locked, written

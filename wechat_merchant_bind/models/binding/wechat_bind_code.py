@@ -13,29 +13,33 @@ from odoo.tools import SQL, LazyTranslate, format_datetime
 from ...tools.file_names import safe_name
 from ...tools.qr_picture import PIXELS_PER_MODULE, draw_png
 from ...tools.wechat_errors import WechatError
-from ..const import SCENE_PREFIX
+from ..const import DEFAULT_TZ, SCENE_PREFIX
 from .res_partner import REMINDER_TEMPLATE
 
+_logger = logging.getLogger(__name__)
 _lt = LazyTranslate(__name__)
 SHARE_DAYS = 7
 # A code of version 3 is 1480 pixels wide: 285 dpi on the poster, where it is 13 cm wide.
 PRINTED_PIXELS_PER_MODULE = 40
-# What a code can be printed on.
+# The reports by layout.
 LAYOUTS = {
     "poster": "wechat_merchant_bind.wechat_bind_code_report_poster",
     "card": "wechat_merchant_bind.wechat_bind_code_report_card",
 }
-_logger = logging.getLogger(__name__)
-# Few, since a scan waits for the transaction that mails its merchant, and WeChat waits 5 seconds for the scan.
+# Few, because a scan waits for the transaction that mails its merchant, and WeChat waits 5 seconds for the scan.
 REMIND_BATCH = 10
-# A daily job does not begin at the same second every day: without this, every day would become every second day.
+# A daily job does not start at the same second every day: without a tolerance, it would skip every second day.
 SCHEDULE_TOLERANCE = timedelta(hours=6)
-# A merchant that never scans gets no new codes for ever.
+# Limits the codes of merchants that never scan.
 MAX_REISSUES = 3
 
 
 class WechatBindCode(models.Model):
-    """A parametric QR code that binds whoever scans it first to one merchant."""
+    """A parametric QR code of WeChat that binds its first scanner to one merchant.
+
+    The code is a bearer token: random, for a single use, with an expiry, and revocable. A merchant has at most one open
+    code. Its link for the share page has a token of its own, which expires earlier.
+    """
 
     _name = "wechat.bind.code"
     _inherit = ["wechat.merchant.mixin"]
@@ -81,11 +85,11 @@ class WechatBindCode(models.Model):
     _share_token_unique = models.UniqueIndex(
         "(share_token) WHERE share_token IS NOT NULL", "The link of a binding code must be unique."
     )
-    # Two admins who press the button at the same moment get the same code.
+    # Two admins that generate a code at the same moment get the same one.
     _partner_active_unique = models.UniqueIndex(
         "(partner_id) WHERE state = 'active'", "A merchant has one open binding code."
     )
-    # The statistics ask for a span of time.
+    # For the statistics, which select a period.
     _create_date_idx = models.Index("(create_date)")
 
     @api.constrains("partner_id", "account_id")
@@ -104,16 +108,6 @@ class WechatBindCode(models.Model):
         for code in self:
             code.share_url = code.share_token and f"{code.get_base_url()}/wechat/bind/{code.share_token}"
 
-    # === CRUD METHODS === #
-
-    @api.model
-    def _cron_expire(self):
-        """Label the codes whose time is over. ``expires_at`` decides a scan; this only updates what the lists show."""
-        codes = self.search([("state", "=", "active"), ("expires_at", "<=", fields.Datetime.now())])
-        codes.write({"state": "expired"})
-        codes.partner_id._wechat_notify_changed()
-        self.env["wechat.bind.request"]._close_ended()
-
     # === BUSINESS METHODS === #
 
     @api.model
@@ -122,10 +116,10 @@ class WechatBindCode(models.Model):
 
         :param res.partner partner: one partner, not archived and not bound.
         :rtype: wechat.bind.code
-        :raise UserError: if there is no account or WeChat refuses; in words for the admin.
+        :raise UserError: if there is no account or WeChat refuses.
         """
         partner.ensure_one()
-        # sudo: wechat.bind.code - users read codes and never write them; the caller has checked the right to generate
+        # sudo: wechat.bind.code - users have no right to write codes; the caller has checked the right to generate
         codes_sudo = self.sudo().search([("partner_id", "=", partner.id), ("state", "=", "active")])
         if codes_sudo and codes_sudo._is_open():
             codes_sudo._renew_share_token()
@@ -134,11 +128,11 @@ class WechatBindCode(models.Model):
 
     @api.model
     def _create_for(self, partner):
-        """Ask WeChat for a new code of a partner, and store and record it. It takes the place of the former one.
+        """Get a new code of a partner from WeChat, store it and record it. The former open code is revoked.
 
         :param res.partner partner: one partner, not archived and not bound.
         :rtype: wechat.bind.code
-        :raise UserError: see :meth:`_get_or_create_for`.
+        :raise UserError: see _get_or_create_for().
         """
         account = self.env["wechat.account"]._get_for_partner(partner)
         values = self._prepare_code_values(partner, account)
@@ -152,24 +146,24 @@ class WechatBindCode(models.Model):
 
     @api.model
     def _store(self, vals_list):
-        """Store codes that WeChat has granted, of one merchant each, and record their generation.
+        """Store codes that WeChat has granted, and record their generation.
 
-        :param list[dict] vals_list: from :meth:`_prepare_granted_values`.
+        :param list[dict] vals_list: from _prepare_granted_values(), of one merchant each.
         :rtype: wechat.bind.code
-        :raise ConcurrencyError: if a merchant got an open code meanwhile; nothing is stored then.
+        :raise ConcurrencyError: if another transaction has stored an open code of one of them.
         """
-        self._claim_merchants([vals["partner_id"] for vals in vals_list])
+        self._touch_merchants([vals["partner_id"] for vals in vals_list])
         try:
             with self.env.cr.savepoint():
-                # sudo: wechat.bind.code - users never write codes; the callers have checked the right to generate
+                # sudo: wechat.bind.code - users have no right to write codes; the callers have checked the rights
                 codes_sudo = self.sudo().create(vals_list)
         except UniqueViolation as error:
             if error.diag.table_name != self._table:
                 raise
-            # Another admin's code was committed meanwhile: the repeated request will show that one.
+            # The repeated request will show the code that was committed meanwhile.
             raise ConcurrencyError("the partner got an open code meanwhile") from error
         notes = {}
-        # Many at once end in the same second; a moment takes longer to put into words than a code to store.
+        # Format each time once: codes of a batch share it, and formatting costs more than storing a code.
         for expires_at, same in codes_sudo.grouped("expires_at").items():
             moment = format_datetime(self.env, expires_at, dt_format="short")
             note = self.env._("WeChat binding code generated, valid until %s.", moment)
@@ -178,13 +172,13 @@ class WechatBindCode(models.Model):
         return codes_sudo.sudo(False)
 
     @api.model
-    def _claim_merchants(self, partner_ids):
-        """Write the rows of merchants who get codes, and change nothing in them.
+    def _touch_merchants(self, partner_ids):
+        """Update the rows of merchants without changing them, so that concurrent writes conflict.
 
-        Whoever disables or merges one of them at the same moment can't see its new code, and would leave it open. So
-        either of the two begins again: the other one's write conflicts with this one.
+        A transaction that disables or merges a merchant meanwhile can't see its new code, and would leave it open. The
+        conflict makes Odoo repeat one of the two transactions.
 
-        :param list[int] partner_ids: the merchants.
+        :param list[int] partner_ids: the merchants that get codes.
         """
         self.env.cr.execute(
             SQL(
@@ -198,26 +192,61 @@ class WechatBindCode(models.Model):
             log_exceptions=False,
         )
 
+    def _revoke(self, reason):
+        """Revoke open codes, close their requests, and record it.
+
+        :param str reason: the reason for the log.
+        """
+        codes = self.filtered(lambda code: code.state == "active")
+        codes.write({"state": "revoked"})
+        note = self.env._("WeChat binding code revoked: %s", reason)
+        self.env["wechat.operation"]._log("revoke", codes, dict.fromkeys(codes.ids, note))
+        codes._get_pending_requests()._close("expired", note)
+        codes.partner_id._wechat_notify_changed()
+
+    def _mark_used(self):
+        """Mark the code as used now."""
+        self.write({"state": "used", "used_at": fields.Datetime.now()})
+
+    def _is_open(self):
+        """Return whether the code can still be scanned."""
+        self.ensure_one()
+        return self.state == "active" and self.expires_at > fields.Datetime.now()
+
+    def _get_pending_requests(self):
+        """Return the requests of these codes that wait for their confirmation."""
+        return self.env["wechat.bind.request"].search([("code_id", "in", self.ids), ("state", "=", "pending")])
+
     @api.model
-    def _draw_scene(self):
-        """Return a scene that nobody has and nobody can guess."""
+    def _cron_expire(self):
+        """Update the state of expired codes and their requests, for lists: expires_at alone decides about scans."""
+        codes = self.search([("state", "=", "active"), ("expires_at", "<=", fields.Datetime.now())])
+        codes.write({"state": "expired"})
+        codes.partner_id._wechat_notify_changed()
+        self.env["wechat.bind.request"]._close_ended()
+
+    # === BUSINESS METHODS - GENERATING === #
+
+    @api.model
+    def _generate_scene(self):
+        """Return a new random scene."""
         return SCENE_PREFIX + secrets.token_urlsafe(24)
 
     @api.model
     def _get_expire_seconds(self, account):
-        """Return the seconds for which a new code of an account is valid."""
-        # sudo: wechat.account - the validity is no secret
+        """Return the validity of an account's new codes in seconds."""
+        # sudo: wechat.account - users may know the validity
         return account.sudo().code_validity_days * 24 * 3600
 
     @api.model
     def _prepare_code_values(self, partner, account):
-        """Call WeChat and return the values of the new code.
+        """Get a new code from WeChat and return its values.
 
         :rtype: dict
         :raise UserError: if WeChat refuses or cannot be reached.
         """
-        scene_str = self._draw_scene()
-        # Taken before the call: our expiry must never be later than WeChat's.
+        scene_str = self._generate_scene()
+        # Taken before the call: the stored expiry must not be later than WeChat's.
         now = fields.Datetime.now()
         try:
             answer = account._call_api("create_qr_code", scene_str, self._get_expire_seconds(account))
@@ -229,8 +258,8 @@ class WechatBindCode(models.Model):
     def _prepare_granted_values(self, partner, account, scene_str, answer, called_at):
         """Return the values of a code that WeChat has granted.
 
-        :param dict answer: of :meth:`~.WechatClient.create_qr_code`.
-        :param datetime called_at: when the call began.
+        :param dict answer: the result of WechatClient.create_qr_code().
+        :param datetime called_at: the start of the call.
         :rtype: dict
         """
         return {
@@ -246,72 +275,50 @@ class WechatBindCode(models.Model):
 
     @api.model
     def _get_failure_message(self, account, error):
-        """Say in the user's words why WeChat gave no code.
+        """Return a message for the user about a refused or failed call for a code.
 
-        :param WechatError error: what WeChat answered.
+        :param WechatError error: the error of the call.
         :rtype: str
         """
         return "\n".join(self.env._(term) for term in self._get_failure_terms(account, error))
 
     @api.model
     def _get_failure_terms(self, account, error):
-        """Return the lines of :meth:`_get_failure_message`, to be translated by their reader.
+        """Return the lines of _get_failure_message(), to be translated when they are read.
 
         :rtype: list[LazyGettext]
         """
         return [_lt("The binding code could not be generated."), *account._get_error_terms(error)]
+
+    # === BUSINESS METHODS - SHARING === #
 
     @api.model
     def _prepare_share_values(self, now):
         return {"share_token": secrets.token_urlsafe(24), "share_expires_at": now + timedelta(days=SHARE_DAYS)}
 
     def _renew_share_links(self, days=0):
-        """Give those of these codes whose links have expired new ones; the caller has checked the right to generate.
+        """Renew the expired links of these codes on behalf of a user.
 
-        :param int days: how long the links must be valid at least.
+        :param int days: the minimum validity of the links.
         """
-        # sudo: wechat.bind.code - users never write codes; whoever may generate them gets a link that works
+        # sudo: wechat.bind.code - users have no right to write codes; the callers have checked the right to generate
         self.sudo()._renew_share_token(days)
 
     def _renew_share_token(self, days=0):
-        """Give codes whose link has expired, or will within some days, a new one. The former link ends.
+        """Replace the link of codes if it expires within some days. The former link stops working.
 
-        :param int days: how long the link must be valid at least.
+        :param int days: the minimum validity of the links.
         """
         now = fields.Datetime.now()
         limit = now + timedelta(days=days)
         for code in self.filtered(lambda code: not code.share_expires_at or code.share_expires_at <= limit):
             code.write(self._prepare_share_values(now))
 
-    def _revoke(self, reason):
-        """End open codes, and record it.
-
-        :param str reason: why, in words.
-        """
-        codes = self.filtered(lambda code: code.state == "active")
-        codes.write({"state": "revoked"})
-        note = self.env._("WeChat binding code revoked: %s", reason)
-        self.env["wechat.operation"]._log("revoke", codes, dict.fromkeys(codes.ids, note))
-        codes._get_pending_requests()._close("expired", note)
-        codes.partner_id._wechat_notify_changed()
-
-    def _get_pending_requests(self):
-        """Return the requests of people who scanned these codes and wait for the confirmation."""
-        return self.env["wechat.bind.request"].search([("code_id", "in", self.ids), ("state", "=", "pending")])
-
-    def _use(self):
-        """Mark the code as used by the scan that is being handled."""
-        self.write({"state": "used", "used_at": fields.Datetime.now()})
-
-    def _is_open(self):
-        """Tell whether the code can still be scanned."""
-        self.ensure_one()
-        return self.state == "active" and self.expires_at > fields.Datetime.now()
-
     def _get_share_state(self):
-        """Return what the public page shows: ``waiting``, ``confirming`` if somebody has scanned and waits for the
-        confirmation, ``bound``, ``expired``, or ``unknown`` for no code at all.
+        """Return the state of the share page.
 
+        :return: "waiting" for a scan, "confirming" if a scan waits for its confirmation, "bound", "expired", or
+            "unknown" for an empty recordset.
         :rtype: str
         """
         if not self:
@@ -325,14 +332,14 @@ class WechatBindCode(models.Model):
         return "confirming" if self._get_pending_requests() else "waiting"
 
     def _get_issuer(self):
-        """Return who asks the merchant to bind, as the merchant reads it: a code without that looks like phishing.
+        """Return the sender of the code, for the merchant: a code without a sender looks like phishing.
 
-        :return: ``company``, ``account``, ``logo_url`` (False if the company has no logo of its own), ``phone`` and
-            ``email`` of the company; if it has neither, ``person``: the name of who generated the code.
+        :return: "company", "account", "logo_url" (False if the company has the default logo), "phone" and "email" of
+            the company, and "person": the name of the user that generated the code, if the company has neither.
         :rtype: dict
         """
         self.ensure_one()
-        # sudo: res.company, res.users, wechat.account - what a company shows on its letters; it addresses a merchant
+        # sudo: res.company, res.users, wechat.account - the public contact data of a company's letters
         code_sudo = self.sudo()
         user = code_sudo.user_id
         company = code_sudo.company_id or code_sudo.partner_id.company_id or user.company_id
@@ -347,20 +354,20 @@ class WechatBindCode(models.Model):
         }
 
     def _get_file_name(self):
-        """Return the name of the picture's file: the merchant's, without what file systems and headers can't take."""
+        """Return the file name of the picture: the merchant's name, without special characters."""
         self.ensure_one()
         name = safe_name(self.partner_id.display_name, str(self.partner_id.id))
         return self.env._("%s - WeChat binding code", name) + ".png"
 
     def _get_tz(self):
-        """Return the time zone in which the merchant reads until when the code is valid."""
+        """Return the time zone of the expiry that the merchant reads."""
         self.ensure_one()
-        return self.partner_id.tz or self.user_id.tz or "Asia/Shanghai"
+        return self.partner_id.tz or self.user_id.tz or DEFAULT_TZ
 
     def _get_qr_png(self, pixels_per_module=PIXELS_PER_MODULE):
-        """Draw the code.
+        """Draw the picture of the code.
 
-        :return: a PNG in black and white with the quiet zone of 4 modules that scanners need.
+        :return: a black and white PNG with the quiet zone of 4 modules that scanners need.
         :rtype: bytes
         """
         self.ensure_one()
@@ -369,17 +376,17 @@ class WechatBindCode(models.Model):
     # === BUSINESS METHODS - PRINTING === #
 
     def _get_poster_report_action(self, layout="poster"):
-        """Return the action that prints these codes, one page each. Codes that can't be scanned any more are left out.
+        """Return the action that prints these codes, one page each. Codes that are no longer open are left out.
 
-        :param str layout: ``poster`` (A4) or ``card`` (100 × 140 mm).
-        :return: an ``ir.actions.report``.
+        :param str layout: "poster" (A4) or "card" (100 × 140 mm).
+        :return: an ir.actions.report.
         :rtype: dict
         :raise UserError: if none of the codes is open.
         """
         return self.env.ref(LAYOUTS[layout]).report_action(self._get_printable(), config=False)
 
     def _get_printable(self):
-        """Return the codes among these that can still be scanned.
+        """Return the open ones of these codes.
 
         :raise UserError: if there are none.
         """
@@ -389,16 +396,16 @@ class WechatBindCode(models.Model):
         return codes
 
     def _get_print_picture(self):
-        """Return the code as a data URI, sharp enough for a printer.
+        """Return the picture as a data URI, in the resolution of printers.
 
-        The renderer then fetches nothing from this server, which it may not reach.
+        The renderer has no access to this server in some setups, so it must not have to fetch the picture.
 
         :rtype: str
         """
         return "data:image/png;base64," + base64.b64encode(self._get_qr_png(PRINTED_PIXELS_PER_MODULE)).decode()
 
     def _get_print_lang(self):
-        """Return the language of the merchant, who hangs it up, and not that of the user who prints it.
+        """Return the language of the printed page: the merchant's, not that of the user.
 
         :rtype: str
         """
@@ -406,13 +413,13 @@ class WechatBindCode(models.Model):
         return self.env["wechat.account"]._get_lang(self.partner_id.lang)
 
     def _get_print_name_size(self, large):
-        """Return the size of the merchant's name, so that it takes two lines at the most.
+        """Return the font size of the merchant's name in pixels, so that it takes two lines at most.
 
-        :param int large: of a short name, in pixels.
+        :param int large: the font size of a short name.
         :rtype: int
         """
         self.ensure_one()
-        # Chinese characters are twice as wide as others.
+        # CJK characters are twice as wide as others.
         width = sum(2 if ord(character) > 0x2E7F else 1 for character in self.partner_id.display_name or "")
         return round(large * min(1, max(0.45, 26 / max(width, 1))))
 
@@ -420,8 +427,8 @@ class WechatBindCode(models.Model):
 
     @api.model
     def _cron_remind(self):
-        """Reissue the codes that soon expire, then remind of those that wait for their scan, where the accounts ask."""
-        # OdooBot's language is nobody's.
+        """Reissue codes that soon expire, then remind merchants of unscanned codes, as the accounts are set up."""
+        # Instead of OdooBot's language.
         codes = self.with_context(lang=self.env["wechat.account"]._get_lang())
         accounts = self.env["wechat.account"]
         reissuing = accounts.search([("reissue_days_before", ">", 0)])
@@ -437,8 +444,9 @@ class WechatBindCode(models.Model):
 
     @api.model
     def _get_waiting_domain(self, account):
-        """Return what makes a code of an account worth a mail: it can be scanned, was not, and its merchant can be
-        mailed. A scan that waits for its confirmation is all that a merchant can do.
+        """Return the domain of an account's unscanned open codes that their merchants can be mailed about.
+
+        A scan that waits for its confirmation counts as a scan: the merchant has nothing left to do.
         """
         return Domain(
             [
@@ -455,9 +463,9 @@ class WechatBindCode(models.Model):
 
     @api.model
     def _get_due(self, account):
-        """Return the codes of an account whose merchants are to be reminded.
+        """Return the codes of an account that are due for a reminder.
 
-        :param wechat.account account: with an interval in days.
+        :param wechat.account account: an account with a reminder interval.
         :rtype: wechat.bind.code
         """
         since = fields.Datetime.now() - timedelta(days=account.remind_interval_days)
@@ -471,9 +479,9 @@ class WechatBindCode(models.Model):
 
     @api.model
     def _get_expiring(self, account):
-        """Return the codes of an account that are to be replaced because they soon expire.
+        """Return the codes of an account that expire soon and are due for a replacement.
 
-        :param wechat.account account: with a number of days before the expiry.
+        :param wechat.account account: an account with a number of days before the expiry.
         :rtype: wechat.bind.code
         """
         until = fields.Datetime.now() + timedelta(days=account.reissue_days_before)
@@ -485,16 +493,16 @@ class WechatBindCode(models.Model):
         )
 
     def _remind_all(self, account):
-        """Remind of these codes of an account, a few at a time.
+        """Send reminders of these codes of an account, in batches.
 
-        :return: whether there is time for more.
+        :return: whether the run has time for more.
         :rtype: bool
         """
         codes = self.with_company(account.company_id)
         for start in range(0, len(codes), REMIND_BATCH):
             batch = codes[start : start + REMIND_BATCH]
             try:
-                # The last statement writes the codes: if one was used or revoked meanwhile, nobody of these is mailed.
+                # The last statement writes the codes: if one was used or revoked meanwhile, the batch is not mailed.
                 with self.env.cr.savepoint():
                     batch._remind()
             except (SerializationFailure, DeadlockDetected):
@@ -504,8 +512,8 @@ class WechatBindCode(models.Model):
         return True
 
     def _remind(self):
-        """Queue a reminder for the merchants of codes, and count it."""
-        # The batches before have committed: what is known of these may be old.
+        """Queue reminders for the merchants of these codes, and count them."""
+        # Earlier batches have committed since the codes were selected: check them again.
         codes = self._filter_waiting()
         merchants = codes.partner_id
         obstacles = merchants._wechat_queue_mails(merchants._wechat_get_template(REMINDER_TEMPLATE))
@@ -514,14 +522,14 @@ class WechatBindCode(models.Model):
             code.write({"reminder_count": code.reminder_count + 1, "last_reminded_at": now})
 
     def _filter_waiting(self):
-        """Return those of these codes that still wait for their first scan."""
+        """Return the codes that are still open and not scanned."""
         scanned = self._get_pending_requests().code_id
         return self.filtered(lambda code: code._is_open() and code not in scanned)
 
     def _reissue_all(self):
-        """Replace these codes one by one. An account that can't grant one is asked for no other.
+        """Replace these codes one by one. After a failure, no other codes of that account are requested.
 
-        :return: whether there is time for more.
+        :return: whether the run has time for more.
         :rtype: bool
         """
         unavailable = self.env["wechat.account"]
@@ -533,7 +541,7 @@ class WechatBindCode(models.Model):
                     with self.env.cr.savepoint():
                         code._reissue()
             except UserError as error:
-                # It is no fault of this code. The next run tries again.
+                # WeChat or the account is the cause, not this code. The next run tries again.
                 _logger.warning("wechat.codes: not reissued account=%s error=%s", account.id, error)
                 unavailable += account
             except (ConcurrencyError, SerializationFailure, DeadlockDetected):
@@ -543,19 +551,19 @@ class WechatBindCode(models.Model):
         return True
 
     def _reissue(self):
-        """Replace an open code by a new one, and mail that to the merchant.
+        """Replace an open code by a new one, and e-mail it to the merchant.
 
         :raise UserError: if WeChat refuses or cannot be reached. The code then stays valid.
         """
         self.ensure_one()
         if not self._filter_waiting() or self.partner_id._wechat_get_bind_obstacle():
             return
-        # WeChat is called first; the former code's row is locked afterwards and until the next commit only.
+        # Calls WeChat before it locks the row of the former code.
         code = self._create_for(self.partner_id)
-        # The toast about the scan is for the admin who wanted this merchant bound.
+        # The toast about the scan is for the user that generated the first code.
         code.write({"reissue_count": self.reissue_count + 1, "user_id": self.user_id.id})
         self.partner_id._wechat_email_bind_codes()
 
     def _get_carried_values(self):
-        """Return what the code that takes this one's place inherits: nobody is reminded more often for a new code."""
+        """Return the values that a replacement inherits, so that a new code does not restart the reminders."""
         return {"reminder_count": self.reminder_count, "last_reminded_at": self.last_reminded_at}

@@ -8,15 +8,17 @@ from ...tools import wechat_commands
 from ...tools.pg_lock import claim
 from ..const import LOCK_TIMEOUT
 
-# Wrong digits after which a person, and after which the whole code, gets no further try. Ten guesses of four digits are
-# right once in a thousand times.
+# Limits of wrong answers per request and per code. Ten guesses at four digits succeed once in a thousand times.
 REQUEST_ATTEMPTS = 3
 CODE_ATTEMPTS = 10
 ACTIVITY = "mail.mail_activity_data_todo"
 
 
 class WechatBindRequest(models.Model):
-    """Somebody has scanned a code whose account does not take the scanner's word for being the merchant."""
+    """A scan that binds only after its confirmation, by digits of the merchant's phone or by an admin's approval.
+
+    The account decides whether scans need a confirmation. The code stays open for other scans meanwhile.
+    """
 
     _name = "wechat.bind.request"
     _inherit = ["wechat.merchant.mixin", "wechat.openid.mixin"]
@@ -70,7 +72,7 @@ class WechatBindRequest(models.Model):
 
     # === INDEXES === #
 
-    # It also answers, for everybody who writes four digits into the chat, whether they are asked for.
+    # Also serves the search for a pending request when a user sends four digits.
     _pending_unique = models.UniqueIndex(
         "(openid, code_id) WHERE state = 'pending'", "This WeChat already waits for the confirmation."
     )
@@ -82,30 +84,42 @@ class WechatBindRequest(models.Model):
         for request in self:
             request.openid_masked = self.env["wechat.operation"]._mask_openid(request.openid)
 
+    # === CRUD METHODS === #
+
+    @api.autovacuum
+    def _gc_requests(self):
+        """Delete decided requests after the retention time of events. The operations log keeps their history."""
+        # pylint: disable-next=no-search-all  # an installation has a handful of accounts
+        for account in self.env["wechat.account"].with_context(active_test=False).search([]):
+            before = fields.Datetime.subtract(fields.Datetime.now(), days=account.event_retention_days)
+            self.search(
+                [("account_id", "=", account.id), ("state", "!=", "pending"), ("decided_at", "<", before)]
+            ).unlink()
+
     # === ACTION METHODS === #
 
     def action_accept(self):
-        """Bind the people who asked to their merchants.
+        """Accept requests: bind their scanners to the merchants.
 
-        :return: the dialog of the code, if that is where the button was pressed.
+        :return: the dialog of the code if the button was pressed there, else True.
         :rtype: dict | bool
         :raise AccessError: if the user may not generate codes, or not see one of these merchants.
-        :raise UserError: if a request was decided already, or must not be accepted any more; in words.
+        :raise UserError: if a request is decided already, or can't be accepted any more.
         """
         self._check_may_handle()
         for request in self:
-            # sudo: wechat.bind.request - nobody writes requests directly; the right was checked above
+            # sudo: wechat.bind.request - users have no right to write requests; the right to handle was checked above
             request.sudo()._accept_by_hand()
         return self._get_next_action()
 
     def action_reject(self, reason=None):
-        """Refuse the people who asked: the same WeChat can't ask again with the same code.
+        """Reject requests. The same OpenID can't request a confirmation with the same code again.
 
-        :param str reason: why, in words.
-        :return: the dialog of the code, if that is where the button was pressed.
+        :param str reason: the reason for the log.
+        :return: the dialog of the code if the button was pressed there, else True.
         :rtype: dict | bool
         :raise AccessError: if the user may not generate codes, or not see one of these merchants.
-        :raise UserError: if a request was decided already.
+        :raise UserError: if a request is decided already.
         """
         self._check_may_handle()
         for request in self:
@@ -117,16 +131,16 @@ class WechatBindRequest(models.Model):
         show = self.env["wechat.bind.code.show"].browse(self.env.context.get("wechat_bind_code_show_id")).exists()
         return show._get_action() if show else True
 
-    # === BUSINESS METHODS - ASKING === #
+    # === BUSINESS METHODS - REQUESTING === #
 
     @api.model
-    def _ask(self, code, openid, scanned_at):
-        """Ask for the confirmation of a scan that nothing else speaks against. The code stays open for others.
+    def _request_confirmation(self, code, openid, scanned_at):
+        """Create the request for the confirmation of a scan, or update the pending one.
 
-        :param wechat.bind.code code: the scanned code.
-        :param str openid: who scanned.
-        :param datetime scanned_at: when, by WeChat's clock.
-        :return: what to tell the person.
+        :param wechat.bind.code code: the scanned code, which _get_refusal() has passed.
+        :param str openid: the scanner.
+        :param datetime scanned_at: the time of the scan by WeChat's clock.
+        :return: the reply to the scanner.
         :rtype: str
         """
         request = self.search(
@@ -135,7 +149,7 @@ class WechatBindRequest(models.Model):
         if not request:
             request = self._create_for(code, openid, scanned_at)
         elif request.state == "pending":
-            # The digits that follow are for the merchant whose code was scanned last.
+            # Digits sent from now on are meant for the code that was scanned last.
             request.scanned_at = max(scanned_at, request.scanned_at)
         return request._get_reply("rejected" if request.state == "rejected" else request.method)
 
@@ -175,11 +189,34 @@ class WechatBindRequest(models.Model):
             request._ask_for_approval()
         return request
 
+    def _ask_for_approval(self):
+        """Schedule an activity on the merchant for the user of its code, or else for a manager."""
+        self.ensure_one()
+        user = self.code_id.user_id
+        if not (user.active and user._is_internal()):
+            user = self.account_id._get_stop_manager()
+        if not user:
+            return
+        env = self.with_context(lang=self.env["wechat.account"]._get_lang(user.lang)).env
+        # sudo: ir.ui.menu - the menu's path in the language of the assigned user
+        menu_sudo = env.ref("wechat_merchant_bind.wechat_bind_request_menu").sudo()
+        note = env._(
+            "Somebody has scanned the merchant's binding code (OpenID %(openid)s). Accept or reject that under "
+            "%(menu)s.",
+            openid=self.openid_masked,
+            menu=menu_sudo.complete_name.replace("/", " > "),
+        )
+        # sudo: mail.activity - pushes are handled without a user; mail_activity_quick_update sends no e-mail
+        merchant_sudo = self.partner_id.sudo().with_context(lang=env.lang, mail_activity_quick_update=True)
+        self.activity_id = merchant_sudo.activity_schedule(
+            ACTIVITY, user_id=user.id, summary=env._("Confirm the WeChat binding"), note=plaintext2html(note)
+        )
+
     # === BUSINESS METHODS - DIGITS === #
 
     @api.model
     def _find_asked(self, account, openid):
-        """Return the request of a person whose answer is to be four digits, if there is one.
+        """Return the pending request that digits sent by an OpenID answer, or an empty one.
 
         :rtype: wechat.bind.request
         """
@@ -187,10 +224,10 @@ class WechatBindRequest(models.Model):
         return self.search([*domain, ("account_id", "=", account.id), ("method", "=", "phone")], limit=1)
 
     def _answer_digits(self, digits):
-        """Bind the person if the digits are the merchant's, as long as nothing speaks against it.
+        """Bind the scanner if the digits are right and the binding is still allowed.
 
-        :param str digits: what was typed.
-        :return: what to tell the person.
+        :param str digits: the digits sent in the chat.
+        :return: the reply to the scanner.
         :rtype: str
         """
         self.ensure_one()
@@ -198,11 +235,11 @@ class WechatBindRequest(models.Model):
         own, others = bindings._find_conflicts(self.code_id, self.openid)
         if reason := bindings._get_refusal(self.code_id, own, others, fields.Datetime.now()):
             bindings._log_refusal(self.code_id, self.openid, reason, own.partner_id)
-            self._close("rejected", bindings._get_refusal_words(self._get_admin_env(), reason, own.partner_id))
+            self._close("rejected", bindings._get_refusal_text(self._get_admin_env(), reason, own.partner_id))
             return bindings._get_reply(self.partner_id, reason)
         expected = wechat_commands.last_digits(self.partner_id.phone)
         if not expected:
-            # The phone was removed since: nothing that could be typed is right.
+            # The phone was removed since the scan: an admin must decide.
             self.method = "approval"
             self._ask_for_approval()
             return self._get_reply("approval")
@@ -212,9 +249,9 @@ class WechatBindRequest(models.Model):
         return bindings._get_reply(self.partner_id, "bound", self.account_id)
 
     def _count_wrong_digits(self):
-        """Count a wrong answer, and end the request, or the code with all its requests, after too many.
+        """Count a wrong answer. After too many, reject the request, and finally revoke the code.
 
-        :return: what to tell the person.
+        :return: the reply to the scanner.
         :rtype: str
         """
         self.attempts += 1
@@ -234,12 +271,12 @@ class WechatBindRequest(models.Model):
 
     def _accept_by_hand(self):
         self.ensure_one()
-        self._claim()
+        self._lock_merchant()
         self._check_pending()
         bindings = self.env["wechat.binding"]
         own, others = bindings._find_conflicts(self.code_id, self.openid)
         if reason := bindings._get_refusal(self.code_id, own, others, fields.Datetime.now()):
-            words = bindings._get_refusal_words(self.env, reason, own.partner_id)
+            words = bindings._get_refusal_text(self.env, reason, own.partner_id)
             raise UserError(
                 self.env._(
                     "The binding of %(name)s can't be confirmed: %(reason)s.",
@@ -251,25 +288,25 @@ class WechatBindRequest(models.Model):
             with self.env.cr.savepoint():
                 self._accept(self._get_admin_env()._("Confirmed by %s.", self.env.user.name))
         except UniqueViolation as error:
-            # Another scan of the same person was bound meanwhile: the repeated request will see it.
+            # Another scan of this OpenID was bound meanwhile. The repeated request will see that.
             raise ConcurrencyError("the merchant or the WeChat was bound meanwhile") from error
 
     def _reject_by_hand(self, reason):
         self.ensure_one()
-        self._claim()
+        self._lock_merchant()
         self._check_pending()
         self._refuse(reason or self._get_admin_env()._("not confirmed by %s", self.env.user.name))
 
-    def _claim(self):
-        """Lock the merchant, as a scan of its code does: only one of all who decide and scan goes on at a time.
+    def _lock_merchant(self):
+        """Lock the merchant, as a scan of its code does, so that decisions and scans run one after the other.
 
-        Whoever was changed meanwhile makes this statement fail, upon which Odoo repeats the request.
+        The statement fails if the merchant was changed meanwhile, and Odoo then repeats the HTTP request.
         """
         query = "SELECT id FROM res_partner WHERE id = %s FOR NO KEY UPDATE"
         claim(self.env.cr, query, [self.partner_id.id], LOCK_TIMEOUT)
 
     def _check_pending(self):
-        """Raise UserError, in words, if the request was decided."""
+        """Raise UserError if the request is decided already."""
         if self.state != "pending":
             states = dict(self._fields["state"]._description_selection(self.env))
             raise UserError(
@@ -280,9 +317,9 @@ class WechatBindRequest(models.Model):
             )
 
     def _accept(self, confirmation):
-        """Bind the person who asked. The caller has checked that nothing speaks against it.
+        """Bind the scanner. The caller has checked that the binding is allowed.
 
-        :param str confirmation: how it was confirmed, for the chatter.
+        :param str confirmation: a note for the chatter about the way of the confirmation.
         """
         self._decide("accepted", False)
         self.env["wechat.binding"]._create_from_scan(self.code_id, self.openid, self.scanned_at, confirmation)
@@ -293,7 +330,7 @@ class WechatBindRequest(models.Model):
     def _refuse(self, reason):
         """Reject the request, and record it.
 
-        :param str reason: why, in words; part of a sentence.
+        :param str reason: the reason, as part of a sentence.
         """
         self._close("rejected", reason)
         note = self._get_admin_env()._(
@@ -304,36 +341,38 @@ class WechatBindRequest(models.Model):
     def _close(self, state, reason):
         """End requests without a binding.
 
-        :param str state: ``rejected``, or ``expired`` if nobody has decided.
-        :param str reason: why, in words.
+        :param str state: "rejected", or "expired" without a decision.
+        :param str reason: the reason.
         """
         self._decide(state, reason)
         self.partner_id._wechat_notify_changed()
 
     def _decide(self, state, reason):
-        # sudo: mail.activity - also the activity of another user than the one who decides
+        # sudo: mail.activity - the activity may belong to another user
         self.sudo().activity_id.filtered("active").unlink()
         decided_by = False if self.env.user._is_superuser() or state == "expired" else self.env.uid
         self.write({"state": state, "reason": reason, "decided_by": decided_by, "decided_at": fields.Datetime.now()})
 
     @api.model
     def _close_ended(self):
-        """Label the requests whose code has ended. The code decides an acceptance; this only updates the lists."""
+        """Update the state of requests with an ended code, for lists: acceptance checks the code itself."""
         self.search([("state", "=", "pending"), ("code_id.state", "!=", "active")])._close(
             "expired", self.env._("The binding code is no longer valid.")
         )
 
+    # === BUSINESS METHODS - TEXTS === #
+
     def _get_admin_env(self):
-        """Return an environment in the language of who generated the code, which is that of notes for the admin."""
+        """Return an environment in the language of notes for the admin: that of the code's user."""
         lang = self.env["wechat.account"]._get_lang(self.code_id.user_id.lang)
         return self.with_context(lang=lang).env
 
     def _get_reply(self, outcome, left=0):
-        """Return what the person who scanned reads, in the merchant's language. The merchant is not named: this may be
-        the wrong person.
+        """Return the reply to the scanner, in the merchant's language. It does not name the merchant: the scanner may
+        be the wrong person.
 
-        :param str outcome: ``phone``, ``approval``, ``rejected``, ``wrong``, ``too_many`` or ``revoked``.
-        :param int left: for ``wrong``: how many tries remain.
+        :param str outcome: "phone", "approval", "rejected", "wrong", "too_many" or "revoked".
+        :param int left: the number of remaining tries, for "wrong".
         :rtype: str
         """
         env = self.with_context(lang=self.env["wechat.account"]._get_lang(self.partner_id.lang)).env
@@ -353,40 +392,3 @@ class WechatBindRequest(models.Model):
                 "Wrong digits were entered too often. This code is no longer valid. Please ask us for a new one."
             ),
         }[outcome]
-
-    # === BUSINESS METHODS - VACUUM === #
-
-    @api.autovacuum
-    def _gc_requests(self):
-        """Delete decided requests together with the events that caused them. The operations log keeps what was done."""
-        # pylint: disable-next=no-search-all  # an installation has a handful of accounts
-        for account in self.env["wechat.account"].with_context(active_test=False).search([]):
-            before = fields.Datetime.subtract(fields.Datetime.now(), days=account.event_retention_days)
-            self.search(
-                [("account_id", "=", account.id), ("state", "!=", "pending"), ("decided_at", "<", before)]
-            ).unlink()
-
-    # === BUSINESS METHODS - ACTIVITY === #
-
-    def _ask_for_approval(self):
-        """Leave an activity on the merchant for who generated its code, or else for a manager."""
-        self.ensure_one()
-        user = self.code_id.user_id
-        if not (user.active and user._is_internal()):
-            user = self.account_id._get_stop_manager()
-        if not user:
-            return
-        env = self.with_context(lang=self.env["wechat.account"]._get_lang(user.lang)).env
-        # sudo: ir.ui.menu - the path as whoever is asked reads it, in the words of the menus themselves
-        menu_sudo = env.ref("wechat_merchant_bind.wechat_bind_request_menu").sudo()
-        note = env._(
-            "Somebody has scanned the merchant's binding code (OpenID %(openid)s). Accept or reject that under "
-            "%(menu)s.",
-            openid=self.openid_masked,
-            menu=menu_sudo.complete_name.replace("/", " > "),
-        )
-        # sudo: mail.activity - nobody is logged in while a push is handled; without an email, which takes its time
-        merchant_sudo = self.partner_id.sudo().with_context(lang=env.lang, mail_activity_quick_update=True)
-        self.activity_id = merchant_sudo.activity_schedule(
-            ACTIVITY, user_id=user.id, summary=env._("Confirm the WeChat binding"), note=plaintext2html(note)
-        )

@@ -16,9 +16,9 @@ from ...tools.wechat_errors import UNKNOWN_OPENID, WechatAmbiguous, WechatError
 from ..const import FOLLOW_EVENTS, GROUP_MANAGER, IMPORT_FIELDS, OPENID, REQUIRED_FIELDS
 
 _logger = logging.getLogger(__name__)
-# Leavers who are looked up at a time; each costs a call to WeChat.
+# Number of leavers per query; each takes a call to WeChat.
 ERASE_BATCH = 50
-# What a scan reads of its code, the merchant, and whoever generated the code; see wechat.event for the reason.
+# Fields that a scan reads of the code, its merchant and its user; wechat.event explains why they are fetched alone.
 CODE_FIELDS = ("partner_id", "account_id", "company_id", "scene_str", "state", "expires_at", "user_id")
 PARTNER_FIELDS = (
     "name",
@@ -39,12 +39,15 @@ PARTNER_FIELDS = (
 USER_FIELDS = ("partner_id", "company_id", "active", "share")
 UNDO_HOURS = 72
 UNDO_SCOPE = "wechat_merchant_bind.undo"
-# Rows that a notice names.
+# Number of rows that a notice names.
 NUMBERS_SHOWN = 20
 
 
 class WechatBinding(models.Model):
-    """A merchant's OpenID, now or in the past."""
+    """The present or a former binding of a merchant to an OpenID of an Official Account.
+
+    Only scans and imports create bindings. A former binding stays as history, in the state "unbound".
+    """
 
     _name = "wechat.binding"
     _inherit = ["wechat.merchant.mixin", "wechat.openid.mixin"]
@@ -130,28 +133,28 @@ class WechatBinding(models.Model):
 
     @api.ondelete(at_uninstall=False)
     def _unlink_close(self):
-        """End what is live and record it: nobody deletes a binding but whoever erases a person's data."""
+        """End live bindings and record it. Bindings are deleted only to erase personal data."""
         self._unbind(self.env._("Personal data was erased."))
         notes = {
             binding.id: self.env._("The WeChat data (OpenID %s) of this merchant was erased.", binding.openid_masked)
             for binding in self
         }
         self.env["wechat.operation"]._log("erase", self, notes)
-        # sudo: mail.message - what was mailed about a binding goes with it
+        # sudo: mail.message - the messages about a binding are erased with it
         self.env["mail.message"].sudo().search([("model", "=", self._name), ("res_id", "in", self.ids)]).unlink()
 
     @api.model
     def load(self, fields, data):
-        """Import OpenIDs, as the only way besides a scan in which a binding comes about.
+        """Import OpenIDs: besides a scan, the only way to create bindings.
 
-        Each row is checked as a scan is, and then by WeChat, before anything is written. It never takes a merchant or
-        an OpenID over. A report tells what became of each row.
+        Each row is checked as a scan is, and then by WeChat, before anything is written. Existing bindings are never
+        overwritten. A report lists the result of each row.
 
-        :param list[str] fields: the columns: the merchant, its OpenID and, if it isn't the one that serves the merchant
-            anyway, the Official Account.
+        :param list[str] fields: the columns: the merchant, its OpenID and, optionally, the Official Account. The
+            default account is the one that issues the merchant's codes.
         :param list[list[str]] data: the rows.
-        :return: what Odoo's import expects, ``wechat_notices`` (what the user should know besides) and
-            ``wechat_report`` (the action that opens the report).
+        :return: the result that Odoo's import expects, with "wechat_notices" (hints for the user) and
+            "wechat_report" (the action that opens the report).
         :rtype: dict
         :raise AccessError: if the user is not a WeChat manager.
         """
@@ -160,14 +163,14 @@ class WechatBinding(models.Model):
         if reason := self._get_wrong_columns(fields):
             return {"ids": False, "messages": [{"type": "error", "message": reason}], "nextrow": 0}
         load = self.env.context.get("wechat_file")
-        # Whoever calls by RPC can put no object of this class there.
+        # RPC callers cannot inject one.
         load = load if isinstance(load, LoadedRows) else LoadedRows()
         context = {
-            # Defaults of the caller's would forge what is to follow from the row.
+            # Defaults in the caller's context could forge values.
             **clean_context(self.env.context),
             "wechat_loaded_rows": load,
             "mode": "init",
-            # No merchant comes about by a slip of the pen, and no row is passed over in silence.
+            # No options that create merchants from misspelt names or skip rows silently.
             "name_create_enabled_fields": {},
             "import_set_empty_fields": [],
             "import_skip_records": [],
@@ -192,7 +195,9 @@ class WechatBinding(models.Model):
         for index, (values, _extras) in enumerate(records):
             merchant = " ".join(str(value) for value in next(iter(values["partner_id"]), {}).values())
             load.rows[index] = LoadedRow(merchant, (values["openid"] or "").strip())
-        converted = list(super()._convert_records(records, log=partial(self._take_message, load), savepoint=savepoint))
+        converted = list(
+            super()._convert_records(records, log=partial(self._handle_import_message, load), savepoint=savepoint)
+        )
         for index, (_id, _xid, values, _info) in enumerate(converted):
             load.rows[index].partner = self.env["res.partner"].browse(values.get("partner_id") or [])
             load.rows[index].account = self.env["wechat.account"].browse(values.get("account_id") or [])
@@ -208,16 +213,14 @@ class WechatBinding(models.Model):
     def _load_records_create(self, vals_list):
         if not self.env.context.get("wechat_loaded_rows"):
             return super()._load_records_create(vals_list)
-        # sudo: wechat.binding - nobody creates bindings directly; the right to import and every row were checked
+        # sudo: wechat.binding - users have no right to create bindings; load() has checked the import
         bindings_sudo = self.sudo().create(vals_list)
         bindings_sudo._log_import()
         return bindings_sudo.sudo(False)
 
-    # === ACTION METHODS === #
-
     @api.model
     def get_import_templates(self):
-        """Return the file to fill in that the import screen offers, in the user's language.
+        """Return the template file that the import screen offers, in the user's language.
 
         :rtype: list[dict]
         """
@@ -229,20 +232,20 @@ class WechatBinding(models.Model):
             }
         ]
 
-    # === BUSINESS METHODS === #
+    # === BUSINESS METHODS - BINDING === #
 
     @api.model
     def _bind_by_scan(self, account, openid, scene, scanned_at, expired_before):
-        """Bind the person who scanned a code to the code's merchant, or refuse.
+        """Bind the scanner of a code to the code's merchant, or refuse.
 
-        A live binding of the merchant or of the OpenID is never taken over.
+        A live binding of the merchant or of the OpenID is never overwritten.
 
         :param wechat.account account: the account that pushed the scan.
-        :param str openid: who scanned.
+        :param str openid: the scanner.
         :param str scene: the scene of the code.
-        :param datetime scanned_at: when, by WeChat's clock.
-        :param datetime expired_before: a code whose time ended by then had expired.
-        :return: what to tell the person.
+        :param datetime scanned_at: the time of the scan by WeChat's clock.
+        :param datetime expired_before: codes that expire at this time or earlier are refused.
+        :return: the reply to the scanner.
         :rtype: str
         """
         code = self.env["wechat.bind.code"].search_fetch(
@@ -261,21 +264,21 @@ class WechatBinding(models.Model):
             return self._get_reply(partner, "bound", account)
         is_confirmed = account.bind_confirmation == "none"
         if not is_confirmed:
-            # The confirmation comes later than the scan, and binds nobody to a code that has expired by then.
+            # The confirmation comes later than the scan: the code must still be valid now.
             expired_before = max(expired_before, fields.Datetime.now())
         if reason := self._get_refusal(code, own, others, expired_before):
             self._log_refusal(code, openid, reason, own.partner_id)
             return self._get_reply(partner, reason)
         if not is_confirmed:
-            return self.env["wechat.bind.request"]._ask(code, openid, scanned_at)
+            return self.env["wechat.bind.request"]._request_confirmation(code, openid, scanned_at)
         self._create_from_scan(code, openid, scanned_at)
         return self._get_reply(partner, "bound", account)
 
     @api.model
     def _find_conflicts(self, code, openid):
-        """Return the live bindings that may speak against binding a person to a code's merchant.
+        """Return the live bindings that conflict with binding an OpenID to a code's merchant.
 
-        :return: the person's own by the code's account, and the merchant's by others.
+        :return: the binding of the OpenID, and the merchant's bindings to other OpenIDs.
         :rtype: tuple[wechat.binding, wechat.binding]
         """
         account = code.account_id
@@ -294,9 +297,9 @@ class WechatBinding(models.Model):
 
     @api.model
     def _get_refusal(self, code, openid_binding, partner_binding, expired_before):
-        """Return why a scan must not bind, or None.
+        """Return the reason to refuse a scan, or None.
 
-        :return: a key of :meth:`_get_reply`.
+        :return: a key of _get_reply().
         :rtype: str | None
         """
         if openid_binding:
@@ -315,11 +318,11 @@ class WechatBinding(models.Model):
 
     @api.model
     def _create_from_scan(self, code, openid, scanned_at, confirmation=None):
-        """Bind a person to a code's merchant, and tell whom it concerns.
+        """Bind an OpenID to a code's merchant, record it, and notify the merchant and the code's user.
 
-        :param str confirmation: how the scan was confirmed, in words for the admin, if it had to be.
+        :param str confirmation: a note for the admin about the way the scan was confirmed, if it had to be.
         """
-        code._use()
+        code._mark_used()
         binding = self.create(
             {
                 "partner_id": code.partner_id.id,
@@ -339,12 +342,12 @@ class WechatBinding(models.Model):
             note += "\n" + confirmation
         self.env["wechat.operation"]._log("bind", binding, {binding.id: note})
         binding._apply_overtaking_unsubscribe()
-        binding._tell_bound()
+        binding._notify_bound()
         binding._queue_welcome()
         code.partner_id._wechat_notify_changed()
 
     def _apply_overtaking_unsubscribe(self):
-        """Catch up with an ``unsubscribe`` that was handled before the scan which it followed."""
+        """Apply an unsubscribe event that is later than the scan but was handled before it."""
         self.ensure_one()
         event = self.env["wechat.event"].search(
             [
@@ -359,23 +362,53 @@ class WechatBinding(models.Model):
         if event.event == "unsubscribe":
             self._set_subscribed(False, event._get_moment())
 
+    def _notify_bound(self):
+        """Notify the merchant and the user of the code about a new binding. A failure must not undo the binding."""
+        self.ensure_one()
+        self.code_id.user_id._wechat_notify(self)
+        email = self.partner_id.email or self.partner_id.commercial_partner_id.email
+        if not email:
+            return
+        template = self.env.ref("wechat_merchant_bind.mail_template_wechat_bound", raise_if_not_found=False)
+        if not template:
+            return
+        try:
+            with self.env.cr.savepoint():
+                self._queue_bound_mail(template, email)
+        except psycopg2.Error:
+            raise
+        except Exception:  # expressions of an edited template may raise anything
+            _logger.exception("wechat.bindings: no email binding=%s", self.id)
+
+    def _queue_bound_mail(self, template, email):
+        """Queue the e-mail about a new binding, for Odoo to send it outside of this transaction."""
+        lang = self.env["wechat.account"]._get_lang(self.partner_id.lang)
+        mail_id = template.with_context(lang=lang).send_mail(
+            self.id, email_values={"email_to": email, "recipient_ids": []}
+        )
+        mail = self.env["mail.mail"].browse(mail_id)
+        # A merchant's name may have several lines; mail servers refuse such a subject.
+        if len(lines := (mail.subject or "").splitlines()) > 1:
+            mail.subject = " ".join(lines)
+        self.env.ref("mail.ir_cron_mail_scheduler_action")._trigger()
+
     @api.model
     def _log_refusal(self, code, openid, reason, openid_partner):
         env = self.with_context(lang=self.env["wechat.account"]._get_lang(code.user_id.lang)).env
         note = env._(
             "WeChat binding refused for OpenID %(openid)s: %(reason)s.",
             openid=self.env["wechat.operation"]._mask_openid(openid),
-            reason=self._get_refusal_words(env, reason, openid_partner),
+            reason=self._get_refusal_text(env, reason, openid_partner),
         )
         self.env["wechat.operation"]._log("refuse", code, {code.id: note}, openid=openid)
 
     @api.model
-    def _get_refusal_words(self, env, reason, openid_partner):
-        """Return why somebody must not be bound, as part of a sentence for the admin.
+    def _get_refusal_text(self, env, reason, openid_partner):
+        """Return the reason of a refusal, as part of a sentence for the admin.
 
         :param Environment env: in the reader's language.
-        :param str reason: see :meth:`_get_refusal`.
-        :param res.partner openid_partner: to whom the WeChat is bound, if it is.
+        :param str reason: see _get_refusal().
+        :param res.partner openid_partner: the merchant that the OpenID is bound to, if any.
         :rtype: str
         """
         return {
@@ -392,11 +425,11 @@ class WechatBinding(models.Model):
 
     @api.model
     def _get_reply(self, partner, outcome, account=None):
-        """Return what the person who scanned reads, in the merchant's language. Another merchant is never named.
+        """Return the reply to the scanner, in the merchant's language. It never names another merchant.
 
         :param res.partner partner: the code's merchant, or False.
-        :param str outcome: ``bound``, ``unknown`` or a refusal.
-        :param wechat.account account: for ``bound``: whose reply it is.
+        :param str outcome: "bound", "unknown" or a result of _get_refusal().
+        :param wechat.account account: the account with the reply, required for "bound".
         :rtype: str
         """
         lang = self.env["wechat.account"]._get_lang(partner and partner.lang)
@@ -420,10 +453,10 @@ class WechatBinding(models.Model):
         }[outcome]
 
     def _set_subscribed(self, subscribed, at):
-        """Record that somebody follows or has unfollowed. What is older than the last known change counts for nothing.
+        """Record that the OpenID of these bindings follows or has unfollowed the account.
 
-        :param bool subscribed: whether the person follows now.
-        :param datetime at: CreateTime of the push.
+        :param bool subscribed: whether the OpenID follows now.
+        :param datetime at: CreateTime of the push. Events older than the last known change are ignored.
         """
         for binding in self:
             if binding.last_event_at and at < binding.last_event_at:
@@ -448,7 +481,7 @@ class WechatBinding(models.Model):
     def _unbind(self, reason):
         """End live bindings, and record it.
 
-        :param str reason: why, in words; may be empty.
+        :param str reason: the reason for the log; may be empty.
         """
         bindings = self.filtered(lambda binding: binding.state == "bound")
         bindings.write({"state": "unbound", "unbound_at": fields.Datetime.now(), "reason": reason})
@@ -460,18 +493,68 @@ class WechatBinding(models.Model):
         self.env["wechat.operation"]._log("unbind", bindings, notes)
         bindings.partner_id._wechat_notify_changed()
 
+    @api.model
+    def _find(self, account, openid):
+        """Return the present and former bindings of an OpenID."""
+        return self.search([("account_id", "=", account.id), ("openid", "=", openid)])
+
+    # === BUSINESS METHODS - UNDO === #
+
+    def _is_fresh(self):
+        """Return whether the binding is live and recent enough to be undone."""
+        self.ensure_one()
+        return self.state == "bound" and bool(self.bound_at) and fields.Datetime.now() < self.undo_until
+
+    @api.model
+    def _find_by_undo_token(self, token):
+        """Return the sudoed binding of an undo link, in any state, or an empty one.
+
+        :param str token: the token of the link.
+        :rtype: wechat.binding
+        """
+        # sudo: wechat.binding - the token is signed by the database's secret and grants the access
+        return self.sudo().browse(self._read_undo_token(token)).exists()
+
+    @api.model
+    def _read_undo_token(self, token):
+        """Return the id of the binding in an undo token, or None if the token is truncated or forged."""
+        try:
+            # sudo: ir.config_parameter - the database's secret verifies the signature
+            return verify_hash_signed(self.sudo().env, UNDO_SCOPE, token)
+        except ValueError:
+            return None
+
+    def _get_undo_state(self):
+        """Return the state of the undo page: "bound", "unbound", "expired", or "unknown" for an empty recordset.
+
+        :rtype: str
+        """
+        if not self:
+            return "unknown"
+        if self.state == "unbound":
+            return "unbound"
+        return "bound" if self._is_fresh() else "expired"
+
+    def _undo_by_link(self):
+        """Undo a binding on behalf of the recipient of the e-mail about it."""
+        self.ensure_one()
+        lang = self.env["wechat.account"]._get_lang(self.code_id.user_id.lang)
+        # Log the visitor's IP address: every reader of the e-mail can use the link.
+        binding = self.with_context(lang=lang, wechat_by_visitor=True)
+        binding._unbind(binding.env._("Undone by the link in the e-mail to the merchant."))
+
     # === BUSINESS METHODS - LEAVERS === #
 
     @api.model
     def _cron_erase_leavers(self):
-        """Erase what is kept of people who left, where the account asks for it, once WeChat confirms that they left."""
+        """Erase the data of users that unfollowed, where the account asks for it and WeChat confirms it."""
         accounts = self.env["wechat.account"].search([("leaver_policy", "=", "erase")])
         if all(self._erase_leavers(account) for account in accounts):
             self.env["ir.cron"]._commit_progress(remaining=0)
 
     @api.model
     def _erase_leavers(self, account):
-        """Ask WeChat about an account's leavers one by one, as long as it answers.
+        """Check the leavers of an account with WeChat one by one, as long as it answers.
 
         :return: whether there is time for another account.
         :rtype: bool
@@ -480,7 +563,7 @@ class WechatBinding(models.Model):
         while leavers := self._get_leavers(account, asked):
             for openid in leavers:
                 asked.append(openid)
-                is_available = self._ask_leaver(account, openid)
+                is_available = self._check_leaver(account, openid)
                 if not self.env["ir.cron"]._commit_progress(1, remaining=1):
                     return False
                 if not is_available:
@@ -488,17 +571,17 @@ class WechatBinding(models.Model):
         return True
 
     @api.model
-    def _ask_leaver(self, account, openid):
-        """Ask WeChat whether somebody has really left, and act on it.
+    def _check_leaver(self, account, openid):
+        """Ask WeChat whether an OpenID has really unfollowed, and erase its data if so.
 
-        :return: whether the account can be asked about others.
+        :return: whether to go on with the account's other leavers.
         :rtype: bool
         """
         try:
             info = account._call_api("user_info", openid)
         except WechatError as error:
             if error.errcode not in UNKNOWN_OPENID:
-                # Nothing is erased on less than WeChat's word. The next run tries again.
+                # Data is erased only after WeChat confirms. The next run tries again.
                 _logger.warning("wechat.bindings: leaver not erased account=%s error=%s", account.id, error)
                 return isinstance(error, WechatAmbiguous)
             info = {}
@@ -506,7 +589,7 @@ class WechatBinding(models.Model):
             self._erase(account, openid)
             _logger.info("wechat.bindings: leaver erased account=%s", account.id)
             return True
-        # The following was missed: from now on nothing says that this person left.
+        # The push about following again was missed: correct the bindings, and forget the unsubscribe event.
         since = datetime.fromtimestamp(info.get("subscribe_time") or time.time(), timezone.utc)
         self._find(account, openid)._set_subscribed(True, since.replace(tzinfo=None))
         self.env["wechat.event"].search(
@@ -516,7 +599,9 @@ class WechatBinding(models.Model):
 
     @api.model
     def _get_leavers(self, account, asked):
-        """Return the next OpenIDs whose last sign is that they left, longer ago than the account keeps their data.
+        """Return the next OpenIDs that unfollowed longer ago than the account keeps their data.
+
+        The latest of an OpenID's bindings and follow events decides.
 
         :param list[str] asked: OpenIDs to leave out.
         :rtype: list[str]
@@ -552,11 +637,6 @@ class WechatBinding(models.Model):
         return [openid for [openid] in self.env.cr.fetchall()]
 
     @api.model
-    def _find(self, account, openid):
-        """Return the present and former bindings of a person."""
-        return self.search([("account_id", "=", account.id), ("openid", "=", openid)])
-
-    @api.model
     def _erase(self, account, openid):
         """Erase a leaver's OpenID from all bindings and requests, the inbox and the stored replies."""
         bindings = self._find(account, openid)
@@ -570,86 +650,11 @@ class WechatBinding(models.Model):
         self.env["wechat.bind.request"].search(domain).unlink()
         bindings.openid = False
 
-    # === BUSINESS METHODS - UNDO === #
-
-    def _is_fresh(self):
-        """Tell whether the binding lives and is so young that it may be undone."""
-        self.ensure_one()
-        return self.state == "bound" and bool(self.bound_at) and fields.Datetime.now() < self.undo_until
-
-    @api.model
-    def _find_by_undo_token(self, token):
-        """Return the sudoed binding behind the link of an e-mail, in whatever state, or none.
-
-        :param str token: from the link.
-        :rtype: wechat.binding
-        """
-        # sudo: wechat.binding - the token is signed by the database's secret and grants the access
-        return self.sudo().browse(self._read_undo_token(token)).exists()
-
-    @api.model
-    def _read_undo_token(self, token):
-        """Return the id in the link of an e-mail, or None if the link was cut off or is not signed by us."""
-        try:
-            # sudo: ir.config_parameter - the database's secret verifies the signature
-            return verify_hash_signed(self.sudo().env, UNDO_SCOPE, token)
-        except ValueError:
-            return None
-
-    def _get_undo_state(self):
-        """Return what the public page shows: ``bound``, ``unbound``, ``expired``, or ``unknown`` for no binding at all.
-
-        :rtype: str
-        """
-        if not self:
-            return "unknown"
-        if self.state == "unbound":
-            return "unbound"
-        return "bound" if self._is_fresh() else "expired"
-
-    def _undo_by_link(self):
-        """Undo a binding for whoever got the e-mail about it."""
-        self.ensure_one()
-        lang = self.env["wechat.account"]._get_lang(self.code_id.user_id.lang)
-        # The log tells from where: whoever has the mail may have done it.
-        binding = self.with_context(lang=lang, wechat_by_visitor=True)
-        binding._unbind(binding.env._("Undone by the link in the e-mail to the merchant."))
-
-    def _tell_bound(self):
-        """Tell the merchant and who generated the code about a new binding. It must not fail because of that."""
-        self.ensure_one()
-        self.code_id.user_id._wechat_notify(self)
-        email = self.partner_id.email or self.partner_id.commercial_partner_id.email
-        if not email:
-            return
-        template = self.env.ref("wechat_merchant_bind.mail_template_wechat_bound", raise_if_not_found=False)
-        if not template:
-            return
-        try:
-            with self.env.cr.savepoint():
-                self._queue_bound_mail(template, email)
-        except psycopg2.Error:
-            raise
-        except Exception:  # the template is the admin's, and its expressions may raise anything
-            _logger.exception("wechat.bindings: no email binding=%s", self.id)
-
-    def _queue_bound_mail(self, template, email):
-        """Put the e-mail into Odoo's queue, which sends it outside of this transaction."""
-        lang = self.env["wechat.account"]._get_lang(self.partner_id.lang)
-        mail_id = template.with_context(lang=lang).send_mail(
-            self.id, email_values={"email_to": email, "recipient_ids": []}
-        )
-        mail = self.env["mail.mail"].browse(mail_id)
-        # A merchant's name may have several lines; a mail whose subject has would not leave.
-        if len(lines := (mail.subject or "").splitlines()) > 1:
-            mail.subject = " ".join(lines)
-        self.env.ref("mail.ir_cron_mail_scheduler_action")._trigger()
-
-    # === BUSINESS METHODS - CHECKS === #
+    # === BUSINESS METHODS - IMPORT === #
 
     @api.model
     def _get_wrong_columns(self, fields):
-        """Return what is wrong with the columns of an import, in words, or None."""
+        """Return an error message about the columns of an import, or None."""
         names = [fix_import_export_id_paths(name)[0] for name in fields]
         if foreign := [name for name in names if name not in IMPORT_FIELDS]:
             return self.env._(
@@ -662,22 +667,22 @@ class WechatBinding(models.Model):
         return None
 
     @api.model
-    def _take_message(self, load, message):
-        """Take what Odoo says about a row while it reads it. Nothing is a mere warning.
+    def _handle_import_message(self, load, message):
+        """Refuse a row because of a message of Odoo's import. Warnings count as errors.
 
         :param LoadedRows load: the rows.
-        :param dict message: a message of Odoo's import. Where it names a value, the screen shows it at the column.
+        :param dict message: the message. If it names a value, the screen shows it at the column.
         """
         index, reason = message.pop("record"), message.pop("message")
         if message["type"] == "warning":
-            # Odoo would take the first of those that have this name.
-            reason += ". " + self.env._("Nobody can guess which one is meant: give its database ID instead.")
+            # Several records have this name, and Odoo would take the first one.
+            reason += ". " + self.env._("It is unclear which one is meant: give its database ID instead.")
             message = {}
         load.refuse(index, reason, **message)
 
     @api.model
     def _check_rows(self, load):
-        """Check the rows as a scan is checked, then by WeChat, and note what will become of each.
+        """Check the rows as a scan is checked, then by WeChat, and set their results.
 
         :param LoadedRows load: the rows, as Odoo has read them.
         """
@@ -687,15 +692,15 @@ class WechatBinding(models.Model):
                 load.refuse(index, obstacle)
         self._check_rows_unique(load)
         self._check_rows_unbound(load)
-        self._ask_about_rows(load)
+        self._check_rows_known(load)
 
     @api.model
     def _get_row_obstacle(self, row, accounts):
-        """Return why a row can't be imported, as far as the row itself tells, and choose its account if it names none.
+        """Return the reason why a row by itself can't be imported, and set its account if it has none.
 
         :param LoadedRow row: the row.
-        :param dict accounts: by company, the accounts that were chosen before.
-        :return: the reason, in words, or None.
+        :param dict accounts: cache of the default accounts by company.
+        :return: the reason, or None.
         :rtype: str | None
         """
         if not row.partner or not row.openid:
@@ -718,9 +723,9 @@ class WechatBinding(models.Model):
 
     @api.model
     def _choose_row_account(self, row, accounts):
-        """Find the account of a row: the one that it names, else the one that issues the merchant's codes.
+        """Check the account of a row, or set the one that issues the merchant's codes.
 
-        :raise UserError: if there is none, or it is another company's; in words.
+        :raise UserError: if there is no account, or it belongs to another company.
         """
         company = row.partner.company_id
         if not row.account:
@@ -735,7 +740,7 @@ class WechatBinding(models.Model):
 
     @api.model
     def _check_rows_unique(self, load):
-        """Refuse what names a merchant or an OpenID a second time."""
+        """Refuse rows that repeat the merchant or the OpenID of an earlier row."""
         first = {}
         for index, row in load.get_open().items():
             number = load.number(first.setdefault(row.partner, index))
@@ -757,9 +762,9 @@ class WechatBinding(models.Model):
 
     @api.model
     def _check_rows_unbound(self, load):
-        """Refuse what would take a merchant or an OpenID over, and leave alone what is bound already."""
+        """Refuse rows that conflict with live bindings, and mark rows that are bound already as unchanged."""
         rows = load.get_open()
-        # sudo: wechat.binding - a binding that the user may not see is not taken over either
+        # sudo: wechat.binding - bindings that the user may not see conflict, too
         bindings_sudo = self.sudo().search(
             [
                 ("state", "=", "bound"),
@@ -794,17 +799,15 @@ class WechatBinding(models.Model):
                 )
                 load.refuse(index, reason)
 
-    # === BUSINESS METHODS - WECHAT === #
-
     @api.model
-    def _ask_about_rows(self, load):
-        """Ask WeChat who follows. Nothing is imported on less than its word."""
+    def _check_rows_known(self, load):
+        """Ask WeChat which OpenIDs exist and follow. Without its answer, nothing is imported."""
         by_account = {}
         for index, row in load.get_open().items():
             by_account.setdefault(row.account, {})[row.openid] = index
         for account, indexes in by_account.items():
             try:
-                users = self._ask_about_openids(account, list(indexes))
+                users = self._fetch_followers(account, list(indexes))
             except WechatError as error:
                 reason = self.env._("WeChat could not be asked about the OpenIDs, so nothing is imported.")
                 load.fail(f"{reason}\n{account._get_error_message(error)}")
@@ -825,11 +828,11 @@ class WechatBinding(models.Model):
                     load.refuse(index, reason)
 
     @api.model
-    def _ask_about_openids(self, account, openids):
-        """Return what WeChat tells about OpenIDs of an account.
+    def _fetch_followers(self, account, openids):
+        """Fetch WeChat's data about OpenIDs of an account.
 
         :param list[str] openids: any number.
-        :return: by OpenID, without those that WeChat doesn't know.
+        :return: user info by OpenID, without unknown OpenIDs.
         :rtype: dict[str, dict]
         :raise WechatError: if WeChat refuses for another reason, or can't be reached.
         """
@@ -841,12 +844,12 @@ class WechatBinding(models.Model):
             except WechatError as error:
                 if error.errcode not in UNKNOWN_OPENID:
                     raise
-                # One of them is unknown, and WeChat doesn't say which.
-                users |= self._ask_one_by_one(account, batch)
+                # WeChat doesn't say which one is unknown.
+                users |= self._fetch_followers_one_by_one(account, batch)
         return users
 
     @api.model
-    def _ask_one_by_one(self, account, openids):
+    def _fetch_followers_one_by_one(self, account, openids):
         users = {}
         for openid in openids:
             try:
@@ -856,17 +859,15 @@ class WechatBinding(models.Model):
                     raise
         return users
 
-    # === BUSINESS METHODS - WRITING === #
-
     @api.model
     def _prepare_imported_values(self, row):
         """Return the values of the binding of a row.
 
-        :param LoadedRow row: a row that WeChat was asked about.
+        :param LoadedRow row: a row that was checked with WeChat.
         :rtype: dict
         """
         follows = row.result == "imported"
-        # The last known change: what WeChat pushes about a later one counts.
+        # The last known change: later pushes override it.
         since = (follows and row.user.get("subscribe_time")) or time.time()
         return {
             "partner_id": row.partner.id,
@@ -878,7 +879,7 @@ class WechatBinding(models.Model):
         }
 
     def _log_import(self):
-        """Record the import of these bindings, and end the codes that would bind the merchants a second time."""
+        """Record the import of these bindings, and revoke the open codes of their merchants."""
         notes = {}
         for binding in self:
             notes[binding.id] = self.env._("The OpenID %s was imported.", binding.openid_masked)
@@ -894,7 +895,7 @@ class WechatBinding(models.Model):
 
     @api.model
     def _get_import_notices(self, load):
-        """Return what the user should know about rows that are no errors.
+        """Return hints about rows that need the user's attention but are no errors.
 
         :param LoadedRows load: the rows.
         :rtype: list[str]

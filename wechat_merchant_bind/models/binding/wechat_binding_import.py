@@ -2,14 +2,14 @@ import re
 
 from odoo import Command, api, fields, models
 
-# What a row stays when others are refused; the rest is left out.
+# Results that a row keeps although other rows are refused; all others become "left out".
 KEPT_RESULTS = ("refused", "unchanged")
-# What looks like an OpenID also in a column where it doesn't belong.
+# A probable OpenID, to mask it in wrong columns, too.
 OPENID_IN_TEXT = re.compile(r"(?<![\w-])o[\w-]{27}(?![\w-])", re.ASCII)
 
 
 class WechatBindingImport(models.Model):
-    """The report of an import of OpenIDs: what became of each row of a file."""
+    """The report of an import of OpenIDs, with the result of each row of the file."""
 
     _name = "wechat.binding.import"
     _description = "Import of WeChat Bindings"
@@ -19,7 +19,7 @@ class WechatBindingImport(models.Model):
     # === FIELDS === #
 
     file_name = fields.Char("File", readonly=True)
-    # Of Odoo's import: a long file comes in several parts, which make one report.
+    # The id of base_import.import. Odoo imports a long file in several parts, which share one report.
     file_id = fields.Integer("Uploaded File", readonly=True, exportable=False)
     user_id = fields.Many2one("res.users", "Imported by", readonly=True, ondelete="set null")
     company_id = fields.Many2one("res.company", required=True, readonly=True, default=lambda self: self.env.company)
@@ -50,13 +50,13 @@ class WechatBindingImport(models.Model):
 
     @api.model
     def _record(self, load):
-        """Keep what became of the rows of a file, or of one part of it.
+        """Create the report of an imported file, or add the rows of its next part.
 
-        :param LoadedRows load: the rows.
+        :param LoadedRows load: the rows with their results.
         :return: the report.
         :rtype: wechat.binding.import
         """
-        # sudo: wechat.binding.import - nobody writes reports; the caller may import, and tells what came of it
+        # sudo: wechat.binding.import - users have no right to write reports; the caller has checked the right to import
         report_sudo = self.sudo()
         if load.file_id and load.first_number > 1:
             report_sudo = report_sudo.search([("file_id", "=", load.file_id), ("user_id", "=", self.env.uid)], limit=1)

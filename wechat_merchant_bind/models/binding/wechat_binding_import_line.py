@@ -2,12 +2,14 @@ from odoo import fields, models
 
 
 class WechatBindingImportLine(models.Model):
-    """One row of an imported file. No full OpenID is kept: the bindings have those."""
+    """One row of an imported file. It keeps the masked OpenID only."""
 
     _name = "wechat.binding.import.line"
     _description = "Row of an Import of WeChat Bindings"
     _order = "import_id desc, row, id"
     _rec_name = "merchant"
+
+    # === FIELDS === #
 
     import_id = fields.Many2one("wechat.binding.import", required=True, readonly=True, ondelete="cascade", index=True)
     company_id = fields.Many2one(related="import_id.company_id", store=True)

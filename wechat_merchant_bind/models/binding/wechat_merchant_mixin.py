@@ -4,9 +4,9 @@ from odoo.fields import Domain
 
 
 class WechatMerchantMixin(models.AbstractModel):
-    """Records of a merchant, such as its codes: to read or handle one takes the right to read the merchant.
+    """Records of a merchant, such as its codes: reading and handling them requires the right to read the merchant.
 
-    Their own company is that of their Official Account, which several companies may share.
+    A company rule alone is not enough: their company is that of the Official Account, which companies may share.
     """
 
     _name = "wechat.merchant.mixin"
@@ -25,7 +25,7 @@ class WechatMerchantMixin(models.AbstractModel):
     def _check_access(self, operation):
         result = super()._check_access(operation)
         forbidden, make_error = result or (self.browse(), self._make_merchant_error)
-        # sudo: only which merchants these are; whether the user may read them is asked next
+        # sudo: the record itself - only its merchant is read; the user's right to read the merchant is checked next
         others_sudo = (self - forbidden).sudo()
         merchants = others_sudo.partner_id.sudo(False)
         hidden = merchants - merchants._filtered_access("read")
@@ -37,7 +37,7 @@ class WechatMerchantMixin(models.AbstractModel):
     def _check_may_handle(self):
         """Raise AccessError unless the user may generate codes, and may read these records and their merchants.
 
-        Every action on such a record asks this before it goes on with more rights.
+        Every action on these records calls it before sudo().
         """
         self.env["res.partner"]._wechat_check_may_generate()
         self.check_access("read")

@@ -4,14 +4,16 @@ ATTEMPTS_AN_HOUR = 5
 
 
 class WechatPortalAttempt(models.TransientModel):  # pylint: disable=no-wizard-in-models  # see below
-    """A merchant's own attempt to get a binding code, successful or not: each one is a call to WeChat.
+    """An attempt of a merchant to get a binding code in the portal. Each attempt may call WeChat, so they are limited.
 
-    No dialog, but as short-lived: what is older than an hour counts no more and is cleaned up.
+    The model is transient because attempts count for an hour only, and Odoo then deletes them.
     """
 
     _name = "wechat.portal.attempt"
     _description = "Attempt to Get a WeChat Binding Code in the Portal"
     _rec_name = "partner_id"
+
+    # === FIELDS === #
 
     partner_id = fields.Many2one(
         "res.partner", "Merchant", required=True, readonly=True, ondelete="cascade", index=True
@@ -20,11 +22,11 @@ class WechatPortalAttempt(models.TransientModel):  # pylint: disable=no-wizard-i
     # === BUSINESS METHODS === #
 
     @api.model
-    def _spend(self, partner):
-        """Count an attempt of a merchant, unless it has had all of this hour.
+    def _count_attempt(self, partner):
+        """Count an attempt of a merchant, unless the limit of this hour is reached.
 
         :param res.partner partner: the merchant.
-        :return: whether the merchant may try now.
+        :return: whether the attempt is allowed.
         :rtype: bool
         """
         since = fields.Datetime.subtract(fields.Datetime.now(), hours=1)

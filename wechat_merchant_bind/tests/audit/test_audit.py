@@ -22,7 +22,7 @@ class AuditCase(WechatCase):
         self.env.invalidate_all()
 
     def _get_new(self, *operations):
-        """Return what was logged since the test began."""
+        """Return the entries of the log since the test began."""
         self._run_precommit()
         domain = [("id", ">", self.last or 0)]
         return self.env["wechat.operation"].search(
@@ -35,9 +35,9 @@ class AuditCase(WechatCase):
 
 
 class TestSettings(AuditCase):
-    """Who changed what, from what to what; of secrets, only that they changed."""
+    """Changed settings are recorded with user, old and new values; of secrets, only the change itself."""
 
-    def test_account(self):
+    def test_changed_settings_are_recorded_with_old_and_new_values(self):
         account = self.account.with_user(self.manager)
         account.write({"send_rate": 5, "leaver_policy": "erase", "name": "新名字", "sequence": 3, "leaver_days": 30})
         [operation] = self._get_new()
@@ -60,7 +60,7 @@ class TestSettings(AuditCase):
         for text in ("Sequence", "Erase after"):
             self.assertNotIn(text, operation.note)
 
-    def test_secrets(self):
+    def test_changed_secrets_are_recorded_without_values(self):
         new = {
             "app_secret": "n" * 32,
             "webhook_token": "NewToken1",
@@ -74,11 +74,11 @@ class TestSettings(AuditCase):
         for secret in [*old, *new.values()]:
             self.assertNotIn(secret, operation.note)
 
-    def test_nothing_changed(self):
+    def test_unchanged_and_unimportant_values_are_not_recorded(self):
         self.account.with_user(self.manager).write({"send_rate": 20, "app_secret": SECRET, "sequence": 7})
         self.assertFalse(self._get_new())
 
-    def test_added_archived_and_deleted(self):
+    def test_added_archived_and_deleted_accounts_are_recorded(self):
         account = self.env["wechat.account"].with_user(self.manager).create({"name": "新公众号", "app_id": "wxnew"})
         account.active = False
         account.unlink()
@@ -89,11 +89,11 @@ class TestSettings(AuditCase):
             self.assertIn(text, operation.note)
         self.assertFalse(operations.account_id)
 
-    def test_translations(self):
+    def test_changed_translations_are_recorded(self):
         self.account.with_user(self.manager).update_field_translations("bind_reply", {"en_US": "Hello {merchant}"})
         self.assertIn("Reply after Binding", self._get_new().note)
 
-    def test_system_parameter(self):
+    def test_changed_system_parameters_are_recorded(self):
         parameters = self.env["ir.config_parameter"].with_user(self.admin)
         key = "wechat_merchant_bind.allow_insecure_api"
         parameters.search([("key", "=", key)]).unlink()
@@ -110,13 +110,13 @@ class TestSettings(AuditCase):
             self.assertEqual((operation.operation, operation.user_id), ("settings", self.admin))
             self.assertIn(text, operation.note)
 
-    def test_managers(self):
+    def test_new_members_are_recorded_however_they_join(self):
         group = self.env.ref("wechat_merchant_bind.group_manager")
         system = self.env.ref("base.group_system")
         for change in (
             lambda: self.employee.with_user(self.admin).write({"group_ids": [(4, group.id)]}),
             lambda: group.with_user(self.admin).write({"user_ids": [(4, self.employee.id)]}),
-            # Through another group, too.
+            # Through a group that implies it.
             lambda: self.employee.with_user(self.admin).write({"group_ids": [(4, system.id)]}),
             lambda: system.with_user(self.admin).write({"user_ids": [(4, self.employee.id)]}),
         ):
@@ -131,23 +131,23 @@ class TestSettings(AuditCase):
                 savepoint.rollback()
                 self.env.invalidate_all()
 
-    def test_no_longer_a_manager(self):
+    def test_former_managers_are_recorded(self):
         group = self.env.ref("wechat_merchant_bind.group_manager")
         self.manager.with_user(self.admin).write({"group_ids": [(3, group.id)]})
         self.assertIn("wechat_manager is no longer a WeChat manager.", self._get_new().mapped("note"))
 
-    def test_a_new_manager(self):
+    def test_users_created_as_managers_are_recorded(self):
         self._create_user("wechat_new", "wechat_merchant_bind.group_manager")
         self.assertIn("wechat_new became a WeChat manager.", self._get_new().mapped("note"))
 
-    def test_other_groups_are_nobodys_business(self):
+    def test_other_groups_are_not_recorded(self):
         self.manager.with_user(self.admin).write({"group_ids": [(4, self.env.ref("base.group_allow_export").id)]})
         self._create_user("wechat_other", "base.group_portal")
         self.assertFalse(self._get_new())
 
 
 class TestOpenids(AuditCase):
-    """A full OpenID leaves the server by a reveal, an export or a call of the API, and each is in the log."""
+    """Each way in which a full OpenID leaves the server is recorded: reveals, exports and calls of the API."""
 
     def setUp(self):
         super().setUp()
@@ -156,7 +156,7 @@ class TestOpenids(AuditCase):
         self._bind(self.other_merchant, self._make_openid())
 
     def assertAudited(self, operation, *texts, partner=None):
-        """Check that the last calls made one entry of the log, and what it tells."""
+        """Check that the last calls made one entry of the log with these texts."""
         [entry] = self._get_new("reveal", "export")
         self.assertRecordValues(
             entry,
@@ -174,7 +174,7 @@ class TestOpenids(AuditCase):
         self.assertNotIn(self.openid, entry.note)
         self.last = entry.id
 
-    def test_calls_of_the_api(self):
+    def test_reading_by_rpc_is_recorded(self):
         merchant, binding = self.merchant.ids, self.binding.ids
         for model, method, args, kwargs in (
             ("res.partner", "read", (merchant, ["name", "wechat_openid"]), {}),
@@ -190,13 +190,13 @@ class TestOpenids(AuditCase):
                 self.assertIn(self.openid, str(result))
                 self.assertAudited("reveal", "1 OpenIDs", self.merchant.name, partner=self.merchant)
 
-    def test_many_make_one_entry(self):
+    def test_readings_of_one_transaction_make_one_entry(self):
         partners = self.merchant + self.other_merchant + self._create_merchant("未绑定")
         self._call(self.manager, "res.partner", "read", partners.ids, ["wechat_openid"])
         self._call(self.manager, "res.partner", "read", partners.ids, ["wechat_openid"])
         self.assertAudited("reveal", "2 OpenIDs", self.merchant.name, self.other_merchant.name)
 
-    def test_grouping(self):
+    def test_grouping_is_recorded(self):
         for args in (([], ["wechat_openid"], ["__count"]), ([], [], ["wechat_openid:array_agg"])):
             with self.subTest(args):
                 result = self._call(self.manager, "res.partner", "formatted_read_group", *args)
@@ -208,7 +208,7 @@ class TestOpenids(AuditCase):
         self.assertIn(self.openid, str(result))
         self.assertAudited("reveal", "OpenIDs")
 
-    def test_export(self):
+    def test_exports_are_recorded(self):
         self._call(self.manager, "res.partner", "export_data", self.merchant.ids, ["name", "wechat_openid"])
         self.assertAudited("export", "1 OpenIDs", self.merchant.name, partner=self.merchant)
         partners = self.merchant + self.other_merchant
@@ -217,7 +217,7 @@ class TestOpenids(AuditCase):
         self._call(self.manager, "wechat.binding", "export_data", self.binding.ids, ["partner_id/wechat_openid"])
         self.assertAudited("export", "1 OpenIDs", partner=self.merchant)
 
-    def test_export_by_others(self):
+    def test_only_managers_export_openids(self):
         self.user.group_ids += self.env.ref("base.group_allow_export")
         for model, ids, name in (
             ("res.partner", self.merchant.ids, "wechat_openid"),
@@ -226,7 +226,7 @@ class TestOpenids(AuditCase):
             with self.subTest(model=model), self.assertRaises(AccessError):
                 self._call(self.user, model, "export_data", ids, [name])
 
-    def test_what_tells_no_openid(self):
+    def test_calls_that_reveal_no_openid_are_not_recorded(self):
         self._call(self.manager, "res.partner", "read", self.merchant.ids, ["name", "wechat_openid_masked"])
         self._call(self.manager, "res.partner", "search_count", [("wechat_openid", "!=", False)])
         self._call(self.manager, "res.partner", "export_data", self.merchant.ids, ["name", "wechat_openid_masked"])
@@ -235,14 +235,14 @@ class TestOpenids(AuditCase):
         self.merchant.sudo().read(["wechat_openid"])
         self.assertFalse(self._get_new("reveal", "export"))
 
-    def test_a_read_only_transaction(self):
-        """What a replica answers is recorded all the same, through a cursor that can write."""
+    def test_reading_in_a_read_only_transaction_is_recorded(self):
+        """As on a replica: the access is recorded by a cursor of its own."""
         with patch.object(type(self.env.cr), "readonly", True):
             self._call(self.manager, "res.partner", "read", self.merchant.ids, ["wechat_openid"])
             self.env.cr.precommit.run()
         self.assertAudited("reveal", partner=self.merchant)
 
-    def test_no_view_shows_it(self):
+    def test_no_view_shows_full_openids(self):
         """Opening the addon's windows reads no full OpenID."""
         for model, views in (
             ("wechat.binding", ["list"]),
@@ -256,8 +256,8 @@ class TestOpenids(AuditCase):
                     self.assertTrue(set(self.env[model]._wechat_openid_fields).isdisjoint(shown))
 
 
-class TestLogIsForGood(AuditCase):
-    """Nobody changes or deletes what is in the log, whatever becomes of what it tells about."""
+class TestImmutableLog(AuditCase):
+    """Entries of the log can't be changed or deleted, and outlive the records that they name."""
 
     def setUp(self):
         super().setUp()
@@ -265,7 +265,7 @@ class TestLogIsForGood(AuditCase):
         self.merchant.with_user(self.manager).action_wechat_unbind("x")
         self.operation = self._get_new("unbind")
 
-    def test_nobody_changes_it(self):
+    def test_no_user_changes_the_log(self):
         for user in (self.portal, self.employee, self.user, self.manager, self.admin):
             operation = self.operation.with_user(user)
             for call in (
@@ -278,8 +278,8 @@ class TestLogIsForGood(AuditCase):
                 with self.subTest(user=user.login), self.assertRaises(UserError):
                     call()
 
-    def test_not_even_with_all_rights(self):
-        """As the code of a server action has them."""
+    def test_the_superuser_does_not_change_the_log(self):
+        """Also by the code of a server action."""
         for call in (lambda: self.operation.write({"note": "x"}), self.operation.unlink):
             with self.assertRaises(UserError):
                 call()
@@ -294,7 +294,7 @@ class TestLogIsForGood(AuditCase):
         with self.assertRaises(UserError):
             action.with_user(self.admin).run()
 
-    def test_it_outlives_everything(self):
+    def test_entries_outlive_their_records(self):
         account = self._create_account()
         account_name = account.name
         self.env["wechat.operation"]._log("settings", account, {account.id: "x"})
@@ -315,9 +315,9 @@ class TestLogIsForGood(AuditCase):
 
 
 class TestNeutralized(WechatPushCase):
-    """A copy of the database for tests calls WeChat for nobody and takes no push."""
+    """A neutralized copy of the database does not communicate with WeChat."""
 
-    def test_neutralized(self):
+    def test_a_neutralized_database_makes_no_calls_and_refuses_pushes(self):
         openid = self._make_openid()
         code = self._make_code()
         account_token = self.env["wechat.access.token"].search([("account_id", "=", self.account.id)])

@@ -12,11 +12,11 @@ from ..common import QUOTA_PATH, TEMPLATES_PATH, USERS_PATH
 from ..common_outbox import DRAIN, LANES, OutboxCase
 from ..common_push import WechatPushCase
 
-# By number: Odoo gives the name to a level of its own.
+# The number: Odoo has changed the meaning of the name.
 INFO = logging.INFO
 MODELS = "odoo.addons.wechat_merchant_bind.models"
 ADDON = Path(models.__file__).parent.parent
-# What docs/monitoring.md promises to those who read logs: the area, what has happened, then names and values.
+# The form documented in docs/monitoring.md: the area, the event, then names and values.
 FORM = re.compile(r"wechat\.[a-z]+: [A-Za-z][A-Za-z ,]*[a-z]( [a-z_]+=%(s|\.1f))*")
 AREAS = {
     *("wechat.webhook", "wechat.inbox", "wechat.receipts", "wechat.outbox", "wechat.notices", "wechat.templates"),
@@ -38,18 +38,18 @@ def find_lines():
 
 @tagged("post_install", "-at_install", "wechat")
 class TestForm(OutboxCase):
-    """One form of all log lines, so that a monitoring finds them."""
+    """All log lines have one form, for monitoring."""
 
-    def test_every_line(self):
+    def test_every_line_has_the_documented_form(self):
         areas = set()
         for place, text in find_lines():
             with self.subTest(place):
-                self.assertIsInstance(text, ast.Constant, "The text must not be put together: the values follow it")
+                self.assertIsInstance(text, ast.Constant, "The text must be a constant, followed by the values")
                 self.assertRegex(text.value, rf"\A{FORM.pattern}\Z")
                 areas.add(text.value.partition(":")[0])
         self.assertEqual(areas, AREAS)
 
-    def test_a_run_of_a_lane(self):
+    def test_a_run_that_sent_is_logged(self):
         self._queue(count=2)
         self.env.flush_all()
         with self.assertLogs(DRAIN, INFO) as logs:
@@ -62,7 +62,7 @@ class TestForm(OutboxCase):
         with self.assertNoLogs(DRAIN, INFO):
             self.env.ref(LANES[0]).method_direct_trigger()
 
-    def test_a_pause_and_a_stop(self):
+    def test_pauses_and_suspensions_are_logged(self):
         settle = f"{MODELS}.wechat_message_settle"
         self._queue()
         self.wechat.answer("/cgi-bin/message/template/send", {"errcode": 45011, "errmsg": "freq limit rid: 1-2-3"})
@@ -81,7 +81,7 @@ class TestForm(OutboxCase):
         self.assertIn(f"account={self.account.id} model=wechat.account id={self.account.id} error=", logs.output[0])
         self.assertNotIn(self.openid, "".join(logs.output))
 
-    def test_the_quota(self):
+    def test_the_quota_is_logged(self):
         quota = f"{MODELS}.wechat_account_quota"
         self.wechat.answer(
             QUOTA_PATH, {"errcode": 0, "errmsg": "ok", "quota": {"daily_limit": 100, "used": 7, "remain": 93}}, 502
@@ -93,14 +93,14 @@ class TestForm(OutboxCase):
         self.assertEqual(known, f"INFO:{quota}:wechat.quota: known account={self.account.id} used=7 limit=100")
         self.assertIn(f"wechat.quota: not known account={self.account.id} error=", unknown)
 
-    def test_a_reconciliation(self):
+    def test_reconciliations_are_logged(self):
         reconciliation = f"{MODELS}.wechat_binding_reconciliation"
         self.wechat.answer(USERS_PATH, {"user_info_list": [{"subscribe": 1, "openid": self.openid}]})
         with self.assertLogs(reconciliation, INFO) as logs:
             self.env.ref("wechat_merchant_bind.ir_cron_reconcile").method_direct_trigger()
         self.assertIn(f"wechat.bindings: compared account={self.account.id} bindings=1", logs.output[0])
 
-    def test_templates_that_are_not_read(self):
+    def test_unreadable_templates_are_logged(self):
         templates = f"{MODELS}.wechat_account_templates"
         self.wechat.answer(TEMPLATES_PATH, 502)
         with self.assertLogs(templates, "WARNING") as logs:
@@ -109,7 +109,7 @@ class TestForm(OutboxCase):
 
 
 class TestPushes(WechatPushCase):
-    def test_a_scan(self):
+    def test_handled_pushes_are_logged(self):
         handling = f"{MODELS}.wechat_event_handling"
         code, openid = self._make_code(), self._make_openid()
         with self.assertLogs(handling, INFO) as logs:
@@ -118,7 +118,7 @@ class TestPushes(WechatPushCase):
         self.assertEqual(logs.output, [f"INFO:{handling}:wechat.inbox: handled {values}"])
         self.assertNotIn(openid, "".join(logs.output))
 
-    def test_receipts(self):
+    def test_applied_receipts_are_logged(self):
         receipts = f"{MODELS}.wechat_event_receipt"
         for number in range(2):
             self._push_event("TEMPLATESENDJOBFINISH", self._make_openid(), MsgID=number, Status="success")
@@ -127,7 +127,7 @@ class TestPushes(WechatPushCase):
             self.env.ref("wechat_merchant_bind.ir_cron_apply_receipts").method_direct_trigger()
         self.assertEqual(logs.output, [f"INFO:{receipts}:wechat.receipts: applied receipts=2"])
 
-    def test_a_refused_push(self):
+    def test_refused_pushes_are_logged(self):
         webhook = "odoo.addons.wechat_merchant_bind.controllers.webhook"
         with self.assertLogs(webhook, "WARNING") as logs:
             self._push_event("VIEW", self._make_openid(), EventKey="x", push_options={"key": "B" * 42 + "A"})

@@ -5,7 +5,7 @@ from ..common_push import WechatPushCase
 
 
 class TestPrivacy(WechatPushCase):
-    """Odoo's privacy look-up finds the OpenID of a person everywhere it is kept, and erases it there."""
+    """Odoo's privacy look-up finds and erases all records with a person's OpenID."""
 
     @classmethod
     def setUpClass(cls):
@@ -35,12 +35,12 @@ class TestPrivacy(WechatPushCase):
         return wizard.line_ids
 
     def _get_traces(self, openid):
-        """Return the fields of the whole database's models that hold an OpenID."""
+        """Return the models of the whole database with records that contain an OpenID."""
         self.env.flush_all()
         found = []
         for model in self.env.values():
             if model._abstract or not model._auto or model._name.startswith("privacy.lookup"):
-                # What the look-up was asked is forgotten within a day.
+                # Odoo deletes the look-ups themselves within a day.
                 continue
             columns = [
                 f'"{name}"::text'
@@ -60,7 +60,7 @@ class TestPrivacy(WechatPushCase):
         return {line.res_model for line in lines if line.res_model.startswith("wechat.")}
 
     @mute_logger("odoo.models.unlink")
-    def test_by_name_and_email(self):
+    def test_a_look_up_by_name_or_email_finds_all_records(self):
         for name, email in ((self.merchant.name, "somebody@example.com"), ("Somebody", "tea@example.com")):
             with self.subTest(name), self.env.cr.savepoint() as savepoint:
                 lines = self._look_up(name, email)
@@ -76,7 +76,7 @@ class TestPrivacy(WechatPushCase):
                 self.env.invalidate_all()
 
     @mute_logger("odoo.models.unlink")
-    def test_erase(self):
+    def test_erasing_the_records_leaves_no_trace(self):
         self.assertTrue(self._get_traces(self.openid) and self._get_traces(self.former))
         lines = self._look_up(self.merchant.name, "tea@example.com")
         lines.filtered(lambda line: line.res_model.startswith("wechat.")).action_unlink_all()
@@ -87,12 +87,12 @@ class TestPrivacy(WechatPushCase):
         self.assertEqual(sorted(log[-3:]), ["erase", "erase", "unbind"])
         last = self._get_operations()[-1]
         self.assertEqual(last.user_id, self.admin)
-        self.assertTrue(last.openid_masked, "The two ends stay, to show what was erased")
+        self.assertTrue(last.openid_masked, "The masked OpenID stays as evidence")
         self.assertBound(self.other_merchant, self.stranger)
 
     @mute_logger("odoo.models.unlink")
-    def test_erase_all(self):
-        """The merchant itself too, in whatever order."""
+    def test_erasing_the_merchant_too_leaves_no_trace(self):
+        """In an order that deletes the merchant before other records."""
         lines = self._look_up(self.merchant.name, "tea@example.com")
         lines.sorted("res_model").action_unlink_all()
         self.env.invalidate_all()
@@ -101,7 +101,7 @@ class TestPrivacy(WechatPushCase):
         self.assertFalse(self._look_up(self.merchant.name, "tea@example.com") if self.merchant.exists() else False)
 
     @mute_logger("odoo.models.unlink")
-    def test_by_openid(self):
+    def test_a_look_up_by_openid_finds_its_records_only(self):
         lines = self._look_up(f" {self.openid} ")
         self.assertEqual(self._get_models(lines), {"wechat.binding", "wechat.event", "wechat.bind.request"})
         self.assertTrue(lines)
@@ -109,24 +109,24 @@ class TestPrivacy(WechatPushCase):
         lines.action_unlink_all()
         self.env.invalidate_all()
         self.assertEqual(self._get_traces(self.openid), [])
-        self.assertTrue(self._get_traces(self.former), "Another OpenID of the merchant's is another person's")
+        self.assertTrue(self._get_traces(self.former), "The merchant's former OpenID belongs to another person")
         self.assertNotBound(self.merchant)
         log = self.env["privacy.log"].search([], limit=1)
         self.assertTrue(log)
         self.assertNotIn(self.openid, log.anonymized_name)
 
     @mute_logger("odoo.models.unlink")
-    def test_a_merchant_that_is_gone(self):
+    def test_records_of_a_deleted_merchant_are_found(self):
         name = self.merchant.name
         self.merchant.unlink()
         self.assertEqual(
             self._get_models(self._look_up(name, "tea@example.com")), {"wechat.binding", "wechat.binding.import.line"}
         )
 
-    def test_a_name_takes_an_email(self):
+    def test_a_look_up_by_name_requires_an_email(self):
         with self.assertRaisesRegex(UserError, "e-mail address"):
             self._look_up("杭州西湖茶庄")
 
-    def test_the_log_stays(self):
+    def test_the_operations_log_is_excluded(self):
         lines = self._look_up(self.merchant.name, "tea@example.com")
         self.assertNotIn("wechat.operation", lines.mapped("res_model"))

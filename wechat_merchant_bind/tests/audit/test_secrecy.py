@@ -1,4 +1,4 @@
-"""No call that RPC takes tells a secret to somebody who may not read it, by its answer or by how it answers."""
+"""No RPC call reveals a secret to a user without the right to read it, neither by its result nor by a guess."""
 
 import logging
 
@@ -14,7 +14,7 @@ from ..test_rights import RightsTableCase
 KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 WRONG = "wrong guess"
 REFUSED = "refused"
-# Its name sounds like one, but it is the keyword of a template: thing1.
+# No secret, despite its name: a keyword of a template, such as thing1.
 NO_SECRET = "wechat.template.line.key"
 
 
@@ -22,13 +22,13 @@ class OracleCase(RightsTableCase):
     def setUp(self):
         super().setUp()
         self.own["account"].previous_encoding_aes_key = KEY
-        # The record that stands for the account in the table of rights has no secret yet.
+        # The account of the table of rights has no secrets yet.
         self.own["wechat.account"].write({"app_secret": SECRET, "previous_encoding_aes_key": KEY})
         self.own["wechat.event"].write({"openid": self._make_openid(), "payload": '{"x": 1}', "event_key": "mb_x"})
         self.env.flush_all()
 
     def _ask(self, role, model, method, *args, **kwargs):
-        """Call a method as RPC does, and return what the user learns: a refusal tells nothing."""
+        """Call a method as RPC does, and return the result or the error as the user sees it."""
         with self._undone():
             try:
                 result = call_kw(
@@ -37,11 +37,10 @@ class OracleCase(RightsTableCase):
                 self.env.flush_all()
                 return repr(result)
             except (AccessError, UserError, ValueError, KeyError) as error:
-                # What the user gets to see of it.
                 return f"{REFUSED}: {error}"
 
     def assertTellsNothing(self, role, model, record, name, secret):
-        """Check every way of asking for a field: none shows its value, none answers a right guess as a wrong one."""
+        """Check that no call returns a field's value or answers a right guess differently from a wrong one."""
         ids, guesses = record.ids, (secret, WRONG)
         field = self.env[model]._fields[name]
         calls = [
@@ -99,19 +98,19 @@ class OracleCase(RightsTableCase):
 
 
 class TestOracles(OracleCase):
-    def test_secrets(self):
+    def test_users_learn_no_secrets(self):
         for key, allowed in SECRETS.items():
             if key == NO_SECRET:
                 continue
             model, name = key.rsplit(".", 1)
             record = self.own[model]
             secret = record.sudo()[name]
-            # Others may not even read the model, as test_rights.py proves.
+            # Other roles have no access to the model, as test_rights.py checks.
             if USER not in allowed:
                 with self.subTest(field=key):
                     self.assertTellsNothing(USER, model, record, name, str(secret or "no such secret"))
 
-    def test_openids_of_merchants(self):
+    def test_openids_are_hidden_from_all_but_managers(self):
         for key, allowed in FIELDS.items():
             if not key.endswith("openid"):
                 continue
@@ -121,8 +120,8 @@ class TestOracles(OracleCase):
                 with self.subTest(field=key, role=role):
                     self.assertTellsNothing(role, INSTANCES.get(model, model), record, name, record.sudo()[name])
 
-    def test_the_table_is_played_with_secrets(self):
-        """What was empty could not be told: only these are, in the records that the table is played with."""
+    def test_the_records_under_test_have_secrets(self):
+        """An empty field would prove nothing. These are the only empty ones."""
         empty = {key for key in SECRETS if not self.own[key.rsplit(".", 1)[0]].sudo()[key.rsplit(".", 1)[1]]}
         self.assertEqual(
             empty,
@@ -135,14 +134,14 @@ class TestOracles(OracleCase):
             },
         )
 
-    def test_by_way_of_other_records(self):
-        """From every model, through every relation that leads to a secret: by domain, sub-specification and export."""
+    def test_relations_of_other_models_reveal_no_secrets(self):
+        """For all relations of all models to a secret: by domain, sub-specification and export."""
         hidden = {}
         for key, allowed in SECRETS.items():
             model, name = key.rsplit(".", 1)
             if USER not in allowed and self.env[model]._fields[name].store:
                 hidden.setdefault(model, []).append(name)
-        # A user has all fields of its partner.
+        # Users inherit the fields of their partners.
         hidden |= {"res.partner": ["wechat_openid"], "res.users": ["wechat_openid"]}
         tried = 0
         for model, cls in self.env.registry.items():
@@ -155,8 +154,8 @@ class TestOracles(OracleCase):
                         self._assertPathRefused(model, relation, name)
         self.assertGreater(tried, 30)
 
-    def test_by_way_of_what_odoo_searches_as_the_superuser(self):
-        """From followers and authors, whom every employee may search by, it is three steps to an account's secret."""
+    def test_sudoed_searches_of_odoo_reveal_no_secrets(self):
+        """Employees may search by followers and authors, which are related to an account's secret by three steps."""
         merchant = self.own["bound_merchant"]
         secret = merchant.sudo().wechat_binding_ids.account_id.app_secret
         merchant.message_subscribe(merchant.ids)
@@ -201,8 +200,8 @@ class TestOracles(OracleCase):
             told = self._ask(USER, model, method, *args)
             self.assertTrue(told.startswith(REFUSED), f"{model}: {method}{args}: {told}")
 
-    def test_managers_see_them(self):
-        """The same calls do tell those who may know: the questions above are the right ones."""
+    def test_managers_read_secrets_by_the_same_calls(self):
+        """The calls of the other tests reveal secrets to managers, so the tests ask the right questions."""
         account = self.own["wechat.account"]
         for method, args in (
             ("read", [account.ids, ["app_secret"]]),
@@ -218,7 +217,7 @@ class TestOracles(OracleCase):
 
 
 class TestTraces(WechatPushCase, OutboxCase):
-    """What all of it leaves behind: log lines of every level, messages, mails, errors."""
+    """Log lines of all levels, messages, e-mails and errors contain no secrets."""
 
     @classmethod
     def setUpClass(cls):
@@ -231,7 +230,7 @@ class TestTraces(WechatPushCase, OutboxCase):
         }
 
     def _live_through_everything(self, openid):
-        """A code, a scan, a notice that WeChat refuses by naming what it was sent, a check, an unbinding."""
+        """Generate a code, scan it, send a notice that WeChat refuses with secrets in the error, check, unbind."""
         code = self._make_code(self.other_merchant)
         self._push_scan(code, openid)
         forged = Push(self.account, self._event_fields("VIEW", openid, EventKey="x"), token="strangersToken")
@@ -250,7 +249,7 @@ class TestTraces(WechatPushCase, OutboxCase):
         return messages, str(refused.exception)
 
     def _get_texts(self, messages, error):
-        """Return what is kept of it where not only managers read."""
+        """Return the stored texts that not only managers can read, by place."""
         mails = self.env["mail.message"].search([("create_date", ">=", self.env.cr.now())])
         activities = self.env["mail.activity"].search([])
         checks = self.env["wechat.account.check.line"].search([])
@@ -265,9 +264,9 @@ class TestTraces(WechatPushCase, OutboxCase):
             "error": error,
         }
 
-    def test_traces(self):
+    def test_logs_and_records_contain_no_secrets(self):
         openid = self._make_openid()
-        # Odoo's own log of all SQL, if somebody turns it on, holds what is written: that is what it is for.
+        # Odoo's log of SQL queries contains all values and is off by default.
         logging.getLogger("odoo.sql_db").setLevel(logging.INFO)
         self.addCleanup(logging.getLogger("odoo.sql_db").setLevel, logging.NOTSET)
         with self.assertLogs(level=logging.DEBUG) as captured:
@@ -283,8 +282,7 @@ class TestTraces(WechatPushCase, OutboxCase):
 
 
 class TestCopies(WechatCase):
-    def test_copied_by_whom_ever(self):
-        """Neither a user, who may read an account, nor a manager copies a secret, and no values of a copy hold one."""
+    def test_copies_contain_no_secrets(self):
         for user in (self.user, self.manager):
             values = repr(self.account.with_user(user).copy_data())
             for secret in (SECRET, self.account.webhook_token, self.account.encoding_aes_key, self.account.webhook_key):

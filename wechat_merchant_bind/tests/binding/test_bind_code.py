@@ -25,7 +25,7 @@ class BindCodeCase(WechatCase):
 
 
 class TestGenerate(BindCodeCase):
-    def test_what_is_asked_of_wechat(self):
+    def test_the_call_has_a_random_scene_and_the_validity(self):
         self.account.code_validity_days = 7
         before = fields.Datetime.now()
         code = self._open_dialog().code_id.sudo()
@@ -49,11 +49,11 @@ class TestGenerate(BindCodeCase):
             ],
         )
 
-    def test_thirty_days_by_default(self):
+    def test_a_code_is_valid_for_30_days_by_default(self):
         self._open_dialog()
         self.assertEqual(self.wechat.calls[-1].payload["expire_seconds"], 2592000)
 
-    def test_the_shorter_life_counts(self):
+    def test_a_shorter_validity_granted_by_wechat_counts(self):
         self.wechat.answer(QR_PATH, {"ticket": "t", "url": "http://weixin.qq.com/q/x", "expire_seconds": 3600})
         code = self._open_dialog().code_id.sudo()
         self.assertLess(code.expires_at, fields.Datetime.now() + timedelta(hours=1, seconds=1))
@@ -67,7 +67,7 @@ class TestGenerate(BindCodeCase):
             self.assertGreaterEqual(len(base64.urlsafe_b64decode(code.share_token)), 16)
             self.assertNotIn(code.scene_str, code.share_url)
 
-    def test_chatter_and_log(self):
+    def test_a_generated_code_is_recorded(self):
         code = self._make_code()
         expiry = format_datetime(self.env, code.expires_at, tz="Asia/Shanghai", dt_format="short")
         self.assertChatter(self.merchant, "generated", expiry, author=self.user.partner_id)
@@ -77,14 +77,14 @@ class TestGenerate(BindCodeCase):
             [{"user_id": self.user.id, "user_name": "wechat_user", "partner_name": "杭州西湖茶庄"}],
         )
 
-    def test_shown_again(self):
+    def test_the_open_code_is_shown_again(self):
         first = self._open_dialog()
         second = self._open_dialog(user=self.manager)
         self.assertEqual(second.code_id, first.code_id)
         self.assertEqual(self.wechat.count(QR_PATH), 1)
         self.assertOperations(self.merchant, ["generate"])
 
-    def test_an_expired_one_is_not_shown_again(self):
+    def test_an_expired_code_is_replaced(self):
         first = self._make_code()
         first.expires_at = fields.Datetime.now() - timedelta(seconds=1)
         second = self._make_code()
@@ -100,7 +100,7 @@ class TestGenerate(BindCodeCase):
         self.assertNotEqual(code.share_token, token)
         self.assertGreater(code.share_expires_at, fields.Datetime.now() + timedelta(days=6, hours=23))
 
-    def test_regenerate(self):
+    def test_regenerating_revokes_the_former_code(self):
         dialog = self._open_dialog()
         first = dialog.code_id.sudo()
         action = dialog.action_regenerate()
@@ -111,7 +111,7 @@ class TestGenerate(BindCodeCase):
         self.assertOperations(self.merchant, ["generate", "revoke", "generate"])
         self.assertEqual(dialog.state, "waiting")
 
-    def test_regenerate_keeps_the_code_if_wechat_refuses(self):
+    def test_the_code_is_kept_if_wechat_refuses_a_new_one(self):
         dialog = self._open_dialog()
         code = dialog.code_id.sudo()
         self.wechat.answer(QR_PATH, {"errcode": 45009, "errmsg": "reach max api daily quota limit rid: 6"})
@@ -120,7 +120,7 @@ class TestGenerate(BindCodeCase):
         self.assertEqual(code.state, "active")
         self.assertEqual(dialog.code_id.sudo(), code)
 
-    def test_bound_merchant(self):
+    def test_a_bound_merchant_gets_no_code(self):
         self._bind(openid="oTest-1234567890-abcdefgh")
         dialog = self._open_dialog()
         self.assertEqual((dialog.state, dialog.openid_masked), ("bound", "oTes…efgh"))
@@ -130,23 +130,23 @@ class TestGenerate(BindCodeCase):
         with self.assertRaisesRegex(UserError, "already bound"):
             dialog.action_regenerate()
 
-    def test_disabled_merchant(self):
+    def test_a_disabled_merchant_gets_no_code(self):
         self.merchant.active = False
         with self.assertRaisesRegex(UserError, "杭州西湖茶庄.*disabled"):
             self.merchant.with_user(self.user).action_wechat_bind_code()
         self.assertEqual(self.wechat.calls, [])
 
-    def test_no_account(self):
+    def test_a_code_needs_an_account(self):
         self.account.active = False
         with self.assertRaisesRegex(UserError, "No WeChat Official Account"):
             self._open_dialog()
 
-    def test_for_other_addons(self):
+    def test_other_addons_get_the_open_code(self):
         code = self.merchant.with_user(self.user)._wechat_get_bind_code()
         self.assertEqual((code._name, code.sudo().partner_id), ("wechat.bind.code", self.merchant))
         self.assertEqual(self.merchant.with_user(self.user)._wechat_get_bind_code(), code)
 
-    def test_expiry_label(self):
+    def test_expired_codes_change_their_state(self):
         code = self._make_code()
         self.env["wechat.bind.code"]._cron_expire()
         self.assertEqual(code.state, "active")
@@ -159,7 +159,7 @@ class TestGenerate(BindCodeCase):
 
 
 class TestAccountChoice(BindCodeCase):
-    def test_order(self):
+    def test_the_account_is_chosen_by_company_and_sequence(self):
         company = self.env["res.company"].create({"name": "另一家公司"})
         self.user.company_ids += company
         shared = self._create_account(company_id=False, sequence=1)
@@ -178,7 +178,7 @@ class TestAccountChoice(BindCodeCase):
 
 
 class TestRights(BindCodeCase):
-    def test_generate(self):
+    def test_only_users_generate_codes(self):
         for user in (self.employee, self.portal, self.public):
             with self.subTest(user=user.login):
                 with self.assertRaises(AccessError):
@@ -191,7 +191,7 @@ class TestRights(BindCodeCase):
         for user, partner in ((self.user, self.merchant), (self.manager, self.other_merchant)):
             self.assertEqual(self._open_dialog(partner, user).state, "waiting")
 
-    def test_regenerate(self):
+    def test_only_users_regenerate_codes(self):
         dialog = self._open_dialog()
         code = dialog.code_id.sudo()
         self.user.group_ids -= self.env.ref("wechat_merchant_bind.group_user")
@@ -206,7 +206,7 @@ class TestRights(BindCodeCase):
         admin = self._create_user("wechat_admin", "base.group_system")
         self.assertTrue(admin.has_group("wechat_merchant_bind.group_manager"))
 
-    def test_merchants_of_other_companies(self):
+    def test_codes_of_other_companies_are_refused(self):
         company = self.env["res.company"].create({"name": "另一家公司"})
         merchant = self._create_merchant("外地商家", company_id=company.id)
         with self.assertRaises(AccessError):
@@ -223,7 +223,7 @@ class TestErrors(BindCodeCase):
         self.assertOperations(self.merchant, [])
         return str(error.exception)
 
-    def test_wechat_refuses(self):
+    def test_refusals_are_explained(self):
         for errcode, errmsg, words in (
             (45009, "reach max api daily quota limit rid: 61-2-3", "quota of this API is used up"),
             (48001, "api unauthorized rid: 61-2-3", "no right to use this API"),
@@ -239,7 +239,7 @@ class TestErrors(BindCodeCase):
                 self.assertIn(words, message)
                 self.assertGreaterEqual(len(message.splitlines()), 4, "Meaning, remedy and WeChat's own text")
 
-    def test_ip_allow_list(self):
+    def test_a_missing_ip_address_is_named(self):
         self.wechat.answer(
             TOKEN_PATH,
             {"errcode": 40164, "errmsg": "invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist rid: 1"},
@@ -248,7 +248,7 @@ class TestErrors(BindCodeCase):
         self.assertIn("40164", message)
         self.assertRegex(message, r"(?m)^Address to add.*: 203\.0\.113\.7$")
 
-    def test_network_down(self):
+    def test_network_failures_are_explained(self):
         for failure in (
             requests.exceptions.ReadTimeout("read timed out"),
             requests.exceptions.ConnectionError("connection aborted"),
@@ -261,7 +261,7 @@ class TestErrors(BindCodeCase):
                 self.assertNotIn("access-token", message)
                 self.assertNotIn("Traceback", message)
 
-    def test_in_chinese(self):
+    def test_errors_are_translated(self):
         self.wechat.answer(QR_PATH, {"errcode": 45009, "errmsg": "reach max api daily quota limit rid: 61-2-3"})
         message = self._get_error("zh_CN")
         self.assertRegex(message, r"[\u4e00-\u9fff]")
@@ -270,7 +270,7 @@ class TestErrors(BindCodeCase):
 
 
 class TestDialog(BindCodeCase):
-    def test_picture_decodes_and_is_sharp(self):
+    def test_the_picture_is_sharp_and_can_be_scanned(self):
         dialog = self._open_dialog()
         picture = Image.open(io.BytesIO(base64.b64decode(dialog.qr_image)))
         self.assertEqual(picture.format, "PNG")
@@ -279,7 +279,7 @@ class TestDialog(BindCodeCase):
         found = zxingcpp.read_barcodes(picture.convert("L"))
         self.assertEqual([code.text for code in found], [dialog.code_id.sudo().qr_content])
 
-    def test_expiry_in_the_admins_time_zone(self):
+    def test_the_expiry_is_in_the_users_time_zone(self):
         code = self._make_code()
         code.expires_at = "2040-12-31 20:32:00"
         for tz, expected in (("Asia/Shanghai", "2041-01-01 04:32"), ("America/New_York", "2040-12-31 15:32")):
@@ -287,7 +287,7 @@ class TestDialog(BindCodeCase):
             dialog = self._open_dialog()
             self.assertIn(expected, dialog.with_context(tz=tz).expiry)
 
-    def test_days_left(self):
+    def test_the_remaining_days_are_shown(self):
         code = self._make_code()
         for delta, expected in (
             (timedelta(days=30, seconds=-60), "30 days left"),
@@ -300,7 +300,7 @@ class TestDialog(BindCodeCase):
             self.assertIn(expected, dialog.expiry)
             code.write({"expires_at": fields.Datetime.now() + timedelta(days=1), "state": "active"})
 
-    def test_states(self):
+    def test_the_dialog_shows_the_state(self):
         dialog = self._open_dialog()
         code = dialog.code_id.sudo()
         self.assertEqual(dialog.state, "waiting")
@@ -314,7 +314,7 @@ class TestDialog(BindCodeCase):
         dialog.invalidate_recordset()
         self.assertEqual(dialog.state, "bound")
 
-    def test_unbound_while_it_is_open(self):
+    def test_an_unbinding_updates_the_dialog(self):
         self._bind()
         dialog = self._open_dialog()
         self.assertEqual(dialog.state, "bound")
@@ -324,13 +324,13 @@ class TestDialog(BindCodeCase):
         dialog.action_regenerate()
         self.assertEqual(dialog.state, "waiting")
 
-    def test_share_url(self):
+    def test_the_link_has_the_share_token(self):
         self.env["ir.config_parameter"].set_param("web.base.url", "https://erp.example.com")
         dialog = self._open_dialog()
         token = dialog.code_id.sudo().share_token
         self.assertEqual(dialog.share_url, f"https://erp.example.com/wechat/bind/{token}")
 
-    def test_name_of_the_picture(self):
+    def test_the_file_name_is_safe(self):
         for name, expected in (
             ("杭州西湖茶庄", "杭州西湖茶庄"),
             ('a/b\\c:d*e?f"g<h>i|j', "a_b_c_d_e_f_g_h_i_j"),
@@ -345,13 +345,13 @@ class TestDialog(BindCodeCase):
                 self.assertTrue(file_name.startswith(f"{expected or partner.id} - "), file_name)
                 self.assertTrue(file_name.endswith(".png"))
 
-    def test_download_action(self):
+    def test_the_download_has_the_merchants_name(self):
         dialog = self._open_dialog()
         url = urlsplit(dialog.action_download()["url"])
         self.assertEqual(url.path, f"/web/content/wechat.bind.code/{dialog.code_id.id}/qr_image")
         self.assertEqual(parse_qs(url.query)["filename"], ["杭州西湖茶庄 - WeChat binding code.png"])
 
-    def test_both_admins_are_told(self):
+    def test_all_users_are_notified_of_changes(self):
         with patch.object(type(self.env["res.groups"]), "_bus_send", autospec=True) as send:
             self._make_code()._revoke("x")
         (group, kind, message), _kwargs = send.call_args
@@ -366,14 +366,14 @@ class TestDownload(WechatHttpBase):
         self.authenticate(user.login, user.login)
         return self.url_open(url)
 
-    def test_picture(self):
+    def test_a_user_downloads_the_picture(self):
         response = self._download(self.user)
         self.assertEqual(response.status_code, 200)
         self.assertIn("filename*=UTF-8''%E6%9D%AD%E5%B7%9E", response.headers["Content-Disposition"])
         found = zxingcpp.read_barcodes(Image.open(io.BytesIO(response.content)).convert("L"))
         self.assertEqual([code.text for code in found], self.merchant.wechat_bind_code_ids.mapped("qr_content"))
 
-    def test_nobody_else(self):
+    def test_a_portal_user_does_not_download_the_picture(self):
         response = self._download(self.portal)
         self.assertNotIn(b"PNG", response.content[:8])
         self.assertNotEqual(response.headers.get("Content-Type"), "image/png")

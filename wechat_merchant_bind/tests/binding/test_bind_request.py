@@ -26,7 +26,7 @@ class RequestCase(WechatPushCase):
         self._msg_ids = iter(range(24_000_000_000_000_000, 25_000_000_000_000_000))
 
     def _ask(self, openid=None, code=None, **kwargs):
-        """Let somebody scan, and return the request and the answer."""
+        """Scan the code, and return the request and the answer."""
         openid = openid or self.openid
         answer = self._push_scan(code or self.code, openid, **kwargs)
         return self._get_requests((code or self.code).partner_id, openid), answer
@@ -39,17 +39,17 @@ class RequestCase(WechatPushCase):
         return self._push_text(openid or self.openid, content, next(self._msg_ids), **kwargs)
 
     def assertToCustomerService(self, answer):
-        """Check that a message was left to people."""
+        """Check that a message was handed over to customer service."""
         self.assertEqual((answer.status, answer.reply.get("MsgType")), (200, "transfer_customer_service"))
 
 
 class TestAsk(RequestCase):
-    def test_a_scan_asks(self):
+    def test_a_scan_creates_a_pending_request(self):
         request, answer = self._ask()
         self.assertReply(answer, "我们确认后", to=self.openid)
-        self.assertNotIn(self.merchant.name, answer.reply["Content"], "This may be the wrong person")
+        self.assertNotIn(self.merchant.name, answer.reply["Content"], "The scanner may be the wrong person")
         self.assertNotBound(self.merchant)
-        self.assertEqual(self.code.state, "active", "A wrong scanner must not lock the right one out")
+        self.assertEqual(self.code.state, "active", "The right person can still scan it")
         self.assertRecordValues(
             request,
             [
@@ -69,8 +69,7 @@ class TestAsk(RequestCase):
         self.assertChatter(self.merchant, request.openid_masked, "approval", author=self.env.ref("base.partner_root"))
         self.assertNotIn(self.openid, "".join(self.merchant.message_ids.mapped("body")))
 
-    def test_who_generated_the_code_has_an_activity(self):
-        """The message on the screen reaches nobody who is away."""
+    def test_the_user_of_the_code_gets_an_activity(self):
         request, _answer = self._ask()
         activity = self.merchant.activity_ids
         self.assertRecordValues(activity, [{"user_id": self.user.id, "summary": "Confirm the WeChat binding"}])
@@ -80,45 +79,45 @@ class TestAsk(RequestCase):
         request.with_user(self.manager).action_reject()
         self.assertFalse(activity.exists())
 
-    def test_a_manager_has_it_where_nobody_generated_the_code(self):
+    def test_a_manager_gets_the_activity_of_a_portal_code(self):
         self.code.user_id = self.portal
         self._ask()
         self.assertIn(self.merchant.activity_ids.user_id, self.account._get_managers())
         self.code._revoke("x")
         self.env["wechat.bind.request"]._close_ended()
         self.env.invalidate_all()
-        self.assertFalse(self.merchant.activity_ids, "The code has ended: there is nothing left to approve")
+        self.assertFalse(self.merchant.activity_ids, "The code has ended")
 
-    def test_digits_ask_nobody(self):
+    def test_digits_create_no_activity(self):
         self.account.bind_confirmation = "phone"
         self._ask()
         self.assertFalse(self.merchant.activity_ids)
 
-    def test_the_same_again_asks_once(self):
+    def test_a_repeated_scan_creates_no_second_request(self):
         _request, first = self._ask(create_time=1_790_000_000)
         request, second = self._ask(create_time=1_790_000_100)
         self.assertEqual(len(request), 1)
         self.assertEqual(first.reply["Content"], second.reply["Content"])
         self.assertOperations(self.merchant, ["generate", "request"])
 
-    def test_a_newcomer(self):
+    def test_a_new_follower_creates_a_request(self):
         self.assertReply(self._push_subscribe(self.openid, self.code.scene_str), "我们确认后")
         self.assertEqual(len(self._get_requests()), 1)
 
-    def test_refusals_come_first(self):
+    def test_a_refused_scan_creates_no_request(self):
         self._bind(self.other_merchant, self.openid)
         request, answer = self._ask()
         self.assertReply(answer, "已绑定")
         self.assertFalse(request)
         self.assertOperations(self.merchant, ["generate", "refuse"])
 
-    def test_a_code_that_has_expired_since_the_scan(self):
+    def test_a_code_that_expired_after_the_scan_is_refused(self):
         self.code.expires_at = fields.Datetime.now() - timedelta(seconds=10)
         request, answer = self._ask(create_time=int(time.time()) - 60)
         self.assertReply(answer, "已过期")
         self.assertFalse(request)
 
-    def test_nothing_is_asked_without_the_setting(self):
+    def test_without_the_setting_a_scan_binds_at_once(self):
         self.account.bind_confirmation = "none"
         request, answer = self._ask()
         self.assertReply(answer, "绑定成功")
@@ -127,7 +126,7 @@ class TestAsk(RequestCase):
 
 
 class TestDecide(RequestCase):
-    def test_accept(self):
+    def test_accepting_binds_the_scanner(self):
         request, _answer = self._ask(create_time=1_790_000_000)
         rival, _answer = self._ask(self._make_openid())
         self.assertTrue(request.with_user(self.user).action_accept())
@@ -144,7 +143,7 @@ class TestDecide(RequestCase):
         self.assertEqual((operation.user_id, operation.openid_masked), (self.user, request.openid_masked))
         self.assertIn(f"Confirmed by {self.user.name}", operation.note)
 
-    def test_reject(self):
+    def test_a_rejected_scanner_can_not_ask_again(self):
         request, _answer = self._ask()
         request.with_user(self.user).action_reject("不认识此人")
         self.assertNotBound(self.merchant)
@@ -154,12 +153,12 @@ class TestDecide(RequestCase):
         self.assertEqual(self.code.state, "active")
         again, answer = self._ask(create_time=int(time.time()) + 1)
         self.assertReply(answer, "未通过")
-        self.assertEqual(again, request, "The same WeChat does not ask twice with one code")
+        self.assertEqual(again, request, "An OpenID has one request per code")
         right, _answer = self._ask(self._make_openid())
         right.with_user(self.user).action_accept()
         self.assertBound(self.merchant, right.openid)
 
-    def test_decided_requests_stay_decided(self):
+    def test_decided_requests_can_not_be_decided_again(self):
         request, _answer = self._ask()
         request.with_user(self.user).action_reject()
         for method in ("action_accept", "action_reject"):
@@ -167,7 +166,7 @@ class TestDecide(RequestCase):
                 getattr(request.with_user(self.user), method)()
         self.assertNotBound(self.merchant)
 
-    def test_who_may_decide(self):
+    def test_only_users_of_the_company_decide(self):
         request, _answer = self._ask()
         company = self.env["res.company"].create({"name": "另一家公司"})
         stranger = self._create_user(
@@ -180,7 +179,7 @@ class TestDecide(RequestCase):
         self.assertEqual(request.state, "pending")
         self.assertNotBound(self.merchant)
 
-    def test_nobody_forges_a_request(self):
+    def test_requests_can_not_be_forged(self):
         request, _answer = self._ask()
         values = {name: request[name] for name in ("openid", "scanned_at", "method")}
         values.update(partner_id=self.other_merchant.id, code_id=self.code.id, account_id=self.account.id)
@@ -194,7 +193,7 @@ class TestDecide(RequestCase):
             request.with_user(self.user).read(["openid"])
         self.assertIn("…", request.with_user(self.user).openid_masked)
 
-    def test_accepting_checks_all_refusals_again(self):
+    def test_accepting_checks_all_refusals(self):
         def bind_openid():
             self._bind(self.other_merchant, self.openid)
 
@@ -233,7 +232,7 @@ class TestDecide(RequestCase):
                 self.env.invalidate_all()
 
     @mute_logger("odoo.sql_db")
-    def test_a_binding_that_came_between(self):
+    def test_a_concurrent_binding_repeats_the_request(self):
         request, _answer = self._ask()
         bindings = type(self.env["wechat.binding"])
         nothing = self.env["wechat.binding"]
@@ -243,17 +242,17 @@ class TestDecide(RequestCase):
             self.assertRaises(ConcurrencyError),
         ):
             request.with_user(self.user).action_accept()
-        self.assertEqual(request.state, "pending", "Odoo repeats the request from its beginning")
+        self.assertEqual(request.state, "pending", "Odoo repeats the HTTP request")
         self.assertNotBound(self.merchant)
 
-    def test_somebody_who_left_before_the_approval(self):
+    def test_a_scanner_that_unfollowed_is_bound_as_unfollowed(self):
         now = int(time.time())
         request, _answer = self._ask(create_time=now - 20)
         self._push_unsubscribe(self.openid, create_time=now - 10)
         request.with_user(self.user).action_accept()
         self.assertRecordValues(self.merchant, [{"wechat_state": "unfollowed", "is_wechat_bound": True}])
 
-    def test_from_the_dialog(self):
+    def test_the_dialog_accepts_requests(self):
         request, _answer = self._ask()
         action = self.merchant.with_user(self.user).action_wechat_bind_code()
         show = self.env[action["res_model"]].browse(action["res_id"]).with_user(self.user)
@@ -273,33 +272,33 @@ class TestEnd(RequestCase):
             request.with_user(self.user).action_accept()
         self.assertNotBound(self.merchant)
 
-    def test_expired(self):
+    def test_an_expired_code_ends_the_request(self):
         request, _answer = self._ask()
         self.code.expires_at = fields.Datetime.now()
         self.env["wechat.bind.code"]._cron_expire()
         self._check(request)
 
-    def test_revoked(self):
+    def test_a_revoked_code_ends_the_request(self):
         request, _answer = self._ask()
         self.code._revoke("test")
         self._check(request)
 
-    def test_disabled_merchant(self):
+    def test_a_disabled_merchant_ends_the_request(self):
         request, _answer = self._ask()
         self.merchant.action_archive()
         self._check(request)
 
-    def test_generated_again(self):
+    def test_a_new_code_ends_the_request(self):
         request, _answer = self._ask()
         self.merchant.with_user(self.user)._wechat_regenerate_bind_code()
         self._check(request)
 
-    def test_disabled_account(self):
+    def test_a_disabled_account_ends_the_request(self):
         request, _answer = self._ask()
         self.account.active = False
         self._check(request)
 
-    def test_a_code_that_was_used_after_the_setting_was_lifted(self):
+    def test_a_used_code_ends_the_request(self):
         request, _answer = self._ask()
         self.account.bind_confirmation = "none"
         openid = self._make_openid()
@@ -310,13 +309,13 @@ class TestEnd(RequestCase):
         self.env["wechat.bind.code"]._cron_expire()
         self.assertEqual(request.state, "expired")
 
-    def test_deleted_merchant(self):
+    def test_a_deleted_merchant_deletes_the_request(self):
         request, _answer = self._ask()
         self.merchant.unlink()
         self.assertFalse(request.exists())
 
     @mute_logger("odoo.addons.base.wizard.base_partner_merge", "odoo.models.unlink")
-    def test_merged_merchant(self):
+    def test_a_merge_moves_the_request(self):
         request, _answer = self._ask()
         wizard = self.env["base.partner.merge.automatic.wizard"]
         wizard._merge((self.merchant + self.other_merchant).ids, self.other_merchant)
@@ -325,7 +324,7 @@ class TestEnd(RequestCase):
         request.with_user(self.user).action_accept()
         self.assertBound(self.other_merchant, self.openid)
 
-    def test_leaver(self):
+    def test_the_request_of_a_leaver_is_erased(self):
         self.account.write({"leaver_policy": "erase", "leaver_days": 30})
         now = int(time.time())
         request, _answer = self._ask(create_time=now - 32 * 86400)
@@ -334,7 +333,7 @@ class TestEnd(RequestCase):
         self.env.ref("wechat_merchant_bind.ir_cron_erase_leavers").method_direct_trigger()
         self.assertFalse(request.exists())
 
-    def test_decided_requests_are_not_kept_for_ever(self):
+    def test_old_decided_requests_are_deleted(self):
         request, _answer = self._ask()
         pending, _answer = self._ask(self._make_openid())
         request.with_user(self.user).action_reject()
@@ -351,7 +350,7 @@ class TestEnd(RequestCase):
 class TestDigits(RequestCase):
     confirmation = "phone"
 
-    def test_right_digits(self):
+    def test_right_digits_bind_the_scanner(self):
         request, answer = self._ask()
         self.assertEqual(request.method, "phone")
         self.assertReply(answer, "后 4 位", to=self.openid)
@@ -363,7 +362,7 @@ class TestDigits(RequestCase):
         self.assertEqual(self._get_events()[-1].state, "done")
         self.assertToCustomerService(self._type(RIGHT))
 
-    def test_three_wrong_tries(self):
+    def test_three_wrong_answers_end_the_request(self):
         request, _answer = self._ask()
         for left in range(REQUEST_ATTEMPTS - 1, 0, -1):
             self.assertReply(self._type(WRONG), f"再试 {left} 次")
@@ -379,7 +378,7 @@ class TestDigits(RequestCase):
         self.assertReply(self._type(RIGHT, openid), "绑定成功")
         self.assertBound(self.merchant, openid)
 
-    def test_ten_wrong_tries_of_all_end_the_code(self):
+    def test_ten_wrong_answers_revoke_the_code(self):
         tries = 0
         bystander, _answer = self._ask(self._make_openid())
         while tries < CODE_ATTEMPTS:
@@ -397,7 +396,7 @@ class TestDigits(RequestCase):
         self.assertToCustomerService(self._type(RIGHT, bystander.openid))
         self.assertNotBound(self.merchant)
 
-    def test_a_merchant_without_a_phone(self):
+    def test_a_merchant_without_a_phone_needs_an_approval(self):
         for phone in (False, "110"):
             with self.subTest(phone=phone):
                 self.merchant.phone = phone
@@ -408,32 +407,32 @@ class TestDigits(RequestCase):
                 self.assertChatter(self.merchant, "no phone number", "approval")
                 self.assertToCustomerService(self._type(RIGHT, openid))
 
-    def test_a_phone_that_was_removed_since(self):
+    def test_a_removed_phone_requires_an_approval(self):
         request, _answer = self._ask()
         self.merchant.phone = False
         self.assertReply(self._type(WRONG), "我们确认后")
         self.assertRecordValues(request, [{"state": "pending", "method": "approval", "attempts": 0}])
 
-    def test_refusals_are_checked_again(self):
+    def test_right_digits_check_all_refusals(self):
         request, _answer = self._ask()
         self._bind()
         self.assertReply(self._type(RIGHT), "已绑定其他微信")
         self.assertEqual(request.state, "rejected")
         self.assertOperations(self.merchant, ["generate", "request", "refuse"])
 
-    def test_a_code_that_has_expired(self):
+    def test_right_digits_do_not_bind_with_an_expired_code(self):
         request, _answer = self._ask()
         self.code.expires_at = fields.Datetime.now()
         self.assertReply(self._type(RIGHT), "已过期")
         self.assertNotBound(self.merchant)
         self.assertEqual(request.state, "rejected")
 
-    def test_an_admin_may_decide_too(self):
+    def test_an_admin_accepts_instead_of_the_digits(self):
         request, _answer = self._ask()
         request.with_user(self.user).action_accept()
         self.assertBound(self.merchant, self.openid)
 
-    def test_the_code_scanned_last_is_meant(self):
+    def test_digits_answer_the_last_scan(self):
         self.other_merchant.phone = "13900001111"
         other = self._make_code(self.other_merchant)
         now = int(time.time())
@@ -445,18 +444,18 @@ class TestDigits(RequestCase):
         self.assertReply(self._type("1111"), "已绑定")
         self.assertNotBound(self.other_merchant)
 
-    def test_digits_of_others_are_messages(self):
+    def test_digits_without_a_request_are_messages(self):
         self._ask()
         self.assertToCustomerService(self._type(RIGHT, self._make_openid()))
         self.assertToCustomerService(self._type("什么时候发货"))
         self.assertNotBound(self.merchant)
 
-    def test_another_accounts_request_is_not_meant(self):
+    def test_digits_answer_requests_of_their_account_only(self):
         other = self._create_account()
         self._ask()
         self.assertToCustomerService(self._type(RIGHT, account=other))
 
-    def test_two_of_one_person_are_handled_one_after_the_other(self):
+    def test_answers_of_one_openid_are_handled_in_turn(self):
         request, _answer = self._ask()
         names = []
         locks = wechat_event_handling.session_locks
@@ -475,22 +474,22 @@ class TestShareWhileConfirming(RequestCase):
     def _open(self, suffix=""):
         return self.url_open(f"/wechat/bind/{self.code.share_token}{suffix}")
 
-    def test_approval(self):
+    def test_the_share_page_waits_for_the_approval(self):
         self._ask()
         page = self._open()
         self.assertIn('data-state="confirming"', page.text)
         self.assertIn("等待确认", page.text)
         self.assertIn("我们确认后", page.text)
-        self.assertEqual(self._open("/code.png").status_code, 200, "The right one may still scan")
+        self.assertEqual(self._open("/code.png").status_code, 200, "The right person can still scan it")
         self.assertEqual(self._open("/state").json(), {"state": "confirming"})
         self.assertIn("share.js", page.text)
 
-    def test_digits(self):
+    def test_the_share_page_asks_for_the_digits(self):
         self.account.bind_confirmation = "phone"
         self._ask()
         self.assertIn("后 4 位", self._open().text)
 
-    def test_rejected(self):
+    def test_the_share_page_waits_again_after_a_rejection(self):
         request, _answer = self._ask()
         request.action_reject()
         self.assertEqual(self._open("/state").json(), {"state": "waiting"})

@@ -16,7 +16,7 @@ OPTIONS = {"quoting": '"', "separator": ",", "has_headers": True, "encoding": "u
 
 
 class BindingImportCase(WechatCase):
-    """Imports files as the import screen does."""
+    """Helpers to import files as the import screen does."""
 
     def _import(self, rows, columns=COLUMNS, titles=TITLES, user=None, dryrun=False, **options):
         """Import a file.
@@ -57,7 +57,7 @@ class BindingImportCase(WechatCase):
         self.wechat.answer(USERS_PATH, answer)
 
     def assertNothingImported(self, result, *texts):
-        """Check that an import was refused as a whole, and that its messages hold these texts, in this order."""
+        """Check that an import was refused as a whole, with messages that contain these texts, in this order."""
         self.assertFalse(result["ids"])
         messages = [message["message"] for message in result["messages"]]
         self.assertEqual(len(messages), len(texts), messages)
@@ -68,16 +68,16 @@ class BindingImportCase(WechatCase):
 
 
 class TestBindingImport(BindingImportCase):
-    """A manager brings the OpenIDs of another system."""
+    """A manager imports the OpenIDs of another system."""
 
-    def test_a_contact_of_a_disabled_merchant_is_not_bound(self):
+    def test_contacts_of_a_disabled_merchant_are_refused(self):
         contact = self._create_merchant("会计", is_company=False, parent_id=self.merchant.id)
         self.merchant.active = False
         result = self._import([(str(contact.id), self._make_openid(), "")], ["partner_id/.id", *COLUMNS[1:]])
         self.assertNothingImported(result, "is disabled")
         self.assertNotBound(contact)
 
-    def test_import(self):
+    def test_imported_rows_bind_the_merchants(self):
         first, second = self._make_openid(), self._make_openid()
         code = self._make_code()
         self._answer_users(leavers=[second], subscribe_time=1_700_000_000)
@@ -102,7 +102,7 @@ class TestBindingImport(BindingImportCase):
         self.assertChatter(self.other_merchant, "imported", "doesn't follow", author=self.manager.partner_id)
         self.assertNotIn(second, self.other_merchant.message_ids.mapped("body")[0])
 
-    def test_report(self):
+    def test_the_report_lists_the_results(self):
         first, second = self._make_openid(), self._make_openid()
         self._answer_users(leavers=[second])
         result = self._import([(self.merchant.name, first), (self.other_merchant.name, second)], COLUMNS[:2])
@@ -131,19 +131,19 @@ class TestBindingImport(BindingImportCase):
         [notice] = result["wechat_notices"]
         self.assertIn("(rows 2)", notice)
 
-    def test_a_test_writes_nothing_and_asks_wechat(self):
+    def test_a_dry_run_asks_wechat_and_writes_nothing(self):
         openid = self._make_openid()
         self._answer_users(leavers=[openid])
         result = self._import([(self.merchant.name, openid)], COLUMNS[:2], dryrun=True)
         self.assertTrue(result["ids"])
-        self.assertTrue(result["wechat_notices"], "The test tells who doesn't follow")
+        self.assertTrue(result["wechat_notices"], "A dry run tells which merchants don't follow")
         self.assertEqual(self.wechat.count(USERS_PATH), 1)
         self.assertNotBound(self.merchant)
         self.assertFalse(self._get_report())
         self.assertFalse(self._get_operations())
 
-    def test_refused_rows(self):
-        """One row that is wrong keeps the whole file out, and each is told with its line, also in a test."""
+    def test_a_refused_row_refuses_the_file(self):
+        """Each wrong row is reported with its number, also by a dry run, and nothing is imported."""
         bound = self._create_merchant("已绑定商家")
         taken = self._make_openid()
         self._bind(bound, taken)
@@ -191,7 +191,7 @@ class TestBindingImport(BindingImportCase):
         self.assertEqual((report.refused_count, report.left_out_count, report.imported_count), (10, 2, 0))
         self.assertEqual(report.line_ids.filtered(lambda line: line.row == 5).reason, told[5])
 
-    def test_merchants_of_one_name_are_not_guessed(self):
+    def test_ambiguous_names_are_refused(self):
         self._create_merchant("同名商家")
         self._create_merchant("同名商家")
         result = self._import([("同名商家", self._make_openid())], COLUMNS[:2])
@@ -204,11 +204,11 @@ class TestBindingImport(BindingImportCase):
         self.assertNothingImported(result, "查无此人")
         self.assertFalse(self.env["res.partner"].search([("name", "=", "查无此人")]))
 
-    def test_rows_are_not_passed_over(self):
+    def test_rows_are_not_skipped(self):
         result = self._import([("查无此人", self._make_openid())], COLUMNS[:2], import_skip_records=["partner_id"])
         self.assertNothingImported(result, "查无此人")
 
-    def test_bound_to_the_same_already(self):
+    def test_rows_that_are_bound_already_stay_unchanged(self):
         openid, other = self._make_openid(), self._make_openid()
         binding = self._bind(openid=openid)
         result = self._import([(self.other_merchant.name, other), (self.merchant.name, openid)], COLUMNS[:2])
@@ -218,23 +218,21 @@ class TestBindingImport(BindingImportCase):
         self.assertEqual((self._get_report().unchanged_count, self._get_report().imported_count), (1, 1))
         self.assertOperations(self.merchant, [])
 
-    def test_once_more_after_an_unbinding(self):
+    def test_an_unbound_openid_can_be_imported_again(self):
         openid = self._make_openid()
         self._bind(openid=openid)
         self.merchant.with_user(self.manager).action_wechat_unbind()
         self.assertTrue(self._import([(self.merchant.name, openid)], COLUMNS[:2])["ids"])
         self.assertBound(self.merchant, openid)
 
-    def test_no_full_openid_in_the_report(self):
-        """Not even if the columns were mixed up."""
+    def test_the_report_masks_openids_in_wrong_columns(self):
         openid = "oABCDabcd_-0123456789ABCDEFG"
         self._import([(openid, openid)], COLUMNS[:2])
         line = self._get_report().line_ids
         self.assertEqual(line.result, "refused")
         self.assertNotIn(openid, str(line.read()))
 
-    def test_long_files(self):
-        """They come in parts of a limit, which make one report."""
+    def test_the_parts_of_a_long_file_make_one_report(self):
         merchants = [self._create_merchant(f"商家 {number}") for number in range(5)]
         rows = [(merchant.name, self._make_openid()) for merchant in merchants]
         file = "\n".join(",".join(row) for row in [TITLES[:2], *rows])
@@ -256,8 +254,8 @@ class TestBindingImport(BindingImportCase):
         [report] = self.env["wechat.binding.import"].search([])
         self.assertEqual(report.line_ids.sorted("row").mapped("row"), [1, 2, 3, 4, 5])
 
-    def test_a_scan_that_comes_in_between(self):
-        """What was bound after the checks is refused by the database, in words."""
+    def test_a_concurrent_scan_refuses_the_import(self):
+        """A scan that binds the OpenID after the checks is detected by the database."""
         openid = self._make_openid()
 
         def bind_meanwhile(call):
@@ -270,13 +268,12 @@ class TestBindingImport(BindingImportCase):
         self.assertNothingImported(result, "already bound")
         self.assertEqual(self._get_report().line_ids.result, "refused")
 
-    def test_fields_that_the_screen_offers(self):
+    def test_the_screen_offers_the_columns_of_the_import(self):
         tree = self.env["base_import.import"].with_user(self.manager).get_fields_tree("wechat.binding")
         self.assertEqual([field["name"] for field in tree], COLUMNS)
         self.assertEqual([field["name"] for field in tree[0]["fields"]], ["id", ".id"])
 
-    def test_the_template_fits(self):
-        """The titles of the file to fill in are recognised, in either language."""
+    def test_the_titles_of_the_template_are_recognised(self):
         for lang in ("zh_CN", "en_US"):
             bindings = self.env["wechat.binding"].with_user(self.manager).with_context(lang=lang)
             [template] = bindings.get_import_templates()
@@ -304,19 +301,19 @@ class TestBindingImport(BindingImportCase):
 
 
 class TestBindingImportAsksWechat(BindingImportCase):
-    """Nothing is imported on less than WeChat's word."""
+    """OpenIDs are imported only after WeChat has confirmed them."""
 
     def _rows(self, count):
         merchants = [self._create_merchant(f"商家 {number}") for number in range(count)]
         return [(merchant.name, self._make_openid()) for merchant in merchants]
 
-    def test_batches_of_100(self):
+    def test_wechat_is_asked_in_batches_of_100(self):
         rows = self._rows(101)
         self.assertEqual(len(self._import(rows, COLUMNS[:2])["ids"]), 101)
         calls = [call for call in self.wechat.calls if call.path == USERS_PATH]
         self.assertEqual([len(call.payload["user_list"]) for call in calls], [100, 1])
 
-    def test_each_account_is_asked_about_its_own(self):
+    def test_each_account_is_asked_about_its_openids(self):
         second = self._create_account()
         rows = [(*row, account.name) for row, account in zip(self._rows(2), (self.account, second), strict=True)]
         self._import(rows)
@@ -324,8 +321,8 @@ class TestBindingImportAsksWechat(BindingImportCase):
         bindings = self.env["wechat.binding"].search([("source", "=", "import")])
         self.assertEqual(bindings.account_id, self.account + second)
 
-    def test_an_openid_that_wechat_does_not_know(self):
-        """WeChat refuses the whole batch, so that it is asked one by one."""
+    def test_an_unknown_openid_refuses_the_import(self):
+        """WeChat refuses the whole batch, so each OpenID is checked by a call of its own."""
         rows = self._rows(3)
         unknown = rows[1][1]
         self.wechat.answer(USERS_PATH, {"errcode": 40003, "errmsg": f"invalid openid {unknown} rid: 1"})
@@ -337,12 +334,12 @@ class TestBindingImportAsksWechat(BindingImportCase):
         self.assertEqual((result["messages"][0]["record"], self.wechat.count(USER_PATH)), (2, 3))
         self.assertEqual(self._get_report().line_ids.mapped("result").count("left_out"), 2)
 
-    def test_an_openid_that_wechat_leaves_out(self):
+    def test_an_openid_missing_in_the_answer_is_refused(self):
         [row] = self._rows(1)
         self.wechat.answer(USERS_PATH, {"user_info_list": []})
         self.assertNothingImported(self._import([row], COLUMNS[:2]), "doesn't know")
 
-    def test_wechat_does_not_answer(self):
+    def test_a_failed_call_refuses_the_import(self):
         rows = self._rows(2)
         for answer in ({"errcode": 45009, "errmsg": "reach max api daily quota limit rid: 1"}, 502):
             self.wechat.answer(USERS_PATH, answer)
@@ -353,18 +350,18 @@ class TestBindingImportAsksWechat(BindingImportCase):
                 self.assertEqual(set(self._get_report().line_ids.mapped("result")), {"left_out"})
                 self.assertIn("could not be asked", self._get_report().line_ids[0].reason)
 
-    def test_wechat_stops_to_answer_one_by_one(self):
+    def test_a_failed_single_call_refuses_the_import(self):
         self.wechat.answer(USERS_PATH, {"errcode": 40003})
         self.wechat.answer(USER_PATH, {"errcode": 50002})
         self.assertNothingImported(self._import(self._rows(2), COLUMNS[:2]), "could not be asked")
 
-    def test_wechat_is_not_asked_about_what_is_wrong_anyway(self):
+    def test_wechat_is_not_asked_about_refused_rows(self):
         self._import([(self.merchant.name, "no openid")], COLUMNS[:2])
         self.assertEqual(self.wechat.calls, [])
 
 
 class TestForgery(BindingImportCase):
-    """Nobody makes, changes or removes a binding but by a scan, a manager's import or an unbinding."""
+    """Only scans, managers' imports and unbinding create, change or end bindings."""
 
     def setUp(self):
         super().setUp()
@@ -374,7 +371,7 @@ class TestForgery(BindingImportCase):
         self.code = self._make_code(self.other_merchant)
 
     def _as_each(self, forge, *users):
-        """Let users try to forge, each on their own."""
+        """Run an attempt to forge a binding as each user, and roll it back."""
         for user in users or (self.portal, self.employee, self.user, self.manager, self.admin):
             with self.subTest(user=user.login), self.env.cr.savepoint() as savepoint:
                 forge(user)
@@ -390,7 +387,7 @@ class TestForgery(BindingImportCase):
         self.assertEqual(self.env["wechat.binding"].search_count([("account_id", "=", self.account.id)]), 1)
         self.assertEqual(self.code.state, "active")
 
-    def test_import_by_others(self):
+    def test_only_managers_import(self):
         def forge(user):
             with self.assertRaises(AccessError):
                 self.env["wechat.binding"].with_user(user).load(
@@ -404,7 +401,7 @@ class TestForgery(BindingImportCase):
         self._import([(self.other_merchant.name, openid)], COLUMNS[:2], user=self.admin)
         self.assertBound(self.other_merchant, openid)
 
-    def test_export_edit_import(self):
+    def test_exported_bindings_can_not_be_imported_again(self):
         [[xml_id]] = self.binding.export_data(["id"])["datas"]
         name = self.other_merchant.name
 
@@ -428,7 +425,7 @@ class TestForgery(BindingImportCase):
         self._as_each(forge, self.manager, self.admin)
         self.assertEqual(self.wechat.count(USERS_PATH), 0)
 
-    def test_forged_context(self):
+    def test_values_of_the_context_are_ignored(self):
         bindings = self.env["wechat.binding"].with_user(self.manager)
         forged = {
             "mode": "update",
@@ -455,7 +452,7 @@ class TestForgery(BindingImportCase):
             ],
         )
 
-    def test_rpc(self):
+    def test_rpc_can_not_write_bindings_and_codes(self):
         values = {"partner_id": self.other_merchant.id, "account_id": self.account.id, "openid": self._make_openid()}
 
         def forge(user):
@@ -479,7 +476,7 @@ class TestForgery(BindingImportCase):
 
         self._as_each(forge)
 
-    def test_through_the_merchant(self):
+    def test_bindings_can_not_be_written_through_the_merchant(self):
         bind = {"account_id": self.account.id, "openid": self._make_openid()}
         code = {"account_id": self.account.id, "scene_str": "mb_x", "ticket": "t", "qr_content": "q"}
         code["expires_at"] = "2040-01-01"
@@ -509,13 +506,13 @@ class TestForgery(BindingImportCase):
 
         self._as_each(forge)
 
-    def test_through_the_merchant_with_all_rights(self):
-        """A caller's values may reach code that writes merchants as the superuser."""
+    def test_the_superuser_can_not_write_through_the_merchant(self):
+        """Code that writes merchants as the superuser may pass on a caller's values."""
         for values in ({"wechat_binding_ids": [(5,)]}, {"wechat_openid": "oForged"}):
             with self.assertRaises(AccessError):
                 self.merchant.write(values)
 
-    def test_default_values(self):
+    def test_defaults_of_the_context_are_ignored(self):
         defaults = {
             "default_wechat_openid": "oForged",
             "default_is_wechat_bound": True,
@@ -528,15 +525,15 @@ class TestForgery(BindingImportCase):
             for merchants in (partners, partners.sudo()):
                 self.assertNotBound(self.env["res.partner"].browse(merchants.create({"name": "伪造"}).id))
 
-        # Others than managers may not even give a default for an OpenID.
+        # Only managers may set a default of the OpenID.
         self._as_each(forge, self.manager, self.admin)
 
-    def test_default_values_of_the_administrator(self):
+    def test_stored_defaults_are_ignored(self):
         self.env["ir.default"].set("res.partner", "wechat_openid", "oForged")
         self.env["ir.default"].set("res.partner", "is_wechat_bound", True)
         self.assertNotBound(self._create_merchant("伪造"))
 
-    def test_import_of_merchants(self):
+    def test_importing_merchants_does_not_bind(self):
         def forge(user):
             partners = self.env["res.partner"].with_user(user)
             for columns, row in (
@@ -557,10 +554,10 @@ class TestForgery(BindingImportCase):
                 self.assertFalse(result["ids"], columns)
                 self.assertTrue(result["messages"])
 
-        # Others than users may not even name the fields or accounts.
+        # Only users have access to these fields and accounts.
         self._as_each(forge, self.user, self.manager, self.admin)
 
-    def test_through_users(self):
+    def test_bindings_can_not_be_written_through_users(self):
         """A user inherits the fields of its partner."""
 
         def forge(user):
@@ -573,8 +570,8 @@ class TestForgery(BindingImportCase):
 
 
 class TestPortalForm(WechatHttpBase):
-    def test_forged_fields_are_not_taken(self):
-        """The address form of the portal writes what it knows, and a binding isn't among that."""
+    def test_forged_fields_of_the_address_form_are_ignored(self):
+        """The address form of the portal writes its own fields only."""
         self.portal.password = self.portal.login
         self.authenticate(self.portal.login, self.portal.login)
         data = {

@@ -7,7 +7,7 @@ PASSWORD = "shop-owner-2026"
 
 
 class DisablingCase(WechatPushCase):
-    """``self.merchant`` has a contact, and both have a portal user."""
+    """Set up a merchant with a contact, both with a portal user."""
 
     @classmethod
     def setUpClass(cls):
@@ -37,7 +37,7 @@ class DisablingCase(WechatPushCase):
 
 
 class TestDisable(DisablingCase):
-    def test_portal_users_go_and_come_with_the_merchant(self):
+    def test_portal_users_are_archived_and_restored(self):
         self._disable()
         self.assertEqual((self.merchant + self.contact).mapped("active"), [False, True])
         self.assertEqual((self.owner + self.accountant + self.stranger).mapped("active"), [False, False, True])
@@ -45,37 +45,37 @@ class TestDisable(DisablingCase):
         self.assertTrue(self.merchant.active and self.owner.active and self.accountant.active)
         self.assertFalse((self.owner + self.accountant).wechat_disabled_partner_id)
 
-    def test_they_can_not_log_in_meanwhile(self):
+    def test_portal_users_of_a_disabled_merchant_can_not_log_in(self):
         self.authenticate(self.accountant.login, PASSWORD)
         self._disable()
         response = self.url_open("/my", allow_redirects=False)
-        self.assertEqual(response.status_code, 303, "An open session ends")
+        self.assertEqual(response.status_code, 303, "The open session has ended")
         with self.assertRaises(AccessDenied), mute_logger("odoo.addons.base.models.res_users"):
             self.authenticate(self.accountant.login, PASSWORD)
         self._enable()
         self.authenticate(self.accountant.login, PASSWORD)
         self.assertEqual(self.url_open("/my", allow_redirects=False).status_code, 200)
 
-    def test_exactly_those_come_back(self):
+    def test_users_archived_before_are_not_restored(self):
         self.accountant.active = False
         self._disable()
         self._enable()
         self.assertTrue(self.owner.active)
-        self.assertFalse(self.accountant.active, "Somebody else archived this one before")
+        self.assertFalse(self.accountant.active, "Archived before the merchant was disabled")
 
-    def test_a_login_that_was_revoked_stays_revoked(self):
+    def test_users_archived_again_are_not_restored(self):
         self._disable()
-        # Somebody lets the accountant in again, before the merchant comes back.
+        # The accountant is restored by hand, before the merchant.
         self.accountant.active = True
         self._enable()
         self.accountant.active = False
         self._disable()
         self._enable()
-        self.assertFalse(self.accountant.active, "It was revoked before its merchant was disabled again")
+        self.assertFalse(self.accountant.active, "Archived before the merchant was disabled again")
         self.assertTrue(self.owner.active)
 
-    def test_a_login_that_is_revoked_meanwhile_stays_revoked(self):
-        """As the portal's dialog revokes it."""
+    def test_users_revoked_while_disabled_are_not_restored(self):
+        """As by the portal's dialog."""
         self._disable()
         groups = [(3, self.env.ref("base.group_portal").id), (4, self.env.ref("base.group_public").id)]
         self.accountant.write({"group_ids": groups, "active": False})
@@ -83,13 +83,13 @@ class TestDisable(DisablingCase):
         self.assertTrue(self.owner.active)
         self.assertFalse(self.accountant.active)
 
-    def test_a_user_of_another_merchant_by_now_is_left_alone(self):
+    def test_users_moved_to_another_merchant_are_not_restored(self):
         self._disable()
         self.accountant.partner_id = self._create_merchant("新东家", is_company=False)
         self._enable()
         self.assertFalse(self.accountant.active)
 
-    def test_whoever_enables_it(self):
+    def test_every_way_of_enabling_restores_the_users(self):
         self._disable()
         self.merchant.with_user(self.employee).action_unarchive()
         self.assertTrue(self.owner.active and self.accountant.active)
@@ -98,7 +98,7 @@ class TestDisable(DisablingCase):
         self.assertTrue(self.merchant.active, "Odoo restores the partner of a user")
         self.assertTrue(self.accountant.active)
 
-    def test_binding_is_kept_and_codes_end(self):
+    def test_the_binding_is_kept_and_codes_are_revoked(self):
         openid = self._make_openid()
         self._bind(openid=openid)
         code = self._make_code(self.contact)
@@ -108,23 +108,23 @@ class TestDisable(DisablingCase):
         self.assertReply(self._push_scan(code, self._make_openid()), "停用")
         self.assertNotBound(self.contact)
 
-    def test_a_code_of_a_contact_does_not_bind_while_its_merchant_is_disabled(self):
+    def test_a_contact_of_a_disabled_merchant_is_not_bound(self):
         code = self._make_code(self.contact)
         self._disable()
-        # As one that was generated at the same moment.
+        # As if the code were generated at the same moment.
         code.state = "active"
         self.assertReply(self._push_scan(code, self._make_openid()), "停用")
         self.assertNotBound(self.contact)
         self.contact.email = "accountant@example.com"
         self.assertEqual(self.contact._wechat_email_bind_codes(), {self.contact.id: "Disabled"})
 
-    def test_no_code_for_a_disabled_merchant_or_its_contacts(self):
+    def test_a_disabled_merchant_and_its_contacts_get_no_code(self):
         self._disable()
         for partner in (self.merchant, self.contact):
             with self.subTest(partner=partner.name), self.assertRaisesRegex(UserError, "is disabled"):
                 partner.with_user(self.user)._wechat_get_bind_code()
 
-    def test_chatter_and_log(self):
+    def test_disabling_and_enabling_are_recorded(self):
         self._disable()
         self.assertChatter(self.merchant, "disabled", "shop_owner", "shop_accountant", author=self.user.partner_id)
         self._enable()
@@ -133,7 +133,7 @@ class TestDisable(DisablingCase):
         self.assertEqual(self._get_operations().user_id, self.user)
         self.assertOperations(self.contact, [])
 
-    def test_many_at_once(self):
+    def test_several_merchants_are_disabled_at_once(self):
         merchants = self.merchant + self.other_merchant + self._create_merchant("第三家")
         self._disable(merchants)
         self.assertFalse(any(merchants.mapped("active")))
@@ -141,13 +141,13 @@ class TestDisable(DisablingCase):
         self.assertEqual(
             (self.owner + self.accountant + self.stranger).mapped("active"),
             [False, False, True],
-            "Each merchant's users come back with it alone",
+            "Only the users of the enabled merchant are restored",
         )
         self._enable(merchants)
         self.assertTrue(self.owner.active and self.accountant.active)
         self.assertOperations(self.other_merchant, ["disable", "enable"])
 
-    def test_internal_users_are_a_refusal(self):
+    def test_merchants_with_internal_users_are_refused(self):
         salesman = self._create_merchant("业务员", is_company=False, parent_id=self.other_merchant.id)
         internal = self._create_user("shop_salesman", "base.group_user", partner_id=salesman.id, name="业务员")
         for partner in (self.other_merchant, internal.partner_id):
@@ -155,7 +155,7 @@ class TestDisable(DisablingCase):
                 (self.merchant + partner).with_user(self.user).action_wechat_disable()
         self.assertTrue(self.merchant.active and self.owner.active and internal.active)
 
-    def test_rights(self):
+    def test_only_users_with_write_access_disable(self):
         reader = self._create_user("wechat_reader", "wechat_merchant_bind.group_user")
         for user in (self.employee, self.portal, self.public, reader, self.owner):
             for method in ("action_wechat_disable", "action_wechat_enable"):
@@ -165,14 +165,14 @@ class TestDisable(DisablingCase):
         self._disable(user=self.manager)
         self.assertFalse(self.merchant.active)
 
-    def test_another_companys_merchant(self):
+    def test_merchants_of_other_companies_are_refused(self):
         company = self.env["res.company"].create({"name": "另一家公司"})
         merchant = self._create_merchant("外地商家", company_id=company.id)
         with self.assertRaises(AccessError):
             self._disable(merchant)
         self.assertTrue(merchant.active)
 
-    def test_what_was_archived_is_nobodys_business(self):
+    def test_the_mark_of_archived_users_is_hidden(self):
         for user in (self.employee, self.user, self.manager):
             with self.subTest(user=user.login), self.assertRaises(AccessError):
                 self.owner.with_user(user).read(["wechat_disabled_partner_id"])
@@ -180,9 +180,9 @@ class TestDisable(DisablingCase):
 
 
 class TestArchiving(DisablingCase):
-    """By whatever way a merchant is archived, its codes end, and the log tells it."""
+    """Every way of archiving a merchant revokes its codes and is recorded."""
 
-    def test_by_writing(self):
+    def test_archiving_by_write_revokes_codes(self):
         merchant = self._create_merchant("第三家")
         code = self._make_code(merchant)
         merchant.with_user(self.employee).write({"active": False})
@@ -193,14 +193,14 @@ class TestArchiving(DisablingCase):
         merchant.with_user(self.employee).write({"active": True})
         self.assertOperations(merchant, ["generate", "revoke", "disable", "enable"])
 
-    def test_odoo_still_refuses_merchants_with_users(self):
+    def test_odoo_refuses_to_archive_merchants_with_users(self):
         code = self._make_code()
         with self.assertRaisesRegex(ValidationError, "active user"):
             self.merchant.with_user(self.employee).action_archive()
         self.assertEqual(code.state, "active")
         self.assertTrue(self.merchant.active)
 
-    def test_only_merchants_and_the_bound_are_logged(self):
+    def test_only_merchants_and_bound_contacts_are_recorded(self):
         self.accountant.active = False
         self.contact.active = False
         self.assertOperations(self.contact, [])

@@ -1,4 +1,4 @@
-"""What grants a right is stored nowhere that a colleague without the right can reach, whichever way it was sent."""
+"""Codes and undo links are stored nowhere that a user without the right can read, however they were sent."""
 
 from datetime import timedelta
 from email.message import EmailMessage
@@ -22,7 +22,7 @@ class SecrecyCase(MailingCase):
         cls.last_attachment_id = cls.env["ir.attachment"].sudo().search([], order="id desc", limit=1).id
 
     def _read_texts(self, user):
-        """Return every stored text that a user may read, with where it stands.
+        """Return all stored texts that a user may read, with their model and field.
 
         :rtype: list[tuple[str, str]]
         """
@@ -43,13 +43,13 @@ class SecrecyCase(MailingCase):
             try:
                 rows = records.search([]).read(names)
             except (AccessError, UserError, NotImplementedError):
-                # One by one: a model may let a user read some of what it lets him find.
+                # Models that can't be searched or read as a whole have no texts to check.
                 rows = []
             texts += [(f"{name}.{field_name}", str(row[field_name])) for row in rows for field_name in names]
         return texts
 
     def _read_pictures(self, user):
-        """Return what the codes say in all the files that were stored since the test began and a user may read."""
+        """Return the contents of codes in all new attachments that a user may read."""
         contents = []
         for attachment in (
             self.env["ir.attachment"]
@@ -63,9 +63,9 @@ class SecrecyCase(MailingCase):
         return contents
 
     def assertNotReadable(self, *secrets, contents=()):
-        """Check that an employee finds none of these secrets in what is stored, and no picture of these codes."""
+        """Check that an employee can read none of these secrets, and no picture of these codes."""
         texts = self._read_texts(self.employee)
-        self.assertIn("mail.message.body", {place for place, _text in texts}, "The chatter was looked at")
+        self.assertIn("mail.message.body", {place for place, _text in texts}, "The chatter must be among the texts")
         for secret in secrets:
             places = {place for place, text in texts if secret in text}
             self.assertFalse(places, f"An employee reads {secret} there")
@@ -78,7 +78,7 @@ class SecrecyCase(MailingCase):
 
 
 class TestStoredCodes(SecrecyCase):
-    def test_a_code_mailed_by_the_composer(self):
+    def test_a_code_sent_by_the_composer_is_hidden(self):
         code = self._make_code()
         with self._outbox() as outbox:
             self._compose().action_send_mail()
@@ -86,11 +86,11 @@ class TestStoredCodes(SecrecyCase):
         self.assertCodeNotReadable(code)
         self.assertChatter(self.merchant, "b***@westlake.example.com", "wechat_user", author=self.user.partner_id)
 
-    def test_a_code_that_waits_in_the_composer(self):
+    def test_a_code_in_an_open_composer_is_hidden(self):
         self._compose()
         self.assertCodeNotReadable(self.merchant.wechat_open_code_id)
 
-    def test_codes_in_the_mail_queue(self):
+    def test_codes_in_the_mail_queue_are_hidden(self):
         codes = [self._make_code(merchant) for merchant in (self.merchant, self.other_merchant)]
         (self.merchant + self.other_merchant).with_user(self.user).action_wechat_send_code()
         for code in codes:
@@ -101,7 +101,7 @@ class TestStoredCodes(SecrecyCase):
         for code in codes:
             self.assertCodeNotReadable(code)
 
-    def test_a_code_whose_mail_has_failed(self):
+    def test_a_code_in_a_failed_email_is_hidden(self):
         code = self._make_code()
         self.merchant.with_user(self.user)._wechat_email_bind_codes()
         mail = self.env["mail.mail"].sudo().search([("state", "=", "outgoing")])
@@ -113,7 +113,7 @@ class TestStoredCodes(SecrecyCase):
         [message] = self._send_queue()
         self.assertCarriesCode(message, code)
 
-    def test_a_reminder(self):
+    def test_a_code_in_a_reminder_is_hidden(self):
         code = self._make_code()
         self.merchant._wechat_queue_mails(
             self.merchant._wechat_get_template("wechat_merchant_bind.mail_template_wechat_bind_reminder")
@@ -122,15 +122,15 @@ class TestStoredCodes(SecrecyCase):
         self.assertChatter(self.merchant, "Reminder", "b***@westlake.example.com")
         self.assertCarriesCode(self._send_queue()[0], code)
 
-    def test_an_automation(self):
+    def test_a_code_sent_by_an_automation_is_hidden(self):
         batch = self.merchant.with_user(self.employee)._wechat_generate_and_email_bind_codes()
         code = self._make_code()
         batch.sudo().line_ids.write({"state": "done", "code_id": code.id})
-        batch.sudo().line_ids._email(self.env)
+        batch.sudo().line_ids._email_codes(self.env)
         self.assertCodeNotReadable(code)
         self.assertCarriesCode(self._send_queue()[0], code)
 
-    def test_prints_and_downloads(self):
+    def test_prints_and_downloads_store_no_code(self):
         code = self._make_code()
         for report in ("poster", "card"):
             action = code.with_user(self.user)._get_poster_report_action(report)
@@ -144,7 +144,7 @@ class TestStoredCodes(SecrecyCase):
         batch.action_download_pictures()
         self.assertCodeNotReadable(code)
 
-    def test_a_copy_of_the_template(self):
+    def test_a_code_sent_by_a_copied_template_is_hidden(self):
         code = self._make_code()
         template = self.env.ref("wechat_merchant_bind.mail_template_wechat_bind_code").copy({"auto_delete": False})
         template.send_mail(self.merchant.id)
@@ -155,7 +155,7 @@ class TestStoredCodes(SecrecyCase):
         for message in self._send_queue():
             self.assertIn(code.share_url, message.get_body(("html",)).get_content())
 
-    def test_a_pasted_link(self):
+    def test_a_pasted_link_is_hidden(self):
         code = self._make_code()
         with self._outbox() as outbox:
             message = self.merchant.with_user(self.user).message_post(
@@ -172,7 +172,7 @@ class TestStoredCodes(SecrecyCase):
         self.merchant.with_user(self.user)._message_update_content(message, body=f"again {code.share_url}")
         self.assertCodeNotReadable(code)
 
-    def test_a_notification_that_is_scheduled(self):
+    def test_a_code_in_a_scheduled_notification_is_hidden(self):
         code = self._make_code()
         template = self.env.ref("wechat_merchant_bind.mail_template_wechat_bind_code")
         template.scheduled_date = "{{ (datetime.datetime.now() + datetime.timedelta(days=1)) }}"
@@ -185,19 +185,19 @@ class TestStoredCodes(SecrecyCase):
             self.env.cr.postcommit.run()
         self.assertCarriesCode((outbox or self._send_queue())[0], code)
 
-    def test_a_code_is_not_sent_later(self):
+    def test_a_message_with_a_code_can_not_be_scheduled(self):
         composer = self._compose()
         composer.scheduled_date = fields.Datetime.now() + timedelta(days=1)
         with self.assertRaisesRegex(UserError, "can't be sent later"):
             composer.action_schedule_message()
 
-    def test_a_code_becomes_no_template(self):
+    def test_a_message_with_a_code_can_not_become_a_template(self):
         composer = self._compose()
         composer.template_name = "mine"
         with self.assertRaisesRegex(UserError, "every employee could read"):
             composer.create_mail_template()
 
-    def test_an_answer_that_quotes_the_mail(self):
+    def test_a_code_quoted_in_an_answer_is_hidden(self):
         code = self._make_code()
         self._compose().action_send_mail()
         answer = EmailMessage()
@@ -213,14 +213,14 @@ class TestStoredCodes(SecrecyCase):
         self.assertIn("OK", self.merchant.message_ids.sorted("id")[-1].body)
         self.assertCodeNotReadable(code)
 
-    def test_links_of_other_sites_stay(self):
+    def test_links_of_other_sites_are_kept(self):
         body = '<p><a href="https://example.com/wechat/bind/AAAAAAAAAAAAAAAAAAAAAAAA">x</a></p>'
         message = self.merchant.message_post(body=Markup(body))
         self.assertIn("A" * 24, message.body)
 
 
 class TestStoredUndoLink(WechatPushCase, SecrecyCase):
-    def test_while_its_mail_waits(self):
+    def test_an_undo_link_in_the_mail_queue_is_hidden(self):
         self._push_scan(self._make_code(), self._make_openid())
         binding = self._get_live_binding()
         token = binding.undo_url.rpartition("/")[2]

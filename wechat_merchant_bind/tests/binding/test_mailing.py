@@ -27,14 +27,14 @@ class MailingCase(WechatCase):
         return Form(self.env[action["res_model"]].with_user(user).with_context(**action["context"])).save()
 
     def _send_queue(self):
-        """Send what was queued, as Odoo's schedule does."""
+        """Send the queued e-mails, as Odoo's scheduled action does, and return them."""
         self.env.flush_all()
         with self._outbox() as outbox:
             self.env["mail.mail"].sudo().search([("state", "=", "outgoing")]).send()
         return outbox
 
     def assertCarriesCode(self, message, code):
-        """Check that a mail client which loads nothing shows the code, and has it as a file, and the link."""
+        """Check that an e-mail has the code embedded and as a file, and the link."""
         html = message.get_body(("html",)).get_content()
         related = {part["Content-ID"]: part for part in message.walk() if part["Content-ID"]}
         [content_id] = related
@@ -52,12 +52,12 @@ class MailingCase(WechatCase):
 
 
 class TestComposer(MailingCase):
-    def test_one(self):
+    def test_the_composer_sends_the_code(self):
         composer = self._compose()
         code = self.merchant.wechat_open_code_id
         self.assertIn(f"{code.share_url}/code.png", composer.body)
         self.assertEqual(composer.partner_ids, self.merchant)
-        self.assertFalse(composer.attachment_ids, "The picture is made when the mail leaves")
+        self.assertFalse(composer.attachment_ids, "The picture is drawn when the e-mail is sent")
         with self._outbox() as outbox:
             composer.action_send_mail()
         [message] = outbox
@@ -79,7 +79,7 @@ class TestComposer(MailingCase):
         self.assertEqual((posted.author_id, posted.partner_ids), (self.user.partner_id, self.merchant))
         self.assertIn("e-mailed to b***@westlake.example.com by wechat_user", posted.body)
 
-    def test_in_the_merchants_language(self):
+    def test_the_email_is_in_the_merchants_language(self):
         code = self._make_code()
         code.write({"expires_at": "2040-12-31 20:32:00"})
         self.merchant.tz = "Asia/Shanghai"
@@ -92,21 +92,21 @@ class TestComposer(MailingCase):
         self.assertIn("长按二维码", html)
         self.assertNotRegex(html, "Please|Dear|valid")
 
-    def test_no_follower_gets_it(self):
+    def test_followers_get_no_copy(self):
         self.merchant.message_subscribe(self.manager.partner_id.ids)
         with self._outbox() as outbox:
             self._compose().action_send_mail()
         self.assertEqual(len(outbox), 1)
 
-    def test_the_dialog_sends_too(self):
+    def test_the_dialog_sends_its_code(self):
         show = self.env["wechat.bind.code.show"].browse(
             self.merchant.with_user(self.user).action_wechat_bind_code()["res_id"]
         )
         action = show.with_user(self.user).action_send()
         self.assertEqual(action["context"]["default_res_ids"], self.merchant.ids)
-        self.assertEqual(self.wechat.count(QR_PATH), 1, "The shown code is the one that is sent")
+        self.assertEqual(self.wechat.count(QR_PATH), 1, "The shown code is sent")
 
-    def test_a_link_that_soon_ends_is_renewed(self):
+    def test_a_link_that_expires_soon_is_renewed(self):
         code = self._make_code()
         token = code.share_token
         for days, renewed in ((6, False), (4, True)):
@@ -115,7 +115,7 @@ class TestComposer(MailingCase):
             self.assertEqual(code.share_token != token, renewed)
         self.assertGreater(code.share_expires_at, fields.Datetime.now() + timedelta(days=6, hours=23))
 
-    def test_a_code_that_ended_meanwhile_is_not_sent(self):
+    def test_an_outdated_code_is_not_sent(self):
         composer = self._compose()
         self.merchant.with_user(self.user)._wechat_regenerate_bind_code()
         with self._outbox() as outbox, self.assertRaisesRegex(UserError, "no longer valid"):
@@ -123,7 +123,7 @@ class TestComposer(MailingCase):
         self.assertFalse(outbox)
         self.assertNotIn("send", self._get_operations().mapped("operation"))
 
-    def test_refusals(self):
+    def test_bound_and_disabled_merchants_and_other_users_are_refused(self):
         self._bind(self.other_merchant)
         with self.assertRaisesRegex(UserError, "already bound"):
             self._compose(self.other_merchant)
@@ -135,7 +135,7 @@ class TestComposer(MailingCase):
                 self.merchant.with_user(user).action_wechat_send_code()
         self.assertFalse(self.wechat.calls)
 
-    def test_who_may_not_generate_may_not_read_it_from_the_template(self):
+    def test_the_template_reveals_no_code_to_employees(self):
         self._make_code()
         template = self.env.ref("wechat_merchant_bind.mail_template_wechat_bind_code")
         composer = self.env["mail.compose.message"].with_user(self.employee)
@@ -144,14 +144,14 @@ class TestComposer(MailingCase):
                 {"template_id": template.id}
             ).mapped("body")
 
-    def test_deleted_template(self):
+    def test_a_deleted_template_is_explained(self):
         self.env.ref("wechat_merchant_bind.mail_template_wechat_bind_code").unlink()
         with self.assertRaisesRegex(UserError, "Upgrade"):
             self._compose()
 
 
 class TestQueue(MailingCase):
-    def test_many(self):
+    def test_several_emails_are_queued(self):
         codes = [self._make_code(merchant) for merchant in (self.merchant, self.other_merchant)]
         calls = len(self.wechat.calls)
         trigger = self.env["ir.cron.trigger"].search([])
@@ -159,7 +159,7 @@ class TestQueue(MailingCase):
             action = (self.merchant + self.other_merchant).with_user(self.user).action_wechat_send_code()
         self.assertEqual((action["tag"], action["params"]["type"]), ("display_notification", "success"))
         self.assertIn("2", action["params"]["title"])
-        self.assertFalse(at_once, "Mails are queued")
+        self.assertFalse(at_once, "E-mails are queued")
         self.assertEqual(len(self.wechat.calls), calls)
         triggered = (self.env["ir.cron.trigger"].search([]) - trigger).cron_id
         self.assertIn(self.env.ref("mail.ir_cron_mail_scheduler_action"), triggered)
@@ -172,7 +172,7 @@ class TestQueue(MailingCase):
             self.assertEqual(self._get_operations(code.partner_id)[-1].user_id, self.user)
             self.assertChatter(code.partner_id, "e-mailed to", "by wechat_user", author=self.user.partner_id)
 
-    def test_who_gets_none_and_why(self):
+    def test_merchants_without_an_email_are_named_with_the_reason(self):
         merchants = {
             "Already bound": self._create_merchant("已绑定的", email="a@example.com"),
             "Disabled": self._create_merchant("已禁用的", email="b@example.com"),
@@ -200,8 +200,8 @@ class TestQueue(MailingCase):
         for words, merchant in merchants.items():
             self.assertRegex(action["params"]["message"], rf"{words}[^;]*\(1\): {merchant.name}")
 
-    def test_without_a_user(self):
-        """As an automation rule or a schedule calls it: OdooBot has no address that anybody reads."""
+    def test_odoobot_sends_in_the_name_of_the_company(self):
+        """As called by an automation or a scheduled action: OdooBot has no address for answers."""
         code = self._make_code()
         self.assertEqual(self.merchant.with_user(self.env.ref("base.user_root"))._wechat_email_bind_codes(), {})
         [message] = self._send_queue()
@@ -225,7 +225,7 @@ class TestQueue(MailingCase):
 
 
 class TestPicture(MailingCase):
-    def test_foreign_mail_is_left_alone(self):
+    def test_other_emails_are_unchanged(self):
         for body in (
             "<p>nothing</p>",
             '<img src="https://example.com/wechat/bind/AAAAAAAAAAAAAAAAAAAAAAAA/code.png">',
@@ -237,7 +237,7 @@ class TestPicture(MailingCase):
             self.assertIn(body, message.get_body(("html",)).get_content())
             self.assertFalse([part for part in message.walk() if part["Content-ID"]])
 
-    def test_a_code_that_ended_is_not_drawn(self):
+    def test_the_picture_of_a_revoked_code_is_not_drawn(self):
         code = self._make_code()
         body = f'<img src="{code.share_url}/code.png">'
         self.assertTrue(self.env["ir.mail_server"]._wechat_embed_pictures(body)[1])

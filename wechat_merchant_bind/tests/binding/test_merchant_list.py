@@ -39,7 +39,7 @@ class MerchantListCase(WechatCase):
 
 
 class TestColumns(MerchantListCase):
-    def test_login_of_the_merchant_before_its_contacts(self):
+    def test_the_login_of_the_merchant_comes_first(self):
         contact = self._create_merchant("会计", is_company=False, parent_id=self.merchant.id)
         self._create_portal_user(contact, "accountant")
         own = self._create_portal_user(self.merchant, "owner")
@@ -48,10 +48,10 @@ class TestColumns(MerchantListCase):
         self.assertEqual(person.wechat_login, "accountant")
         self.assertFalse(other.wechat_login)
         own.active = False
-        self.assertEqual(merchant.wechat_login, "accountant", "One who left doesn't log in any more")
+        self.assertEqual(merchant.wechat_login, "accountant", "Archived logins are hidden")
 
-    def test_who_refuses_messages(self):
-        """A badge beside the state: bound and following, and yet nothing arrives."""
+    def test_a_blocked_recipient_is_marked(self):
+        """A bound and following merchant that refuses messages has a badge beside its state."""
         binding = self._bind()
         merchant = self.partners.browse(self.merchant.id)
         self.assertFalse(merchant.wechat_refusal)
@@ -66,7 +66,7 @@ class TestColumns(MerchantListCase):
             self.assertEqual(merchant.wechat_refusal, refusal)
         self.assertFalse(self.partners.browse(self.other_merchant.id).wechat_refusal)
 
-    def test_archived_logins_of_a_disabled_merchant(self):
+    def test_a_disabled_merchant_shows_its_archived_logins(self):
         user = self._create_portal_user(self.merchant, "owner")
         self._log_in(user, "2026-03-01 08:00:00")
         self.partners.browse(self.merchant.id).action_wechat_disable()
@@ -82,7 +82,7 @@ class TestColumns(MerchantListCase):
             ],
         )
 
-    def test_last_login_of_anybody_of_the_merchant(self):
+    def test_the_last_login_includes_contacts(self):
         contact = self._create_merchant("会计", is_company=False, parent_id=self.merchant.id)
         for login, partner, moments in (
             ("owner", self.merchant, ("2026-01-01 08:00:00", "2026-02-01 08:00:00")),
@@ -99,7 +99,7 @@ class TestColumns(MerchantListCase):
             self.partners.browse(contact.id).wechat_last_login_at, fields.Datetime.to_datetime("2026-01-15 08:00:00")
         )
 
-    def test_contact_person(self):
+    def test_the_contact_person_is_the_first_active_contact(self):
         self._create_merchant("收货地址", is_company=False, parent_id=self.merchant.id, type="delivery")
         self._create_merchant("前店主", is_company=False, parent_id=self.merchant.id, active=False)
         self._create_merchant("店主", is_company=False, parent_id=self.merchant.id)
@@ -140,8 +140,7 @@ class TestColumns(MerchantListCase):
             eighty.with_env(self.partners.env).web_read(specification)
         self.assertLess(queries, 12)
 
-    def test_who_has_no_right_is_not_hindered(self):
-        """Reading whatever a user may see of a partner never breaks."""
+    def test_every_user_can_read_the_visible_fields(self):
         self._bind(code_id=self._make_code().id)
         self._create_portal_user(self.merchant, "owner")
         for user, hidden in (
@@ -159,14 +158,14 @@ class TestColumns(MerchantListCase):
 
 
 class TestSearch(MerchantListCase):
-    """The filters and groups, as the views have them."""
+    """The filters and groups of the search views."""
 
     def setUp(self):
         super().setUp()
         self.today = fields.Datetime.now()
         self.expired = self._create_merchant("过期")
         self._make_code(self.expired).write({"state": "expired", "expires_at": self.today - timedelta(days=1)})
-        # The label is set by a cron that may not have come yet.
+        # The scheduled action has not yet updated the state.
         self.unlabelled = self._create_merchant("刚过期")
         self._make_code(self.unlabelled).expires_at = self.today - timedelta(seconds=5)
         self.renewed = self._create_merchant("重新生成")
@@ -187,7 +186,7 @@ class TestSearch(MerchantListCase):
         arch = self.env["res.partner"].with_user(self.user).get_view(self.env.ref(view).id, "search")["arch"]
         return {node.get("name"): node for node in etree.fromstring(arch).iter("filter")}
 
-    def test_filters(self):
+    def test_each_filter_finds_its_merchants(self):
         expected = {
             "wechat_unbound": self.expired + self.unlabelled + self.renewed,
             "wechat_bound": self.recent + self.earlier,
@@ -206,7 +205,7 @@ class TestSearch(MerchantListCase):
                     found = self.partners.search([*domain, ("id", "in", self.everybody.ids)])
                     self.assertEqual(set(found.mapped("name")), set(merchants.mapped("name")))
 
-    def test_groups(self):
+    def test_each_group_counts_its_merchants(self):
         filters = self._get_filters("wechat_merchant_bind.wechat_merchant_view_search")
         for name, counts in (
             ("group_wechat_state", {"unbound": 4, "bound": 2, "unfollowed": 1}),
@@ -219,7 +218,7 @@ class TestSearch(MerchantListCase):
                 self.assertEqual({row[group]: row["__count"] for row in groups}, counts)
                 for row in groups:
                     found = self.partners.search_count([*domain, *row["__extra_domain"]])
-                    self.assertEqual(found, row["__count"], "A group opens on what it counts")
+                    self.assertEqual(found, row["__count"], "The group's domain finds the counted records")
         months = self.partners.formatted_read_group(
             [("id", "in", self.everybody.ids)], ["wechat_bound_at:month"], ["__count"]
         )
@@ -234,36 +233,36 @@ class TestSearch(MerchantListCase):
         self.assertIn("wechat_unbound", arch)
         self.assertNotIn("wechat_bind_code_ids", arch)
 
-    def test_who_is_a_merchant(self):
+    def test_contacts_users_and_companies_are_no_merchants(self):
         contact = self._create_merchant("会计", is_company=False, parent_id=self.merchant.id)
-        # Its partner is seen by everybody, the company itself is not.
+        # All users see the company's partner, but not the company.
         own = self.env["res.company"].create({"name": "分公司"})
         domain = literal_eval(self.env.ref(ACTION).domain)
         found = self.partners.search(domain)
         self.assertIn(self.disabled, found)
         self.assertIn(self.merchant, found)
-        for nobody in (
+        for other in (
             contact,
             self.user.partner_id,
             own.partner_id,
             self.env.company.partner_id,
             self.public.partner_id,
         ):
-            self.assertNotIn(nobody, found, nobody.name)
+            self.assertNotIn(other, found, other.name)
         everybody = self.partners.search([])
         self.assertEqual(everybody.filtered("is_wechat_merchant"), found)
         self.assertEqual(self.partners.search([("is_wechat_merchant", "=", False)]), everybody - found)
 
 
 class TestRowButtons(MerchantListCase):
-    def test_view_changes_nothing(self):
+    def test_the_view_dialog_is_read_only(self):
         action = self.merchant.with_user(self.user).action_wechat_view()
         self.assertEqual((action["res_id"], action["target"]), (self.merchant.id, "new"))
         arch = self.env["res.partner"].with_user(self.user).get_view(action["views"][0][0], "form")["arch"]
         self.assertIn('edit="0"', arch)
         self.assertNotIn('wechat_openid"', arch)
 
-    def test_edit_opens_the_contact_form(self):
+    def test_the_edit_button_opens_the_contact_form(self):
         action = self.merchant.with_user(self.user).action_wechat_edit()
         with Form(self.merchant.with_user(self.user), view=action["views"][0][0]) as form:
             form.city = "杭州"

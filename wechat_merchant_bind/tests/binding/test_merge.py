@@ -5,12 +5,12 @@ from ..common_push import WechatPushCase
 
 
 class TestMerge(WechatPushCase):
-    """Merging partners moves a binding along, and decides for none of two."""
+    """A merge moves the binding, and is refused with two bindings."""
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        # Who may merge contacts in Odoo, and has no right in WeChat.
+        # A user with the right to merge contacts, and no WeChat rights.
         cls.merger = cls._create_user("wechat_merger", "base.group_partner_manager,base.group_erp_manager")
 
     @mute_logger("odoo.addons.base.wizard.base_partner_merge", "odoo.models.unlink")
@@ -20,7 +20,7 @@ class TestMerge(WechatPushCase):
         wizard._merge((source + target).ids, target)
         self.env.invalidate_all()
 
-    def test_bound_into_unbound(self):
+    def test_the_binding_of_the_source_moves(self):
         openid = self._make_openid()
         self._push_scan(self._make_code(), openid)
         self._merge(self.merchant, self.other_merchant)
@@ -33,18 +33,18 @@ class TestMerge(WechatPushCase):
         for text in (f"杭州西湖茶庄 (ID {self.merchant.id})", operation._mask_openid(openid)):
             self.assertIn(text, operation.note)
 
-    def test_unbound_into_bound(self):
+    def test_the_binding_of_the_target_stays(self):
         openid = self._make_openid()
         self._bind(openid=openid)
         self._merge(self.other_merchant, self.merchant)
         self.assertBound(self.merchant, openid)
 
-    def test_unfollowed(self):
+    def test_an_unfollowed_binding_moves(self):
         self._bind(is_subscribed=False)
         self._merge(self.merchant, self.other_merchant)
         self.assertRecordValues(self.other_merchant, [{"is_wechat_bound": True, "wechat_state": "unfollowed"}])
 
-    def test_the_database_agrees(self):
+    def test_the_stored_fields_are_updated(self):
         openid = self._make_openid()
         self._bind(openid=openid)
         self._merge(self.merchant, self.other_merchant)
@@ -52,16 +52,16 @@ class TestMerge(WechatPushCase):
         self.assertEqual(partners.search([("wechat_openid", "=", openid)]), self.other_merchant)
         self.assertIn(self.other_merchant, partners.search([("is_wechat_bound", "=", True)]))
 
-    def test_nothing_is_said_where_wechat_is_not_concerned(self):
+    def test_merges_without_wechat_are_not_recorded(self):
         self._merge(self.merchant, self.other_merchant)
         self.assertOperations(self.other_merchant, [])
 
-    def test_when_it_was_bound(self):
+    def test_the_time_of_the_binding_is_kept(self):
         binding = self._bind(bound_at="2026-01-02 03:04:05")
         self._merge(self.merchant, self.other_merchant)
         self.assertEqual(self.other_merchant.wechat_bound_at, binding.bound_at)
 
-    def test_users_of_a_disabled_merchant(self):
+    def test_users_of_a_disabled_merchant_are_restored_with_the_target(self):
         owner = self._create_user("shop_owner", "base.group_portal", partner_id=self.merchant.id)
         self.merchant.with_user(self.user).action_wechat_disable()
         self.other_merchant.active = False
@@ -71,7 +71,7 @@ class TestMerge(WechatPushCase):
         self.assertTrue(owner.active)
         self.assertEqual(owner.partner_id, self.other_merchant)
 
-    def test_two_that_are_bound(self):
+    def test_two_bound_merchants_are_refused(self):
         first, second = self._make_openid(), self._make_openid()
         self._bind(openid=first)
         self._bind(self.other_merchant, second)
@@ -81,7 +81,7 @@ class TestMerge(WechatPushCase):
             self.assertIn(merchant.name, str(error.exception))
             self.assertBound(merchant, openid)
 
-    def test_two_open_codes(self):
+    def test_the_target_keeps_its_open_code(self):
         source, target = self._make_code(), self._make_code(self.other_merchant)
         self._merge(self.merchant, self.other_merchant)
         self.assertEqual((source.state, target.state), ("revoked", "active"))
@@ -90,7 +90,7 @@ class TestMerge(WechatPushCase):
         self._push_scan(target, openid)
         self.assertBound(self.other_merchant, openid)
 
-    def test_an_open_code_of_the_source_alone(self):
+    def test_the_open_code_of_the_source_moves(self):
         code = self._make_code()
         self._merge(self.merchant, self.other_merchant)
         self.assertRecordValues(code, [{"state": "active", "partner_id": self.other_merchant.id}])
@@ -98,7 +98,7 @@ class TestMerge(WechatPushCase):
         self._push_scan(code, openid)
         self.assertBound(self.other_merchant, openid)
 
-    def test_a_binding_ends_all_open_codes(self):
+    def test_a_binding_revokes_all_open_codes(self):
         for bound, unbound in ((self.merchant, self.other_merchant), (self.other_merchant, self.merchant)):
             with self.subTest(bound=bound.name), self.env.cr.savepoint() as savepoint:
                 code = self._make_code(unbound)

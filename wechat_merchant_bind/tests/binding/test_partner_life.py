@@ -5,7 +5,7 @@ from ..common import QR_PATH, WechatCase
 
 
 class TestReveal(WechatCase):
-    def test_it_is_in_the_log_before_it_is_shown(self):
+    def test_revealing_is_recorded_first(self):
         openid = self._make_openid()
         self._bind(openid=openid)
         action = self.merchant.with_user(self.manager).action_wechat_reveal_openid()
@@ -18,7 +18,7 @@ class TestReveal(WechatCase):
         self.assertChatter(self.merchant, "was shown", author=self.manager.partner_id)
         self.assertNotIn(openid, "".join(self.merchant.message_ids.mapped("body")))
 
-    def test_only_managers(self):
+    def test_only_managers_reveal(self):
         binding = self._bind()
         for user in (self.user, self.employee, self.portal, self.public):
             with self.subTest(user=user.login):
@@ -28,7 +28,7 @@ class TestReveal(WechatCase):
                     self.env["wechat.openid.show"].with_user(user).create({"binding_id": binding.id})
         self.assertOperations(self.merchant, [])
 
-    def test_every_way_to_it_is_logged(self):
+    def test_the_dialog_can_not_be_turned_to_another_binding(self):
         binding, other = self._bind(), self._bind(self.other_merchant)
         show = self.env["wechat.openid.show"].with_user(self.manager).create({"binding_id": binding.id})
         self.assertOperations(self.merchant, ["reveal"])
@@ -36,11 +36,11 @@ class TestReveal(WechatCase):
             show.binding_id = other
         self.assertOperations(self.other_merchant, [])
 
-    def test_unbound(self):
+    def test_an_unbound_merchant_has_no_openid(self):
         with self.assertRaisesRegex(UserError, "not bound"):
             self.merchant.with_user(self.manager).action_wechat_reveal_openid()
 
-    def test_another_companys(self):
+    def test_bindings_of_other_companies_are_refused(self):
         company = self.env["res.company"].create({"name": "另一家公司"})
         binding = self._bind(account=self._create_account(company_id=company.id))
         with self.assertRaisesRegex(UserError, "not bound"):
@@ -49,7 +49,7 @@ class TestReveal(WechatCase):
             self.env["wechat.openid.show"].with_user(self.manager).create({"binding_id": binding.id})
         self.assertOperations(self.merchant, [])
 
-    def test_no_view_shows_it_otherwise(self):
+    def test_no_other_view_shows_openids(self):
         views = self.env["ir.ui.view"].search(
             [("model", "in", ("res.partner", "wechat.binding")), ("type", "!=", "search")]
         )
@@ -65,7 +65,7 @@ class TestReplace(WechatCase):
         dialogs = self.env[action["res_model"]].with_user(user).with_context(**action["context"])
         return dialogs.create({"reason": "换手机"})
 
-    def test_one_step(self):
+    def test_replacing_unbinds_and_shows_a_new_code(self):
         openid = self._make_openid()
         binding = self._bind(openid=openid)
         dialog = self._open()
@@ -78,7 +78,7 @@ class TestReplace(WechatCase):
         self.assertEqual((show.state, show.partner_id), ("waiting", self.merchant))
         self.assertOperations(self.merchant, ["unbind", "generate"])
 
-    def test_if_wechat_refuses_nothing_has_changed(self):
+    def test_the_binding_is_kept_if_wechat_refuses(self):
         openid = self._make_openid()
         self._bind(openid=openid)
         dialog = self._open()
@@ -87,7 +87,7 @@ class TestReplace(WechatCase):
             dialog.action_replace()
         self.assertBound(self.merchant, openid)
 
-    def test_only_managers(self):
+    def test_only_managers_replace(self):
         openid = self._make_openid()
         self._bind(openid=openid)
         dialog = self._open()
@@ -98,7 +98,7 @@ class TestReplace(WechatCase):
 
 
 class TestTab(WechatCase):
-    def test_by_which_code_of_whom(self):
+    def test_the_tab_shows_the_code_and_its_user(self):
         code = self._make_code()
         self._bind(code_id=code.id)
         for user in (self.user, self.manager):
@@ -108,7 +108,7 @@ class TestTab(WechatCase):
             self.assertEqual(merchant.wechat_code_generated_at, code.create_date)
             self.assertEqual(merchant.wechat_bound_at, self._get_live_binding().bound_at)
 
-    def test_contacts(self):
+    def test_the_tab_shows_contacts_and_bound_addresses(self):
         contact = self._create_merchant("会计", is_company=False, parent_id=self.merchant.id)
         self._create_merchant("仓库地址", is_company=False, parent_id=self.merchant.id, type="delivery")
         bound = self._create_merchant("分店", is_company=False, parent_id=self.merchant.id, type="other")
@@ -117,7 +117,7 @@ class TestTab(WechatCase):
 
 
 class TestCopy(WechatCase):
-    def test_nothing_is_copied(self):
+    def test_a_copy_has_no_binding_code_or_user(self):
         self._bind(code_id=self._make_code().id)
         self._create_user("shop_owner", "base.group_portal", partner_id=self.merchant.id)
         self.merchant.with_user(self.user).action_wechat_disable()
@@ -131,7 +131,7 @@ class TestCopy(WechatCase):
 
 
 class TestDeletion(WechatCase):
-    def test_with_all_that_it_may_have(self):
+    def test_a_merchant_with_all_records_can_be_deleted(self):
         code = self._make_code()
         batch = self.env["wechat.bind.batch"]._create_for(self.merchant + self.other_merchant)
         binding = self._bind(code_id=code.id)
@@ -155,7 +155,7 @@ class TestCompany(WechatCase):
         self.company = self.env["res.company"].create({"name": "另一家公司"})
         self.account.company_id = self.env.company
 
-    def test_refused_while_bound_across_companies(self):
+    def test_a_bound_merchant_can_not_change_its_company(self):
         openid = self._make_openid()
         self._bind(openid=openid)
         with self.assertRaisesRegex(UserError, "杭州西湖茶庄.*Unbind the merchant"):
@@ -166,19 +166,19 @@ class TestCompany(WechatCase):
         self.merchant.with_user(self.manager).action_wechat_unbind()
         self.merchant.company_id = self.company
 
-    def test_by_way_of_the_parent(self):
+    def test_a_bound_contact_can_not_follow_its_parent(self):
         contact = self._create_merchant("会计", is_company=False, parent_id=self.merchant.id)
         self._bind(contact)
         with self.assertRaisesRegex(UserError, "会计.*Unbind the merchant"):
             self.merchant.company_id = self.company
         self.assertFalse(contact.company_id)
 
-    def test_whoever_moves_it(self):
+    def test_the_superuser_can_not_change_the_company(self):
         self._bind()
         with self.assertRaisesRegex(UserError, "Unbind the merchant"):
             self.merchant.with_user(self.employee).sudo().company_id = self.company
 
-    def test_by_way_of_its_user(self):
+    def test_a_portal_user_can_not_change_the_company(self):
         portal = self._create_user("shop_owner", "base.group_portal", partner_id=self.merchant.id)
         self.merchant.company_id = self.env.company
         self._bind()
@@ -186,14 +186,14 @@ class TestCompany(WechatCase):
         with self.assertRaisesRegex(UserError, "Unbind the merchant"):
             portal.company_id = self.company
 
-    def test_a_shared_account_serves_all(self):
+    def test_a_shared_account_allows_any_company(self):
         self.account.company_id = False
         openid = self._make_openid()
         self._bind(openid=openid)
         self.merchant.company_id = self.company
         self.assertBound(self.merchant, openid)
 
-    def test_the_account_moves(self):
+    def test_a_used_account_can_not_change_its_company(self):
         self.merchant.company_id = self.env.company
         self._bind()
         with self.assertRaisesRegex(ValidationError, "杭州西湖茶庄"):
@@ -201,7 +201,7 @@ class TestCompany(WechatCase):
         self.account.company_id = False
 
     @mute_logger("odoo.addons.base.wizard.base_partner_merge", "odoo.models.unlink")
-    def test_merged_into_another_companys(self):
+    def test_merchants_of_different_companies_can_not_be_merged(self):
         openid = self._make_openid()
         self._bind(openid=openid)
         self.other_merchant.company_id = self.company

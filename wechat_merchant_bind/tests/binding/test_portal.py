@@ -20,7 +20,7 @@ PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Mobile/15E148 Sa
 
 
 class PortalCase(WechatPushCase):
-    """A merchant with a portal login, and another one."""
+    """Set up a merchant with a portal user, and another one."""
 
     @classmethod
     def setUpClass(cls):
@@ -55,7 +55,7 @@ class PortalCase(WechatPushCase):
         return self._open("/state").json()["version"]
 
     def assertPage(self, state, *texts, page=None):
-        """Check which state the page shows, and what it says."""
+        """Check the state and the texts of the page."""
         page = page or self._open()
         self.assertEqual(page.status_code, 200)
         self.assertIn(f'data-state="{state}"', page.text)
@@ -65,7 +65,7 @@ class PortalCase(WechatPushCase):
 
 
 class TestPortalPage(PortalCase):
-    def test_from_unbound_to_bound_and_back(self):
+    def test_a_merchant_binds_and_unbinds_itself(self):
         self.assertPage("unbound", "未绑定", "生成绑定码")
         version = self._get_version()
         page = self._post("/code")
@@ -90,11 +90,11 @@ class TestPortalPage(PortalCase):
         self.assertEqual(self._get_operations()[-1:].user_id, self.portal)
         self.assertChatter(self.merchant, "商家在门户中自行解除绑定", author=self.merchant)
 
-    def test_unfollowed(self):
+    def test_an_unfollowed_merchant_is_asked_to_follow(self):
         self._bind(is_subscribed=False)
         self.assertPage("unfollowed", "已取关", "重新关注")
 
-    def test_disabled_merchant_whose_contact_logs_in(self):
+    def test_a_contact_of_a_disabled_merchant_gets_no_code(self):
         contact = self.env["res.partner"].create({"name": "徐丽", "parent_id": self.merchant.id})
         new_test_user(self.env, "xuli", groups="base.group_portal", partner_id=contact.id, lang="zh_CN")
         self.portal.active = False
@@ -112,7 +112,7 @@ class TestPortalPage(PortalCase):
         self.assertTrue(self.merchant.wechat_bind_code_ids)
         self.assertFalse(contact.wechat_bind_code_ids)
 
-    def test_a_scan_that_waits_for_its_confirmation(self):
+    def test_a_scan_waiting_for_confirmation_is_shown(self):
         code = self._make_code()
         for method, text in (("approval", "等待我们确认"), ("phone", "回复您手机号的后 4 位")):
             self.merchant.phone = "+86 138 0000 1234"
@@ -123,37 +123,37 @@ class TestPortalPage(PortalCase):
             self.assertNotEqual(self._get_version(), version)
             self.env["wechat.bind.request"].search([("code_id", "=", code.id)]).state = "expired"
 
-    def test_where_the_page_is_open_decides_how_to_scan(self):
+    def test_the_instructions_suit_the_device(self):
         self._make_code()
         self.assertPage("waiting", "请用微信扫一扫")
         self.assertPage("waiting", "长按识别二维码", page=self._open(headers={"User-Agent": WECHAT}))
         self.assertPage("waiting", "请在微信中打开本页面", page=self._open(headers={"User-Agent": PHONE}))
 
-    def test_the_page_is_never_kept(self):
+    def test_responses_are_not_cached(self):
         self._make_code()
         for path in ("", "/state", "/code.png"):
             self.assertEqual(self._open(path).headers["Cache-Control"], "no-store")
 
-    def test_a_new_code_of_the_desk_changes_the_version(self):
+    def test_a_new_code_changes_the_version(self):
         code = self._make_code()
         version = self._get_version()
         code.expires_at += timedelta(seconds=1)
         self.assertNotEqual(self._get_version(), version)
 
-    def test_the_card_at_home(self):
+    def test_the_portal_home_has_a_card(self):
         self.assertIn('href="/my/wechat"', self.url_open("/my").text)
         self.authenticate(self.user.login, self.user.login)
         self.assertNotIn("/my/wechat", self.url_open("/my").text)
 
-    def test_notices_are_hidden_until_there_are_any(self):
+    def test_an_empty_list_of_notices_is_hidden(self):
         self.assertNotIn("最近通知", self._open().text)
 
-    def test_last_notices(self):
+    def test_the_last_notices_of_the_merchant_are_listed(self):
         self._bind()
         template, other = (self._create_template(title=title) for title in ("新订单通知", "对账单提醒"))
         self.merchant._message_wechat_with_template(template)
         self.env["wechat.message"].search([]).state = "delivered"
-        # What was not sent is our concern, and what others got theirs.
+        # Unsent messages and those of other merchants are not listed.
         self.merchant._message_wechat_with_template(other)
         self.other_merchant._message_wechat_with_template(other)
         page = self._open().text
@@ -168,14 +168,14 @@ class TestPortalLimits(PortalCase):
             self.assertPage("waiting", page=self._post("/code"))
         self.assertEqual(self.wechat.count(QR_PATH), 1)
 
-    def test_five_codes_an_hour(self):
+    def test_attempts_are_limited_to_five_per_hour(self):
         for _number in range(ATTEMPTS_AN_HOUR):
             self._post("/code")
             self.merchant.wechat_bind_code_ids._revoke("test")
         page = self._post("/code")
         self.assertPage("unbound", "尝试次数过多", page=page)
         self.assertEqual(self.wechat.count(QR_PATH), ATTEMPTS_AN_HOUR)
-        # The other merchant has an hour of its own.
+        # The other merchant has its own limit.
         self.authenticate("huangjiu", "huangjiu")
         self.assertPage("waiting", page=self._post("/code"))
         self.env["wechat.portal.attempt"].search([("partner_id", "=", self.merchant.id)]).unlink()
@@ -183,7 +183,7 @@ class TestPortalLimits(PortalCase):
         self.assertPage("waiting", page=self._post("/code"))
 
     @mute_logger(LOGGER)
-    def test_failures_count_too(self):
+    def test_failed_attempts_count(self):
         self.wechat.answer(QR_PATH, *[{"errcode": -1, "errmsg": "system error"}] * (ATTEMPTS_AN_HOUR + 3))
         for _number in range(ATTEMPTS_AN_HOUR):
             self.assertPage("unbound", "暂时无法从微信获取绑定码", page=self._post("/code"))
@@ -191,7 +191,7 @@ class TestPortalLimits(PortalCase):
         self.assertPage("unbound", "尝试次数过多", page=self._post("/code"))
         self.assertEqual(len(self.wechat.calls), calls)
 
-    def test_what_wechat_said_is_not_for_the_merchant(self):
+    def test_wechats_error_is_logged_and_not_shown(self):
         self.wechat.answer(QR_PATH, {"errcode": 40164, "errmsg": "invalid ip 1.2.3.4, not in whitelist rid: x"})
         with self.assertLogs(LOGGER, "WARNING") as logs:
             text = self.assertPage("unbound", "暂时无法从微信获取绑定码", page=self._post("/code"))
@@ -199,7 +199,7 @@ class TestPortalLimits(PortalCase):
         self.assertIn("1.2.3.4", logs.output[0])
 
     @mute_logger(LOGGER)
-    def test_no_account(self):
+    def test_a_missing_account_is_explained(self):
         self.account.active = False
         self.assertPage("unbound", "微信通知尚未开通", page=self._post("/code"))
 
@@ -210,8 +210,8 @@ class TestPortalLimits(PortalCase):
 
 
 class TestPortalRights(PortalCase):
-    def test_only_the_own_record(self):
-        """No parameter reaches another merchant: what a request says of ids is not even read."""
+    def test_parameters_reach_no_other_merchant(self):
+        """Ids in the request are ignored."""
         other_code = self._make_code(self.other_merchant)
         foreign = {
             "partner_id": self.other_merchant.id,
@@ -234,7 +234,7 @@ class TestPortalRights(PortalCase):
         for path in (f"/{self.other_merchant.id}", f"/code/{other_code.id}", f"/{other_code.id}/code.png"):
             self.assertEqual(self._open(path).status_code, 404)
 
-    def test_posts_need_the_token_of_the_session(self):
+    def test_actions_require_post_and_a_csrf_token(self):
         self._bind()
         with mute_logger("odoo.http"):
             for path in ("/code", "/unbind"):
@@ -242,7 +242,7 @@ class TestPortalRights(PortalCase):
                 self.assertEqual(self._open(path).status_code, 405)
         self.assertTrue(self.merchant.is_wechat_bound)
 
-    def test_internal_users_have_no_such_page(self):
+    def test_internal_users_have_no_page(self):
         self.authenticate(self.manager.login, self.manager.login)
         for path in ("", "/state", "/code.png"):
             self.assertEqual(self._open(path).status_code, 404)
@@ -250,19 +250,19 @@ class TestPortalRights(PortalCase):
             self.assertEqual(self._post(path).status_code, 404)
         self.assertFalse(self.wechat.calls)
 
-    def test_visitors_are_sent_to_the_login(self):
+    def test_visitors_are_redirected_to_the_login(self):
         self.authenticate(None, None)
         for path in ("", "/state", "/code.png"):
             self.assertIn("/web/login", self._open(path).url)
         self.assertFalse(self.wechat.calls)
 
-    def test_attempts_age(self):
+    def test_attempts_expire_after_an_hour(self):
         attempts = self.env["wechat.portal.attempt"]
         for _number in range(ATTEMPTS_AN_HOUR):
-            self.assertTrue(attempts._spend(self.merchant))
-        self.assertFalse(attempts._spend(self.merchant))
+            self.assertTrue(attempts._count_attempt(self.merchant))
+        self.assertFalse(attempts._count_attempt(self.merchant))
         self.env.flush_all()
         self.env.cr.execute(
             "UPDATE wechat_portal_attempt SET create_date = %s", [fields.Datetime.now() - timedelta(minutes=61)]
         )
-        self.assertTrue(attempts._spend(self.merchant))
+        self.assertTrue(attempts._count_attempt(self.merchant))

@@ -10,14 +10,14 @@ from odoo.tools import mute_logger
 from ..common import WechatCase, WechatHttpBase
 from ..common_pictures import read_code
 
-# Millimetres: what the paper formats promise.
+# Sizes of the paper formats in millimetres.
 SIZES = {"poster": (210, 297), "card": (100, 140)}
 POINTS = 72 / 25.4
 
 
 class PrintingCase(WechatCase):
     def assertPrinted(self, pdf, codes, layout):
-        """Check that a PDF has one page for each code, of the right size, with what the merchant must see."""
+        """Check that a PDF has one page of the right size per code, with the code and the merchant's name."""
         document = pypdfium2.PdfDocument(pdf)
         self.assertEqual(len(document), len(codes))
         for page, code in zip(document, codes, strict=True):
@@ -31,12 +31,12 @@ class PrintingCase(WechatCase):
         return document
 
     def _assert_fills_the_page(self, picture):
-        """Check that the renderer has scaled the sheet to the paper: the bar at its top is as wide as the page."""
+        """Check that the sheet is scaled to the paper: the bar at its top is as wide as the page."""
         top = [picture.getpixel((x, 4)) for x in range(picture.width)]
         self.assertLess(sum(pixel > 250 for pixel in top), picture.width * 0.02)
 
     def _get_text(self, page):
-        """Return the text of a page. Of some characters PDFs keep a look-alike: the radical 一 for the number."""
+        """Return the text of a page. PDFs store some characters as look-alikes: the radical 一 for the number."""
         return unicodedata.normalize("NFKC", page.get_textpage().get_text_range())
 
     def _save(self, picture):
@@ -50,7 +50,7 @@ class TestReport(PrintingCase):
         report = self.env["ir.actions.report"].with_user(self.user).with_context(force_report_rendering=True)
         return report._render_qweb_pdf(f"wechat_merchant_bind.wechat_bind_code_report_{layout}", codes.ids)[0]
 
-    def test_one(self):
+    def test_each_layout_shows_the_code_and_its_expiry(self):
         self.merchant.tz = "Asia/Shanghai"
         code = self._make_code()
         code.expires_at = "2040-12-31 20:32:00"
@@ -62,7 +62,7 @@ class TestReport(PrintingCase):
                 for words in ("2041-01-01 04:32", "微信扫一扫", "关注公众号", "绑定成功"):
                     self.assertIn(words, text)
 
-    def test_the_sheet_says_who_has_made_it(self):
+    def test_each_layout_shows_the_sender(self):
         self.account.name = "西湖茶业服务号"
         self.env.company.write({"name": "西湖茶业有限公司", "phone": "0571-88880000"})
         code = self._make_code()
@@ -73,8 +73,8 @@ class TestReport(PrintingCase):
                 for words in ("西湖茶业有限公司", "西湖茶业服务号", "0571-88880000"):
                     self.assertIn(words, text)
 
-    def test_many_in_one_document(self):
-        """An unpatched renderer, as Debian's is, can't make one of several."""
+    def test_several_codes_make_one_document(self):
+        """Unpatched wkhtmltopdf, as in Debian, can't join documents."""
         self.other_merchant.name = "绍兴酒坊"
         merchants = self.merchant + self.other_merchant + self._create_merchant("长" * 60)
         codes = self.env["wechat.bind.code"].union(*(self._make_code(merchant) for merchant in merchants))
@@ -82,8 +82,8 @@ class TestReport(PrintingCase):
         self.assertEqual(len(document), 2)
         self.assertEqual(len(pypdfium2.PdfDocument(self._render(codes, "poster"))), 3)
 
-    def test_sheet(self):
-        """Twelve codes a page, as high as the paper allows, in rows of one height."""
+    def test_the_sheet_has_twelve_codes_per_page(self):
+        """The rows have the same height and fill the page."""
         names = [f"shop {number:02}" for number in range(13)]
         merchants = self.env["res.partner"].union(*map(self._create_merchant, names))
         batch = self.env["wechat.bind.batch"].with_user(self.user)._create_for(merchants).sudo()
@@ -99,14 +99,14 @@ class TestReport(PrintingCase):
         for height in heights:
             self.assertAlmostEqual(height, 69, delta=1, msg=str(heights))
 
-    def test_only_open_codes(self):
+    def test_only_open_codes_are_printed(self):
         former = self._make_code()
         code = self.merchant.with_user(self.user)._wechat_regenerate_bind_code().sudo()
         self.assertPrinted(self._render(former + code, "card"), code, "card")
         with self.assertRaisesRegex(UserError, "no valid binding code"):
             self._render(former, "card")
 
-    def test_codes_of_other_companies(self):
+    def test_codes_of_other_companies_are_refused(self):
         company = self.env["res.company"].create({"name": "另一家公司"})
         account = self._create_account(company_id=company.id)
         merchant = self._create_merchant("外地商家", company_id=company.id)
@@ -117,7 +117,7 @@ class TestReport(PrintingCase):
 
 
 class TestActions(PrintingCase):
-    def test_from_the_dialog(self):
+    def test_the_dialog_prints_its_code(self):
         show = self.env["wechat.bind.code.show"].browse(
             self.merchant.with_user(self.user).action_wechat_bind_code()["res_id"]
         )
@@ -129,7 +129,7 @@ class TestActions(PrintingCase):
             self.assertEqual(action["report_name"], f"wechat_merchant_bind.{name}")
             self.assertEqual(action["context"]["active_ids"], show.code_id.ids)
 
-    def test_from_the_list(self):
+    def test_the_list_prints_open_codes_and_names_the_others(self):
         code = self._make_code()
         merchants = (self.merchant + self.other_merchant).with_user(self.user)
         notification = merchants.action_wechat_print_posters()
@@ -143,7 +143,7 @@ class TestActions(PrintingCase):
         with self.assertRaisesRegex(UserError, "no valid binding code"):
             self._create_merchant("没有码的").with_user(self.user).action_wechat_print_posters()
 
-    def test_rights(self):
+    def test_only_users_print(self):
         self._make_code()
         for user in (self.employee, self.portal, self.public):
             for method in ("action_wechat_print_posters", "action_wechat_print_cards"):
@@ -158,14 +158,14 @@ class TestDownload(PrintingCase, WechatHttpBase):
             f"/report/pdf/wechat_merchant_bind.report_bind_{layout}/{code.id}?context=%7B%22force_report_rendering%22:true%7D"
         )
 
-    def test_as_the_web_client_does(self):
+    def test_the_web_client_downloads_the_document(self):
         code = self._make_code()
         for layout in SIZES:
             response = self._download(self.user, code, layout)
             self.assertEqual(response.headers["Content-Type"], "application/pdf")
             self.assertPrinted(response.content, code, layout)
 
-    def test_nobody_else(self):
+    def test_other_users_can_not_download_the_document(self):
         code = self._make_code()
         for user in (self.employee, self.portal):
             with self.subTest(user=user.login), mute_logger("odoo.http"):

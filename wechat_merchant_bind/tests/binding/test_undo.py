@@ -35,7 +35,7 @@ class UndoCase(WechatPushCase):
 
 
 class TestMail(UndoCase):
-    def test_the_merchant_is_told(self):
+    def test_the_merchant_is_notified_by_email(self):
         binding = self._bind_by_scan()
         mail = self._get_mails()
         self.assertRecordValues(
@@ -60,34 +60,34 @@ class TestMail(UndoCase):
             )
         )
 
-    def test_in_the_merchants_language(self):
+    def test_the_email_is_in_the_merchants_language(self):
         self.merchant.lang = "en_US"
         self._bind_by_scan()
         self.assertIn("Undo Binding", str(self._get_mails().body_html))
 
-    def test_without_a_language_in_chinese(self):
+    def test_without_a_language_the_email_is_in_chinese(self):
         self.merchant.lang = False
         self._bind_by_scan()
         self.assertIn("撤销绑定", str(self._get_mails().body_html))
 
-    def test_nobody_to_tell(self):
+    def test_without_an_address_no_email_is_sent(self):
         self.merchant.email = False
         self._bind_by_scan()
         self.assertBound(self.merchant, self.openid)
         self.assertFalse(self._get_mails())
 
-    def test_a_contact_without_an_address(self):
+    def test_a_contact_without_an_address_is_notified_at_its_merchant(self):
         contact = self._create_merchant("会计", is_company=False, parent_id=self.merchant.id)
         self._bind_by_scan(contact)
         self.assertEqual(self._get_mails().email_to, "owner@example.com")
 
-    def test_the_same_again_tells_nothing(self):
+    def test_a_repeated_scan_sends_no_email(self):
         code = self._make_code()
         for number in range(2):
             self._push_scan(code, self.openid, create_time=1_790_000_000 + number)
         self.assertEqual(len(self._get_mails()), 1)
 
-    def test_after_an_approval(self):
+    def test_an_approval_sends_the_email(self):
         self.account.bind_confirmation = "approval"
         self._push_scan(self._make_code(), self.openid)
         self.assertFalse(self._get_mails())
@@ -95,7 +95,7 @@ class TestMail(UndoCase):
         self.assertEqual(len(self._get_mails()), 1)
 
     @mute_logger("odoo.addons.mail.models.mail_render_mixin")
-    def test_a_broken_template_binds_all_the_same(self):
+    def test_a_broken_template_does_not_prevent_the_binding(self):
         template = self.env.ref("wechat_merchant_bind.mail_template_wechat_bound")
         template.with_context(lang="zh_CN").subject = "{{ object.no_such_field }}"
         with self.assertLogs(LOGGER, "ERROR"):
@@ -103,7 +103,7 @@ class TestMail(UndoCase):
         self.assertBound(self.merchant, self.openid)
         self.assertFalse(self._get_mails())
 
-    def test_a_deleted_template(self):
+    def test_a_deleted_template_does_not_prevent_the_binding(self):
         self.env.ref("wechat_merchant_bind.mail_template_wechat_bound").unlink()
         self._bind_by_scan()
         self.assertBound(self.merchant, self.openid)
@@ -118,20 +118,20 @@ class TestToast(UndoCase):
             patch.object(users, "_bus_send", lambda users, kind, message: self.sent.append((users, kind, message)))
         )
 
-    def test_who_generated_the_code_is_told(self):
+    def test_the_user_of_the_code_gets_a_toast(self):
         binding = self._bind_by_scan()
         [(user, kind, message)] = self.sent
         self.assertEqual((user, kind), (self.user, "wechat_merchant_bind/toast"))
-        self.assertEqual(message, {"model": "wechat.binding", "id": binding.id}, "The client reads with its own rights")
+        self.assertEqual(message, {"model": "wechat.binding", "id": binding.id}, "Only the id is sent")
 
-    def test_of_a_request_too(self):
+    def test_a_request_raises_a_toast(self):
         self.account.bind_confirmation = "approval"
         self._push_scan(self._make_code(), self.openid)
         request = self.env["wechat.bind.request"].search([("openid", "=", self.openid)])
         toasts = [message for _user, kind, message in self.sent if kind == "wechat_merchant_bind/toast"]
         self.assertEqual(toasts, [{"model": request._name, "id": request.id}])
 
-    def test_nobody_who_has_lost_the_right(self):
+    def test_a_user_without_the_right_gets_no_toast(self):
         code = self._make_code()
         self.user.group_ids = [(6, 0, self.env.ref("base.group_user").ids)]
         self._push_scan(code, self.openid)
@@ -140,7 +140,7 @@ class TestToast(UndoCase):
 
 
 class TestUndo(UndoCase):
-    def test_who_generated_the_code(self):
+    def test_the_user_of_the_code_undoes_the_binding(self):
         binding = self._bind_by_scan()
         self.assertTrue(self.merchant.with_user(self.user).wechat_can_undo)
         self.assertTrue(self.merchant.with_user(self.user).action_wechat_undo_bind())
@@ -151,12 +151,12 @@ class TestUndo(UndoCase):
         with self.assertRaisesRegex(UserError, "no longer bound"):
             self.merchant.with_user(self.user).action_wechat_undo_bind()
 
-    def test_a_manager(self):
+    def test_a_manager_undoes_the_binding(self):
         self._bind_by_scan()
         self.merchant.with_user(self.manager).action_wechat_undo_bind()
         self.assertNotBound(self.merchant)
 
-    def test_nobody_else(self):
+    def test_other_users_can_not_undo(self):
         self._bind_by_scan()
         colleague = self._create_user("wechat_colleague", "wechat_merchant_bind.group_user")
         self.assertFalse(self.merchant.with_user(colleague).wechat_can_undo)
@@ -165,7 +165,7 @@ class TestUndo(UndoCase):
                 self.merchant.with_user(user).action_wechat_undo_bind()
         self.assertBound(self.merchant, self.openid)
 
-    def test_not_after_72_hours(self):
+    def test_undoing_is_refused_after_72_hours(self):
         binding = self._bind_by_scan()
         self._age(binding, hours=UNDO_HOURS, seconds=1)
         self.assertFalse(self.merchant.with_user(self.manager).wechat_can_undo)
@@ -194,13 +194,13 @@ class TestUndoPage(UndoCase):
         return answer
 
     def assertPage(self, page, state, text, status=200):
-        """Check what a page says, and that it has a button only where there is something to undo."""
+        """Check the page's state and text, and that it has a button only for a live binding."""
         self.assertEqual(page.status_code, status)
         self.assertIn(f'data-state="{state}"', page.text)
         self.assertIn(text, unescape(page.text))
         self.assertEqual("<button" in page.text, state == "bound")
 
-    def test_opening_does_nothing(self):
+    def test_opening_the_link_changes_nothing(self):
         for _time in range(3):
             page = self._open()
         self.assertPage(page, "bound", "要撤销微信绑定吗")
@@ -209,48 +209,48 @@ class TestUndoPage(UndoCase):
         self.assertNotIn("杭州西湖", page.text)
         self.assertBound(self.merchant, self.openid)
 
-    def test_pressing_undoes(self):
+    def test_the_button_undoes_the_binding(self):
         page = self._press(self._open())
         self.assertPage(page, "unbound", "绑定已撤销")
         self.assertNotBound(self.merchant)
         self.assertOperations(self.merchant, ["generate", "bind", "unbind"])
         self.assertChatter(self.merchant, "link in the e-mail", author=self.env.ref("base.partner_root"))
         self.assertTrue(self.binding.reason)
-        self.assertTrue(self._get_operations()[-1].ip_address, "From where it was undone")
+        self.assertTrue(self._get_operations()[-1].ip_address, "The visitor's address is recorded")
         self.assertPage(self._open(), "unbound", "绑定已撤销")
 
-    def test_pressing_twice(self):
+    def test_pressing_twice_undoes_once(self):
         page = self._open()
         for _time in range(2):
             self.assertPage(self._press(page), "unbound", "绑定已撤销")
         self.assertOperations(self.merchant, ["generate", "bind", "unbind"])
 
     @mute_logger("odoo.http")
-    def test_no_other_site_presses(self):
+    def test_posts_of_other_sites_are_refused(self):
         self._open()
         for data in ({}, {"csrf_token": "x"}):
             self.assertEqual(self.url_open(self.path, data=data, method="POST").status_code, 400)
         self.assertBound(self.merchant, self.openid)
 
-    def test_after_72_hours(self):
+    def test_the_link_expires_after_72_hours(self):
         page = self._open()
         self._age(self.binding, hours=UNDO_HOURS, seconds=1)
         self.assertPage(self._open(), "expired", "已过期")
         self._press(page)
         self.assertBound(self.merchant, self.openid)
 
-    def test_a_later_binding_is_another(self):
+    def test_the_link_does_not_undo_a_later_binding(self):
         page = self._open()
         self.merchant.with_user(self.manager).action_wechat_unbind()
         self._push_scan(self._make_code(), self.openid, create_time=int(time.time()) + 1)
         self._press(page)
         self.assertBound(self.merchant, self.openid)
 
-    def test_a_deleted_merchant(self):
+    def test_the_link_of_a_deleted_merchant_shows_the_unbinding(self):
         self.merchant.unlink()
         self.assertPage(self._open(), "unbound", "绑定已撤销")
 
-    def test_foreign_links(self):
+    def test_forged_links_are_unknown(self):
         token = self.path.rpartition("/")[2]
         for number, wrong in enumerate(
             (
@@ -266,13 +266,13 @@ class TestUndoPage(UndoCase):
             with self.subTest(number=number):
                 page = self._open(f"/wechat/undo/{wrong}")
                 if number == 4:
-                    # What can't be a part of it is not read.
+                    # Some characters can't be part of a token.
                     self.assertIn(page.status_code, (200, 404))
                 else:
                     self.assertPage(page, "unknown", "链接无效", status=404)
         self.assertBound(self.merchant, self.openid)
 
-    def test_headers(self):
+    def test_headers_forbid_storing_and_embedding(self):
         headers = self._open().headers
         self.assertIn("no-store", headers["Cache-Control"])
         self.assertIn("noindex", headers["X-Robots-Tag"])
@@ -280,7 +280,7 @@ class TestUndoPage(UndoCase):
         self.assertIn("default-src 'none'", headers["Content-Security-Policy"])
         self.assertIn("form-action 'self'", headers["Content-Security-Policy"])
 
-    def test_the_link_is_no_secret_of_users(self):
+    def test_only_managers_read_the_link(self):
         with self.assertRaises(AccessError):
             self.binding.with_user(self.user).read(["undo_url"])
 
@@ -293,7 +293,7 @@ class TestTypedUnbind(UndoCase):
     def _type(self, content="解绑", openid=None):
         return self._push_text(openid or self.openid, content, next(self._msg_ids))
 
-    def test_bound(self):
+    def test_a_typed_command_unbinds(self):
         binding = self._bind_by_scan()
         self.assertReply(self._type(), "已解除绑定", "新的绑定码", to=self.openid)
         self.assertNotBound(self.merchant)
@@ -301,29 +301,29 @@ class TestTypedUnbind(UndoCase):
         self.assertOperations(self.merchant, ["generate", "bind", "unbind"])
         self.assertChatter(self.merchant, "解绑", author=self.env.ref("base.partner_root"))
 
-    def test_formerly_bound(self):
+    def test_a_formerly_bound_openid_gets_an_explanation(self):
         self._bind_by_scan()
         self._type()
         self.assertReply(self._type(), "未绑定任何商家")
         self.assertOperations(self.merchant, ["generate", "bind", "unbind"])
 
-    def test_a_stranger_is_left_to_people(self):
+    def test_an_unknown_openid_is_handed_to_customer_service(self):
         self.assertEqual(self._type().reply["MsgType"], "transfer_customer_service")
         self.account.transfer_customer_service = False
         self.assertReply(self._type(), "未绑定任何商家")
 
-    def test_no_more_than_the_word(self):
+    def test_longer_texts_are_no_command(self):
         self._bind_by_scan()
         for content in ("怎么解绑", "解绑？"):
             self.assertEqual(self._type(content).reply["MsgType"], "transfer_customer_service")
         self.assertBound(self.merchant, self.openid)
 
-    def test_in_the_merchants_language(self):
+    def test_the_reply_is_in_the_merchants_language(self):
         self.merchant.lang = "en_US"
         self._bind_by_scan()
         self.assertReply(self._type(), "no longer bound")
 
-    def test_it_is_not_repeated_after_a_new_scan(self):
+    def test_a_failed_command_is_not_retried_after_a_new_scan(self):
         self._bind_by_scan()
         bindings = type(self.env["wechat.binding"])
         with (
@@ -339,13 +339,13 @@ class TestTypedUnbind(UndoCase):
         self._push_scan(self.merchant.wechat_bind_code_ids, self.openid, create_time=int(time.time()) + 1)
         self.assertTrue(event._get_retry_obstacle(fields.Datetime.now()))
 
-    def test_a_later_command_counts(self):
+    def test_a_scan_is_not_retried_after_a_later_command(self):
         self._bind_by_scan()
         event = self._get_events()[-1]
         self._type()
         self.assertTrue(event._get_retry_obstacle(fields.Datetime.now()))
 
-    def test_payload_is_kept_as_it_came(self):
+    def test_the_payload_is_kept_unchanged(self):
         self._bind_by_scan()
         self._type()
         self.assertEqual(json.loads(self._get_events()[-1].payload)["Content"], "解绑")
