@@ -1,4 +1,4 @@
-"""What several packages name: groups, states, prefixes and limits."""
+"""Constants of several packages: groups, states, prefixes and limits."""
 
 import re
 
@@ -10,17 +10,17 @@ CONCURRENCY_ERRORS = (SerializationFailure, DeadlockDetected, ConcurrencyError)
 GROUP_USER = "wechat_merchant_bind.group_user"
 GROUP_MANAGER = "wechat_merchant_bind.group_manager"
 SCENE_PREFIX = "mb_"
-# The columns that an import may have. All else follows from them.
+# Columns of an import; the other values come from these.
 IMPORT_FIELDS = ("partner_id", "openid", "account_id")
 REQUIRED_FIELDS = ("partner_id", "openid")
 FOLLOW_EVENTS = ("subscribe", "unsubscribe", "scan")
 OPENID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-# How long a push waits for whoever locks the inbox, and its handling for another scan of the same code or person and
-# for whoever writes the merchant.
+# The time that a push waits for a lock of the inbox, and its handling for another scan of the same code or user and for
+# another transaction that writes the merchant.
 LOCK_TIMEOUT = "2500ms"
-# Keys of the context. Rendering for a form must not forget the new records that the form is made of.
+# Context key: rendering for a form must not clear the cache, which holds the new records of the form.
 PREVIEW = "wechat_preview"
-# Where nobody has set one: all of China has this time.
+# Used where no time zone is set: all of China has this time.
 DEFAULT_TZ = "Asia/Shanghai"
 RECEIPT_EVENT = "templatesendjobfinish"
 KINDS = [("notice", "Notice"), ("mass", "To many"), ("test", "Test"), ("welcome", "Welcome")]
@@ -33,7 +33,7 @@ STATES = [
     ("failed", "Failed"),
     ("canceled", "Canceled"),
 ]
-# Why a message did not arrive, for ``wechat.message`` and for Odoo's notification alike.
+# Failure types of wechat.message and of Odoo's notification.
 FAILURE_TYPES = [
     ("wechat_unbound", "Not bound to WeChat"),
     ("wechat_disabled", "Merchant disabled"),
@@ -53,5 +53,5 @@ FAILURE_TYPES = [
     ("wechat_unknown", "Result unknown"),
     ("wechat_unsent", "Probably not sent"),
 ]
-# Of a message that belongs to no account, because its merchant was not bound.
+# Of messages without an account, because the merchant was not bound.
 RETENTION_DAYS = 180

@@ -5,23 +5,23 @@ from odoo.tools import format_date
 
 from ..tools.qr_picture import draw_png
 
-# Sharp enough for a picture of 5 cm, and small enough for a file of hundreds.
+# Sharp enough for a picture of 5 cm, small enough for a file with hundreds of codes.
 PIXELS_PER_MODULE = 8
 COLUMNS = 3
 ROWS = 4
 
 
 class ReportWechatBindBatchSheet(models.AbstractModel):
-    """Sheets with the open codes of a bulk generation, to be cut or glued."""
+    """Sheets with the open codes of a bulk generation, to be cut apart or used as labels."""
 
     _name = "report.wechat_merchant_bind.bind_batch_sheet"
     _description = "Sheet of WeChat Binding Codes"
 
     @api.model
     def _get_report_values(self, docids, data=None):
-        """Return the pages, each with rows of codes.
+        """Return the pages of the report, each with rows of codes.
 
-        :raise AccessError: if the user may not generate codes or not see a batch.
+        :raise AccessError: if the user may not generate codes, or may not read a batch.
         :raise UserError: if there is no open code.
         """
         batches = self.env["wechat.bind.batch"].browse(docids)

@@ -3,10 +3,9 @@ from odoo.tools import SQL
 
 
 class WechatBindFunnel(models.Model):
-    """How far the binding codes of a span of time have come: one row for each step that a code has reached.
+    """Statistics of binding codes by the steps that they have reached; one row for each code and step.
 
-    A code counts on the day on which it was generated, in each of its steps, so that no step is ever larger than the
-    one before it.
+    In each step, a code counts on the day of its generation, so that no step is larger than the one before it.
     """
 
     _name = "wechat.bind.funnel"
@@ -23,7 +22,7 @@ class WechatBindFunnel(models.Model):
     # === FIELDS === #
 
     date = fields.Datetime("Generated on", readonly=True)
-    # A graph puts the steps in the order of these keys.
+    # Graphs sort the steps by these keys.
     step = fields.Selection(
         [("1_generated", "Generated"), ("2_scanned", "Scanned"), ("3_bound", "Bound")], readonly=True
     )
@@ -65,7 +64,7 @@ class WechatBindFunnel(models.Model):
         )
 
     def _get_scan_condition(self):
-        """Return what tells that a code was scanned, although it was not used: the refusals and what waits."""
+        """Return the condition for codes that were scanned and not used: refusals and open requests."""
         return SQL(
             """
             EXISTS (

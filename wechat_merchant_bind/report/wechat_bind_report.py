@@ -1,7 +1,7 @@
 from odoo import fields, models
 from odoo.tools import SQL
 
-# What is counted, and from which operation of the log. Scans are counted by the codes that they used.
+# The counters, by operation of the log. Scans are counted by the codes that they used.
 COUNTED = {
     "generate": "generated_count",
     "send": "sent_count",
@@ -16,7 +16,7 @@ COUNTED = {
 
 
 class WechatBindReport(models.Model):
-    """What happened about bindings, when, and by whose code; from the operations log, without its details."""
+    """Statistics of bindings and codes: the operations log without its details."""
 
     _name = "wechat.bind.report"
     _description = "WeChat Binding Statistics"
@@ -52,7 +52,7 @@ class WechatBindReport(models.Model):
     account_id = fields.Many2one("wechat.account", "Official Account", readonly=True)
     company_id = fields.Many2one("res.company", readonly=True)
     user_id = fields.Many2one(
-        "res.users", "Done by", readonly=True, help="For what a scan caused: who generated the code."
+        "res.users", "Done by", readonly=True, help="For results of a scan, the user that generated the code."
     )
     generated_count = fields.Integer("Codes Generated", readonly=True)
     sent_count = fields.Integer("Codes Sent", readonly=True)
@@ -82,7 +82,7 @@ class WechatBindReport(models.Model):
         )
 
     def _get_log_query(self):
-        # Scans are handled by OdooBot: what they caused counts for the person whose code was scanned.
+        # OdooBot handles scans; their operations count for the user that generated the code.
         return SQL(
             """
             SELECT operation.id * 2 AS id,

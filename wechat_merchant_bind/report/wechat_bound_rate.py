@@ -3,10 +3,10 @@ from odoo.tools import SQL
 
 
 class WechatBoundRate(models.Model):
-    """How many of the merchants were bound, day by day since the first binding.
+    """The share of bound merchants, day by day since the first binding.
 
-    It speaks of the merchants of today: for each day, those who were registered by its end, and those of them who were
-    bound then. The last day is the present, so the graph ends where the dashboard's number stands.
+    It counts the merchants of today: for each day, those that existed at its end, and those of them that were bound at
+    that time. The last day is today, so the graph ends with the number of the dashboard.
     """
 
     _name = "wechat.bound.rate"
@@ -31,8 +31,8 @@ class WechatBoundRate(models.Model):
 
     @property
     def _table_query(self):
-        # A day is the reader's, as in the other statistics. What lies before the first binding is added up unseen, and
-        # without a conversion of each date: it may be a million merchants.
+        # Days are in the reader's time zone, as in the other statistics. Merchants from before the first binding count
+        # for its day, without converting each date: there may be a million of them.
         return SQL(
             """
             WITH merchant AS (
@@ -89,7 +89,7 @@ class WechatBoundRate(models.Model):
 
     def _get_merchants_query(self):
         partners = self.env["res.partner"]
-        # Without the rules on partners: they are only counted, and the companies' rule on this report applies.
+        # Without the rules of partners, which are only counted. The company rule of this report applies.
         query = partners._search(partners._wechat_get_merchant_domain(), bypass_access=True)
         return query.select(*(SQL.identifier(query.table, name) for name in ("id", "company_id", "create_date")))
 
@@ -97,7 +97,7 @@ class WechatBoundRate(models.Model):
         return SQL("(%s AT TIME ZONE 'UTC' AT TIME ZONE %s)::date", moment, str(self.env.tz))
 
     def _read_group_select(self, aggregate_spec, query):
-        """Weigh the companies by their merchants, and give numbers of merchants as those of an average day."""
+        """Weight companies by their merchants, and average numbers of merchants over the days."""
         if aggregate_spec == "bound_rate:avg":
             return SQL("100.0 * SUM(%s) / SUM(%s)", *self._get_columns(query, "bound_count", "merchant_count"))
         if aggregate_spec in ("merchant_count:avg", "bound_count:avg"):

@@ -5,7 +5,7 @@ from ..models.const import FAILURE_TYPES, KINDS, STATES
 
 
 class WechatMessageReport(models.Model):
-    """What has become of messages: how many arrived, how fast, and why others did not."""
+    """Statistics of messages: delivered and failed ones, time to delivery, failure types."""
 
     _name = "wechat.message.report"
     _description = "WeChat Message Statistics"
@@ -39,7 +39,7 @@ class WechatMessageReport(models.Model):
         readonly=True,
         aggregator="avg",
         digits=(5, 1),
-        help="Of the messages whose outcome is decided: without those that wait and those that were canceled.",
+        help="Share of all messages with a result, without waiting and canceled ones.",
     )
     delivery_seconds = fields.Float(
         "Median Time to Delivery (s)",
@@ -80,7 +80,7 @@ class WechatMessageReport(models.Model):
         )
 
     def _read_group_select(self, aggregate_spec, query):
-        """Give the time of a group as its median: the average of a queue tells of its few stragglers."""
+        """Aggregate the time to delivery as the median: a few late messages would dominate the average."""
         if aggregate_spec == "delivery_seconds:avg":
             column = self._field_to_sql(self._table, "delivery_seconds", query)
             return SQL("PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY %s)", column)

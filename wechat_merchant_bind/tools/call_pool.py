@@ -1,4 +1,4 @@
-"""Calls to WeChat that are made side by side, by threads that know nothing of Odoo."""
+"""Parallel calls to WeChat, by threads that never touch Odoo's environment."""
 
 import logging
 import math
@@ -20,28 +20,28 @@ from .wechat_errors import (
 
 _logger = logging.getLogger(__name__)
 
-# After one of these no other call of the same lane would fare better, and WeChat counts every try.
+# After one of these errors, other calls of the same account would fail too, and WeChat counts each of them.
 STOPPING = (WechatRetry, WechatAmbiguous, WechatPaused, WechatAccountError)
-# No message is called for more often, whatever WeChat answers.
+# The greatest number of calls for a message, with any answers.
 MAX_CALLS = 8
-# WeChat takes calls with the same number for the same message for 10 minutes; what is not known by then stays unknown.
+# WeChat recognises a repetition by its number for 10 minutes. After that, the result of the first call stays unknown.
 REPEAT_SECONDS = 8 * 60
 
 
 @dataclass
 class Call:
-    """One call of a method of :class:`.wechat_api.WechatClient`, and what came of it.
+    """One call of a method of WechatClient, and its result.
 
-    Without ``answer`` and ``error`` it was not made, because its lane was stopped before its turn.
+    A call without answer and error was not made, because its account was stopped before its turn.
     """
 
-    key: int  # by which the caller knows it
-    lane: int  # what is stopped together
+    key: int  # the caller's own identifier
+    lane: int  # id of the account, which stops as a whole
     method: str
     args: tuple
     client: object = None
     token: str = ""
-    began_at: datetime | None = None  # in UTC, naive as Odoo has it
+    began_at: datetime | None = None  # in UTC, naive as in Odoo
     answer: dict | None = None
     error: Exception | None = None
     is_repeated: bool = False  # with another access token
@@ -56,21 +56,21 @@ class Call:
         except WechatError as error:
             self.error = error
         except Exception as error:
-            # Whatever it is must reach the caller, who waits for this call.
+            # The caller waits for the call to end, also after a programming error.
             _logger.exception("wechat.api: call failed account=%s method=%s", self.lane, self.method)
             self.error = error
 
     def get_keys(self):
-        """Return what this call stands and falls with: it is not made once one of these was stopped."""
+        """Return the keys of the call, which is not made if one of them is stopped."""
         return (self.lane,)
 
     def get_stopped(self):
-        """Return which of its keys its error stops."""
+        """Return the keys that the error of the call stops."""
         return self.get_keys() if isinstance(self.error, STOPPING) else ()
 
     def _call(self):
-        # What leaves open whether it was done is asked a second time at once: the call must be one that may be
-        # repeated, such as the creation of a code with a given scene.
+        # An ambiguous call is repeated at once: calls of this class must be repeatable, such as the creation of a code
+        # with a given scene.
         try:
             return self._call_once()
         except WechatAmbiguous:
@@ -82,22 +82,22 @@ class Call:
 
 @dataclass
 class LookUpCall(Call):
-    """The call that reads an account's templates, because WeChat has refused some of them as unknown."""
+    """The call that lists an account's templates, after WeChat refused some of them as unknown."""
 
     refusals: dict = field(default_factory=dict)  # WeChat's error, by template id
 
 
 @dataclass
 class SendCall(Call):
-    """The call that sends one row of the outbox. Whether and when it is repeated is the outbox's to say."""
+    """The call that sends one row of the outbox. The outbox decides about repetitions."""
 
     template: int = 0
-    row: dict | None = None  # as it was claimed; ``attempts`` counts the calls that were announced to the database
-    made: int = 0  # calls since it was claimed
-    unmade: int = 1  # calls that were announced, and not made yet
+    row: dict | None = None  # as claimed; attempts is the number of calls announced in the database
+    made: int = 0  # calls made since the claim
+    unmade: int = 1  # calls announced and not made yet
 
     def make(self):
-        """Call WeChat, within the limits that no answer lifts: this is the only place where a message is called for."""
+        """Call WeChat within the limits of number and time. Each call for a message is made here."""
         latest = self.row["first_call_at"] + timedelta(seconds=REPEAT_SECONDS)
         if self.unmade < 1 or self.row["attempts"] > MAX_CALLS or datetime.now(UTC).replace(tzinfo=None) >= latest:
             _logger.warning("wechat.outbox: not called, limit reached message=%s", self.key)
@@ -122,18 +122,18 @@ class SendCall(Call):
 
 
 class CallPool:
-    """A bounded number of threads that make calls, and give them back in the order in which they ended.
+    """A pool of threads that make calls, and return them in the order in which they end.
 
-    As a context manager: its end waits for the calls in flight and makes none of those that have not begun.
+    As a context manager, its exit waits for the calls in flight and drops those that have not begun.
 
-    :param int threads: how many calls may be in flight at once.
+    :param int threads: the greatest number of calls in flight.
     """
 
     def __init__(self, threads):
-        self.pending = 0  # calls that were submitted and not taken back
+        self.pending = 0  # calls submitted and not taken yet
         self._executor = ThreadPoolExecutor(threads, "wechat-call")
         self._ended = queue.SimpleQueue()
-        # By key, the moment up to which calls that were submitted are not made.
+        # By key: calls submitted up to this time are not made.
         self._stopped = {}
         self._is_closed = False
 
@@ -151,30 +151,30 @@ class CallPool:
         self._executor.submit(self._run, call)
 
     def give_back(self, call):
-        """Queue a call whose outcome is known without making it; an error stops what it stands for all the same."""
+        """Queue a call that need not be made, with its known result. Its error stops keys like any other."""
         self.pending += 1
         self._end(call)
 
     def stop(self):
-        """Make no call any more that has not begun."""
+        """Make no further calls; those in flight end."""
         self._is_closed = True
 
     def hold(self, key):
-        """Make none of the calls with a key that were submitted so far and have not begun."""
+        """Drop the calls with a key that were submitted so far and have not begun."""
         self._stopped[key] = time.monotonic()
 
     def resume(self, keys):
-        """Make the calls with these keys that are submitted from now on."""
+        """Make the calls with these stopped keys that are submitted from now on."""
         for key in keys:
             if key in self._stopped:
                 self.hold(key)
 
     def take(self, at_least, seconds, patience=None):
-        """Return calls that have ended, as soon as there are some.
+        """Return calls that have ended; wait for the first one.
 
-        :param int at_least: wait for so many, if as many are pending.
-        :param float seconds: how long to wait for more than one.
-        :param float patience: how many seconds to wait for the first; by default as long as it takes.
+        :param int at_least: the number of calls to wait for, if as many are pending.
+        :param float seconds: the longest time to wait for more than one.
+        :param float patience: the longest time, in seconds, to wait for the first; default: no limit.
         :rtype: list[Call]
         """
         calls = []

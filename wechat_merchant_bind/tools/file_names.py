@@ -1,24 +1,24 @@
-"""Names of files made from names of merchants, which may hold anything."""
+"""File names from names of merchants, which may hold any character."""
 
 import re
 import unicodedata
 
-# What Windows, macOS or Linux don't take, or take for a folder.
+# Characters that Windows, macOS or Linux refuse or read as a folder.
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]+')
-# Names of devices on Windows, with whatever extension.
+# Names of devices on Windows, with any extension.
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
-# 80 Chinese characters are 240 bytes, and file systems take 255 with the number and the extension.
+# A file name has 255 bytes at most: 70 Chinese characters have 210, which leaves room for number and extension.
 MAX_CHARACTERS = 70
 
 
 def safe_name(name, fallback):
-    """Return a name that every file system takes, without extension.
+    """Return a name, without extension, that every file system accepts.
 
     :param str name: any text.
-    :param str fallback: the name of which nothing may be left.
+    :param str fallback: used if no character of the name can be kept.
     :rtype: str
     """
-    # Control characters, and those that turn the direction of writing and so hide an extension.
+    # Drops control characters, and those that change the direction of writing and so hide an extension.
     name = "".join(
         " " if character.isspace() else character
         for character in unicodedata.normalize("NFC", name or "")
@@ -31,7 +31,7 @@ def safe_name(name, fallback):
 
 
 def number_duplicates(names):
-    """Return the names with a number behind those that came before; case makes no difference on Windows and macOS.
+    """Return the names with numbers behind repeated ones, ignoring case as Windows and macOS do.
 
     :param list[str] names: in the order of the result.
     :rtype: list[str]

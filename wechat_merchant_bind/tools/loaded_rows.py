@@ -1,11 +1,11 @@
-"""The rows of a file with OpenIDs, what was found out about each, and what becomes of it."""
+"""Rows of a file with OpenIDs during their import, with their results."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class LoadedRow:
-    """A row of a file, what was found out about it, and what becomes of it (``wechat.binding.import.line.result``)."""
+    """A row of a file, the records found for it, and its result (see wechat.binding.import.line.result)."""
 
     merchant: str
     openid: str
@@ -18,7 +18,7 @@ class LoadedRow:
 
 @dataclass(eq=False)
 class LoadedRows:
-    """The rows of one import. It travels in the context of one ``load``, where nobody but ``load`` can put it."""
+    """The rows of one import, in the context of one call of load. RPC callers cannot inject one."""
 
     file_id: int = 0
     file_name: str = ""
@@ -28,11 +28,11 @@ class LoadedRows:
     log: object = None
 
     def number(self, index):
-        """Return the number of a row as the file counts it, without its line of titles."""
+        """Return the number of a row in the file, not counting the header."""
         return self.first_number + index
 
     def get_numbers(self, result):
-        """Return the numbers of the rows that have a result."""
+        """Return the numbers of the rows with a result."""
         return [self.number(index) for index, row in self.rows.items() if row.result == result]
 
     def refuse(self, index, reason, **message):
@@ -40,8 +40,7 @@ class LoadedRows:
 
         :param int index: the row.
         :param str reason: why, in words.
-        :param message: what else the message to the user holds. The screen shows the reason itself only if no field is
-            named.
+        :param message: more values of the message. The screen shows the reason only if the message names no field.
         """
         row = self.rows[index]
         row.result, row.reason = "refused", "\n".join(filter(None, [row.reason, reason]))
@@ -51,9 +50,9 @@ class LoadedRows:
         self.log({"field": False, **message, **position, "type": "error", "message": reason})
 
     def take_write_errors(self, messages):
-        """Take why the database refused rows, as when one of them was bound by a scan meanwhile.
+        """Record the reasons for which the database refused rows, such as a binding by a scan meanwhile.
 
-        :param list[dict] messages: of Odoo's import.
+        :param list[dict] messages: messages of Odoo's import.
         """
         self.is_refused = True
         for message in messages:
@@ -72,5 +71,5 @@ class LoadedRows:
         self.log({"type": "error", "message": reason})
 
     def get_open(self):
-        """Return the rows that nothing has spoken against so far, by index."""
+        """Return the rows that were not refused so far, by index."""
         return {index: row for index, row in self.rows.items() if row.result == "left_out"}

@@ -1,9 +1,9 @@
-"""Keeps secrets out of the log lines that Odoo's web server and the HTTP client write about our requests."""
+"""Log filter that removes secrets from the lines of Odoo's web server and of the HTTP client."""
 
 import logging
 import re
 
-# Of the secret in one of our own addresses, what is enough to tell two accounts or codes apart.
+# Characters of a secret in our own addresses that stay, enough to tell accounts or codes apart.
 _SHOWN = 4
 _ADDRESS = re.compile(rf"(/wechat/(?:merchant|bind|undo)/[^/?\s]{{0,{_SHOWN}}})[^/?\s]*")
 # WeChat's pushes carry signature and OpenID in the query.
@@ -12,9 +12,9 @@ _CALL_QUERY = re.compile(r"(?<=[?&])((?:access_token|secret|openid|next_openid)=
 
 
 def hide(text):
-    """Return a text without the secrets of addresses that it names: ours, and those of calls to WeChat.
+    """Return a text without the secrets in its addresses: ours, and those of calls to WeChat.
 
-    :param str text: an address, or a line with some
+    :param str text: an address, or a line with addresses.
     :rtype: str
     """
     text = _PUSH_QUERY.sub(r"\1", _ADDRESS.sub(r"\1…", text))
@@ -24,8 +24,8 @@ def hide(text):
 def filter_record(record):
     """Hide the secrets in a record of a logger.
 
-    :param logging.LogRecord record: changed in place
-    :return: that it is to be logged
+    :param logging.LogRecord record: changed in place.
+    :return: True: the record is logged.
     :rtype: bool
     """
     if isinstance(record.args, tuple):
@@ -33,6 +33,6 @@ def filter_record(record):
     return True
 
 
-# The access log of Odoo's own server, and what urllib3 tells at the level of debugging.
+# The access log of Odoo's own server, and the debug lines of urllib3.
 for _name in ("werkzeug", "urllib3.connectionpool", "urllib3.util.retry"):
     logging.getLogger(_name).addFilter(filter_record)

@@ -1,21 +1,21 @@
-"""How fast and how carefully one lane of the outbox calls WeChat for one account."""
+"""Rate limit of the calls that one sender of the outbox makes for one account."""
 
 import time
 
-# Calls in a row that brought no answer after which WeChat is left alone for a while.
+# Consecutive calls without an answer after which the account is paused.
 UNANSWERED_MAX = 10
 
 
 class Pace:
-    """A bucket of tokens, of which each call takes one.
+    """A token bucket: each call takes one token.
 
-    After a pause the account is tried with one call at a time until WeChat answers: what waits must not run into the
-    same wall all at once.
+    After a pause, one call at a time is made until WeChat answers, so that not all waiting messages meet the same
+    error.
 
-    :param float rate: tokens a second. The bucket holds as many as a second brings, and begins with one, so that runs
-        that follow each other are no faster than one that goes on.
+    :param float rate: tokens a second. The bucket holds the tokens of one second. It begins with one, so that several
+        short runs are no faster than a long one.
     :param bool is_trying: whether the account comes back from a pause.
-    :param clock: seconds, by a clock that only goes forward.
+    :param clock: a function that returns monotonic seconds.
     """
 
     def __init__(self, rate, is_trying=False, clock=time.monotonic):
@@ -28,7 +28,7 @@ class Pace:
         self._unanswered = 0
 
     def get_allowance(self):
-        """Return how many calls may begin now.
+        """Return the number of calls that may begin now.
 
         :rtype: int
         """
@@ -40,7 +40,7 @@ class Pace:
         return int(self._tokens)
 
     def get_wait(self):
-        """Return in how many seconds a call may begin, if none is in flight.
+        """Return the seconds until a call may begin, if none is in flight.
 
         :rtype: float
         """
@@ -55,8 +55,8 @@ class Pace:
     def end(self, is_answered):
         """Count a call that has ended.
 
-        :param bool is_answered: whether WeChat has answered; ``None`` for a call that was not made.
-        :return: whether WeChat should be left alone for a while.
+        :param bool is_answered: whether WeChat has answered; None for a call that was not made.
+        :return: whether the account should be paused.
         :rtype: bool
         """
         self.in_flight -= 1

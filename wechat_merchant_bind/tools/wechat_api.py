@@ -1,7 +1,7 @@
-"""A client of WeChat's HTTP API on ``requests``.
+"""A client of WeChat's HTTP API, based on requests.
 
 Source of the calls: WeChat's API reference for service accounts (https://developers.weixin.qq.com/doc/service/api/).
-No text that this module raises holds an access token, a secret, an OpenID or the address of a call with its query.
+The texts of its exceptions hold no access token, secret, OpenID or query of a call.
 """
 
 import ipaddress
@@ -34,16 +34,16 @@ BACKUP_HOST = "api2.weixin.qq.com"  # "disaster recovery" in WeChat's guide on A
 USER_INFO_BATCH = 100  # OpenIDs that user/info/batchget takes at a time
 
 _MSGID = re.compile(r"(?!0+\Z)[0-9]{1,20}")
-_SANDBOX_HOST = "sandbox"  # its name in the project's compose network
+_SANDBOX_HOST = "sandbox"  # host name in the project's compose network
 _SECRET_NAMES = ("access_token", "secret", "openid", "touser")
 
 
 def parse_msgid(value):
     """Return WeChat's number of a message, from the answer to its call or from its receipt.
 
-    :param value: documented as a 64-bit integer; a text means the same
-    :return: the digits, or ``None`` for what is no number; 0 is none, WeChat gives it to any message
-    :rtype: str or None
+    :param value: a 64-bit integer by the documentation, or the same as a string
+    :return: the digits; None for any other value, and for 0, which WeChat gives to several messages
+    :rtype: str | None
     """
     text = str(value)
     return text if _MSGID.fullmatch(text) else None
@@ -52,8 +52,8 @@ def parse_msgid(value):
 class WechatUrlError(ValueError):
     """A base URL cannot be used.
 
-    :param str code: ``invalid``, ``scheme`` (neither http nor https), ``credentials``, ``query`` or ``fragment`` (the
-        URL has one), ``insecure`` (plain http where it is not allowed)
+    :param str code: invalid, scheme (neither http nor https), credentials, query or fragment (the URL has one),
+        insecure (plain http where it is not allowed)
     """
 
     def __init__(self, code, message):
@@ -62,15 +62,15 @@ class WechatUrlError(ValueError):
 
 
 def check_base_url(url, allow_insecure):
-    """Return a base URL in its normal form: lower case, no default port, no slash at the end.
+    """Return a base URL in its normal form: lower case, no default port, no trailing slash.
 
-    :param str url: address of WeChat's API or of a stand-in, a path is allowed
-    :param bool allow_insecure: whether plain http is allowed to this machine or the compose network's sandbox
+    :param str url: address of WeChat's API or of a stand-in, with or without a path
+    :param bool allow_insecure: whether plain http is allowed to this machine and the sandbox of the compose network
     :rtype: str
-    :raise WechatUrlError: if it cannot be used
+    :raise WechatUrlError: if the URL cannot be used
     """
     url = (url or "").strip()
-    # urlsplit drops tabs and line breaks, and servers disagree on what a backslash is
+    # urlsplit drops tabs and line breaks, and servers interpret a backslash differently.
     if re.search(r"[\s\\\x00-\x1f\x7f]", url):
         raise WechatUrlError("invalid", "The URL holds a character that no URL has")
     try:
@@ -97,13 +97,13 @@ def check_base_url(url, allow_insecure):
 
 
 class WechatClient:
-    """The API of WeChat; threads may share one.
+    """WeChat's API. Threads may share a client.
 
-    :param str base_url: from :func:`check_base_url`
-    :param str backup_url: tried once if the request could not be written to ``base_url``; default: WeChat's own backup
-        domain if ``base_url`` is WeChat's, else none
-    :param timeout: seconds to connect, seconds without a byte of the answer; the whole answer has ``ANSWER_SECONDS``
-    :param requests.Session session: default: the one that all clients of this process and URL share
+    :param str base_url: from check_base_url
+    :param str backup_url: tried once if the request could not be written to base_url; default: WeChat's own backup
+        domain if base_url is WeChat's, else none
+    :param timeout: seconds to connect, seconds without a byte of the answer; the whole answer has ANSWER_SECONDS
+    :param requests.Session session: default: the session that all clients of this process and URL share
     """
 
     def __init__(self, base_url, backup_url=None, timeout=(3.05, 10.0), session=None):
@@ -116,14 +116,14 @@ class WechatClient:
     def call(self, method, path, access_token=None, params=None, payload=None):
         """Call an API and return its answer.
 
-        :param str method: ``GET`` or ``POST``
+        :param str method: GET or POST
         :param str path: begins with a slash
-        :param str access_token: sent in the query, as WeChat wants it
+        :param str access_token: sent in the query
         :param dict params: the rest of the query
         :param dict payload: sent as JSON
         :rtype: dict
-        :raise WechatError: the subclass that the table of errors gives for WeChat's errcode, :class:`WechatNotSent` if
-            the request was never written, :class:`WechatAmbiguous` if there was no answer or not one of WeChat's
+        :raise WechatError: the subclass for WeChat's errcode by the table of errors; WechatNotSent if the request was
+            never written; WechatAmbiguous if there was no answer, or none of WeChat's
         """
         answer, error = self._exchange(method, path, access_token, params, payload)
         if error:
@@ -131,7 +131,7 @@ class WechatClient:
         return answer
 
     def _exchange(self, method, path, access_token=None, params=None, payload=None):
-        """Call an API; parameters and errors are those of :meth:`call`.
+        """Call an API; parameters and errors are those of call.
 
         :return: the answer, and the exception for its errcode if it has one other than 0
         :rtype: tuple[dict, WechatError | None]
@@ -141,7 +141,7 @@ class WechatClient:
             params["access_token"] = access_token
         request = {"method": method, "params": params}
         if payload is not None:
-            # raw UTF-8: WeChat refuses \uxxxx (40033) and shows it as it is in old templates
+            # Raw UTF-8: WeChat refuses \uxxxx (40033), and old templates show it literally.
             request["data"] = json.dumps(payload, ensure_ascii=False).encode()
             request["headers"] = {"Content-Type": "application/json"}
         answer = self._parse(path, self._send(path, request))
@@ -151,11 +151,11 @@ class WechatClient:
         return answer, from_response(path, answer["errcode"], errmsg)
 
     def stable_token(self, app_id, app_secret):
-        """Fetch the account's access token, in normal mode: all callers get the same one as long as it is valid.
+        """Fetch the account's access token in normal mode: all callers get the same token while it is valid.
 
-        :return: the token (512 characters and more) and the seconds it remains valid, at least 300
+        :return: the token (512 characters or more) and the seconds for which it remains valid (at least 300)
         :rtype: tuple[str, int]
-        :raise WechatError: as :meth:`call`
+        :raise WechatError: as call
         """
         path = TOKEN_PATHS[0]
         payload = {"grant_type": "client_credential", "appid": app_id, "secret": app_secret, "force_refresh": False}
@@ -165,11 +165,11 @@ class WechatClient:
     def create_qr_code(self, access_token, scene_str, expire_seconds):
         """Create a temporary parametric QR code.
 
-        :param str scene_str: 1 to 64 characters; comes back as the EventKey of a scan
+        :param str scene_str: 1 to 64 characters; the EventKey of a scan holds it
         :param int expire_seconds: at most 2592000 (30 days)
-        :return: ``ticket``, ``url`` (what the code says) and ``expire_seconds``
+        :return: ticket, url (the content of the code) and expire_seconds
         :rtype: dict
-        :raise WechatError: as :meth:`call`
+        :raise WechatError: as call
         """
         path = QR_PATH
         payload = {
@@ -187,10 +187,9 @@ class WechatClient:
     def get_all_private_template(self, access_token):
         """Return the templates of the account.
 
-        :return: dicts with ``template_id``, ``title``, ``content``, ``example``, ``primary_industry`` and
-            ``deputy_industry``
+        :return: dicts with template_id, title, content, example, primary_industry and deputy_industry
         :rtype: list[dict]
-        :raise WechatError: as :meth:`call`
+        :raise WechatError: as call
         """
         path = "/cgi-bin/template/get_all_private_template"
         return _get(path, self.call("GET", path, access_token), "template_list", list)
@@ -199,10 +198,10 @@ class WechatClient:
         """Add a template of WeChat's library to the account.
 
         :param str template_id_short: its number in the library
-        :param list[str] keyword_name_list: the words of its keywords that are wanted, in their order
+        :param list[str] keyword_name_list: the names of the wanted keywords, in the order of the card
         :return: the template's ID in the account
         :rtype: str
-        :raise WechatError: as :meth:`call`
+        :raise WechatError: as call
         """
         path = ADD_TEMPLATE_PATH
         payload = {"template_id_short": template_id_short, "keyword_name_list": keyword_name_list}
@@ -211,27 +210,27 @@ class WechatClient:
     def send_template(self, access_token, payload):
         """Send a template message.
 
-        :param dict payload: ``touser`` (OpenID), ``template_id``, ``data`` (``{key: {"value": text}}``) and, as wanted,
-            ``url``, ``miniprogram`` (``appid``, ``pagepath``; goes before the url) and ``client_msg_id`` (of the calls
-            to one OpenID with the same one, WeChat sends only one within 10 minutes)
-        :return: ``msgid``, the number that the receipt will have, see :func:`parse_msgid`
+        :param dict payload: touser (OpenID), template_id, data ({key: {"value": text}}); optionally url, miniprogram
+            (appid, pagepath; takes precedence over url) and client_msg_id (WeChat sends one of the calls to an OpenID
+            with the same value within 10 minutes)
+        :return: msgid, the number of the message and of its receipt, see parse_msgid
         :rtype: dict
-        :raise WechatError: as :meth:`call`
+        :raise WechatError: as call
         """
         path = SEND_PATH
         answer, error = self._exchange("POST", path, access_token, payload=payload)
         if error:
-            # A repetition of a message that was sent, and its number: the answer to the first call, which was lost.
+            # The message was sent by an earlier call, the answer to which was lost; this answer holds its number.
             if error.errcode == ALREADY_SENT and (msgid := parse_msgid(answer.get("msg_id"))):
                 return {"msgid": msgid}
             raise error
         return {"msgid": parse_msgid(_get(path, answer, "msgid", int | str))}
 
     def user_info(self, access_token, openid):
-        """Return what WeChat tells about a user: ``subscribe`` is 1 for a follower, 0 for everybody else.
+        """Return the data of a user; subscribe is 1 for a follower, else 0.
 
         :rtype: dict
-        :raise WechatError: as :meth:`call`
+        :raise WechatError: as call
         """
         path = USER_PATH
         answer = self.call("GET", path, access_token, params={"openid": openid})
@@ -239,12 +238,12 @@ class WechatClient:
         return answer
 
     def batchget_user_info(self, access_token, openids):
-        """Return what WeChat tells about several users at once.
+        """Return the data of several users.
 
         :param list[str] openids: at most 100
-        :return: by OpenID, as :meth:`user_info` returns it; without those that WeChat's answer leaves out
+        :return: data as of user_info by OpenID, without the users that WeChat's answer leaves out
         :rtype: dict[str, dict]
-        :raise WechatError: as :meth:`call`; 40003 for the whole batch if one of them is not the account's
+        :raise WechatError: as call; 40003 for the whole batch if one OpenID is not the account's
         """
         path = USERS_PATH
         payload = {"user_list": [{"openid": openid} for openid in openids]}
@@ -258,44 +257,44 @@ class WechatClient:
         return found
 
     def get_followers(self, access_token, next_openid=""):
-        """Return the OpenIDs of the followers, up to 10,000 at a time. WeChat allows 500 calls a day.
+        """Return a page of up to 10,000 OpenIDs of the followers. WeChat allows 500 calls a day.
 
-        :param str next_openid: the last OpenID of the page before; the first page without it
-        :return: the OpenIDs, and what to ask for the next page with; empty behind the last follower
+        :param str next_openid: the last OpenID of the previous page; empty for the first page
+        :return: the OpenIDs, and next_openid for the next page; empty after the last follower
         :rtype: tuple[list[str], str]
-        :raise WechatError: as :meth:`call`
+        :raise WechatError: as call
         """
         path = FOLLOWERS_PATH
         answer = self.call("GET", path, access_token, params={"next_openid": next_openid} if next_openid else {})
         _get(path, answer, "total", int)
         data = answer.get("data")
-        # Without followers behind it there is no data at all.
+        # A page without followers has no data.
         openids = _get(path, data, "openid", list) if isinstance(data, dict) else []
         return openids, str(answer.get("next_openid") or "")
 
     def get_quota(self, access_token, api_path):
-        """Return how often an API may be called a day, and how often it was.
+        """Return the daily quota of an API and its use.
 
         :param str api_path: begins with a slash
-        :return: ``daily_limit``, ``used`` and ``remain``
+        :return: daily_limit, used and remain
         :rtype: dict
-        :raise WechatError: as :meth:`call`
+        :raise WechatError: as call
         """
         path = QUOTA_PATH
         quota = _get(path, self.call("POST", path, access_token, payload={"cgi_path": api_path}), "quota", dict)
         return {name: _get(path, quota, name, int) for name in ("daily_limit", "used", "remain")}
 
     def get_callback_ips(self, access_token):
-        """Return the addresses that WeChat pushes from.
+        """Return the IP addresses from which WeChat pushes.
 
         :rtype: list[str]
-        :raise WechatError: as :meth:`call`
+        :raise WechatError: as call
         """
         path = "/cgi-bin/getcallbackip"
         return _get(path, self.call("GET", path, access_token), "ip_list", list)
 
     def _send(self, path, request):
-        """Return status and body, from the backup host if the request could not be written to the first."""
+        """Return status and body; from the backup host if the request could not be written to the first host."""
         for url, proxies in self._proxies.items():
             try:
                 with self._session.request(
@@ -307,11 +306,11 @@ class WechatClient:
                     **request,
                 ) as response:
                     return response.status_code, read_body(response)
-            except OSError as exc:  # the base of all exceptions of requests
+            except OSError as exc:  # the base class of the exceptions of requests
                 failure = _describe(path, exc)
             if not isinstance(failure, WechatNotSent):
                 break
-        # Outside of the handler: the exception of requests holds the URL with the token, and would be its context.
+        # Outside of the handler: the context would be the exception of requests, which holds the URL with the token.
         raise failure
 
     def _parse(self, path, response):
@@ -323,7 +322,7 @@ class WechatClient:
             raise WechatAmbiguous(path, errmsg=f"the answer has more than {MAX_RESPONSE_BYTES} bytes")
         try:
             answer = json.loads(body)
-            # Half a surrogate pair and NUL are JSON, but PostgreSQL takes neither: no answer of WeChat holds them.
+            # Lone surrogates and NUL are valid JSON, but PostgreSQL stores neither. WeChat's answers hold none.
             json.dumps(answer, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             answer = None
@@ -333,11 +332,11 @@ class WechatClient:
 
 
 def _describe(path, exc):
-    """Return our exception for one of requests, in words of our own."""
+    """Return our exception for one of requests, without its text."""
     words = type(exc).__name__
     cause = exc
     while cause is not None:
-        # str() of what requests raises holds the URL; what the operating system and OpenSSL say does not
+        # str() of an exception of requests holds the URL; the text of the operating system and of OpenSSL does not.
         if isinstance(cause, OSError) and cause.strerror:
             words += f", {cause.strerror}"
         cause = cause.__cause__ or cause.__context__
@@ -346,7 +345,7 @@ def _describe(path, exc):
 
 def _is_unwritten(exc):
     if not isinstance(exc, requests.RequestException):
-        # requests wraps all errors of the network; what is left is a missing file of certificates
+        # requests wraps all network errors. A missing file of certificates is the only other OSError.
         return isinstance(exc, OSError)
     reason = getattr(exc.args[0], "reason", None) if exc.args else None
     return isinstance(reason, NewConnectionError) or isinstance(
@@ -375,7 +374,7 @@ def _redact(text, secrets):
 
 
 def _get(path, answer, key, kind):
-    """Return a value that the answer must have."""
+    """Return a required value of the answer."""
     value = answer.get(key)
     if not isinstance(value, kind) or value == "":
         raise WechatAmbiguous(path, errmsg=f"the answer has no {key}")

@@ -1,4 +1,4 @@
-"""What a person can ask for by typing it into the chat, and the digits of a phone that prove who it is."""
+"""Commands that a user types into the chat: unbinding, and the digits of a phone number as proof of identity."""
 
 import hmac
 import re
@@ -6,32 +6,32 @@ import unicodedata
 
 UNBIND = "解绑"
 DIGITS = 4
-# A shorter number is an extension or an emergency number: its last digits prove nothing.
+# A shorter number is an extension or an emergency number: its digits prove nothing.
 PHONE_DIGITS_AT_LEAST = 7
 
 _TYPED_DIGITS = re.compile(rf"[0-9]{{{DIGITS}}}")
-# Whatever separates two numbers, or a number and its extension.
+# Characters that separate two numbers, or a number and its extension.
 _NO_PART_OF_A_NUMBER = re.compile(r"[^0-9 ().+-]")
 
 
 def parse(message):
     """Return the command in a push.
 
-    :param dict message: the push's fields.
-    :return: ``UNBIND``, four ASCII digits, or None if the push is no command.
+    :param dict message: the fields of the push.
+    :return: UNBIND, four ASCII digits, or None if the push is no command.
     :rtype: str | None
     """
     if message.get("MsgType") != "text":
         return None
-    # Chinese keyboards have digits of double width.
+    # Chinese keyboards have full-width digits.
     text = unicodedata.normalize("NFKC", message.get("Content") or "").strip()
     return text if text == UNBIND or is_digits(text) else None
 
 
 def is_digits(command):
-    """Tell whether a command is digits that shall prove who typed them.
+    """Tell whether a command consists of the digits of a phone number.
 
-    :param str | None command: see :func:`parse`.
+    :param str | None command: from parse.
     :rtype: bool
     """
     return bool(command and _TYPED_DIGITS.fullmatch(command))
@@ -40,7 +40,7 @@ def is_digits(command):
 def last_digits(phone):
     """Return the last four digits of a phone number.
 
-    :param str | None phone: as people write it; of several numbers the first counts, and no extension does.
+    :param str | None phone: in any notation; of several numbers the first counts, extensions are ignored.
     :rtype: str | None
     """
     for number in _NO_PART_OF_A_NUMBER.split(unicodedata.normalize("NFKC", phone or "")):
@@ -51,7 +51,7 @@ def last_digits(phone):
 
 
 def is_same(typed, expected):
-    """Compare digits in a time that tells nothing about them.
+    """Compare digits in constant time.
 
     :rtype: bool
     """

@@ -19,17 +19,17 @@ ENCODING_AES_KEY_LENGTH = 43
 TOKEN_LENGTH = 32
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
-# The base64 digits whose two lowest bits are zero: 43 digits hold 258 bits for 256 bits of key, and strict
-# decoders refuse a key whose two spare bits are set.
+# The base64 digits with two low bits of zero: 43 digits hold 258 bits for a key of 256 bits, and strict decoders refuse
+# a key with spare bits set.
 _LAST_KEY_DIGITS = "AEIMQUYcgkosw048"
 
-_BLOCK_SIZE = 32  # WeChat pads to 32 bytes although the block of AES has 16
+_BLOCK_SIZE = 32  # WeChat pads to 32 bytes, although an AES block has 16
 _RANDOM_SIZE = 16
 _LENGTH_SIZE = 4
 
 
 class WechatCryptoError(ValueError):
-    """A key is malformed, or a push is not what the holder of our keys would have sent."""
+    """A key is malformed, or a push was not encrypted with the account's keys."""
 
 
 class WechatSignatureError(WechatCryptoError):
@@ -37,13 +37,13 @@ class WechatSignatureError(WechatCryptoError):
 
 
 class Decrypted(NamedTuple):
-    """What a push says, and the EncodingAESKey that opened it: the reply is encrypted with the same one."""
+    """The content of a push, and the EncodingAESKey that decrypted it, with which the reply is encrypted."""
 
     plaintext: bytes
     key: str
 
     def __repr__(self):
-        # the generated one would put the key and a merchant's message into logs
+        # The generated one would write the key and a merchant's message into logs.
         return f"Decrypted(<{len(self.plaintext)} bytes>)"
 
 
@@ -59,7 +59,7 @@ class Encrypted(NamedTuple):
 def sign(*parts):
     """Return WeChat's signature of the given strings, in any order.
 
-    :param str parts: token, timestamp and nonce; for ``msg_signature`` also the text of ``Encrypt``
+    :param str parts: token, timestamp and nonce; for msg_signature also the text of Encrypt
     :return: 40 lowercase hexadecimal digits
     """
     joined = "".join(sorted(parts)).encode("utf-8", "surrogatepass")
@@ -67,12 +67,12 @@ def sign(*parts):
 
 
 def verify(signature, *parts):
-    """Tell in constant time whether ``signature`` is the one of ``parts``.
+    """Tell in constant time whether a signature is that of the parts.
 
-    An absent signature or part is never right: with an empty token everybody could compute the signature.
+    A missing signature or part is refused: with an empty token, any sender could compute the signature.
 
-    :param signature: what the request claims, ``None`` if it claims nothing
-    :param parts: as for :func:`sign`, each possibly ``None``
+    :param signature: the signature of the request, None if it has none
+    :param parts: as for sign, each possibly None
     :rtype: bool
     """
     if not signature or not all(parts):
@@ -86,7 +86,7 @@ def generate_token():
 
 
 def generate_encoding_aes_key():
-    """Return a new EncodingAESKey: 43 random letters and digits that every base64 decoder accepts."""
+    """Return a new EncodingAESKey: 43 random letters and digits that strict base64 decoders accept."""
     digits = [secrets.choice(_ALPHANUMERIC) for _i in range(ENCODING_AES_KEY_LENGTH - 1)]
     return "".join(digits) + secrets.choice(_LAST_KEY_DIGITS)
 
@@ -95,7 +95,7 @@ def check_encoding_aes_key(key):
     """Return the 32 bytes of an EncodingAESKey.
 
     :param str key: 43 base64 digits, without the padding
-    :raise WechatCryptoError: if it is anything else
+    :raise WechatCryptoError: if the key is malformed
     """
     if len(key) != ENCODING_AES_KEY_LENGTH or key.endswith("="):
         raise WechatCryptoError(f"The EncodingAESKey must have {ENCODING_AES_KEY_LENGTH} letters and digits")
@@ -106,10 +106,9 @@ class WechatCrypto:
     """Decrypts the pushes to one Official Account and encrypts the replies to them.
 
     :param str token: the webhook token
-    :param str app_id: AppID of the account; every message names it
+    :param str app_id: AppID of the account, which every message holds
     :param str encoding_aes_key: the present key
-    :param previous_key: the key before the present one, which WeChat may go on using for a while; ``None`` if there is
-        none
+    :param previous_key: the previous key, which WeChat may still use for a while, or None
     :raise WechatCryptoError: if a key is malformed
     """
 
@@ -120,13 +119,13 @@ class WechatCrypto:
         self._aes_keys = {key: check_encoding_aes_key(key) for key in (encoding_aes_key, previous_key) if key}
 
     def decrypt(self, encrypted, msg_signature, timestamp, nonce):
-        """Authenticate and open the ``Encrypt`` field of a push.
+        """Authenticate and decrypt the Encrypt field of a push.
 
         :param str encrypted: text of the field
-        :param msg_signature: from the URL, as are ``timestamp`` and ``nonce``
+        :param msg_signature: from the URL, like timestamp and nonce
         :rtype: Decrypted
-        :raise WechatSignatureError: if the signature is not ours
-        :raise WechatCryptoError: if no key opens it, or it is meant for another account
+        :raise WechatSignatureError: if the signature is wrong
+        :raise WechatCryptoError: if no key decrypts it, or it is for another account
         """
         if not verify(msg_signature, self._token, timestamp, nonce, encrypted):
             raise WechatSignatureError("The msg_signature is wrong")
@@ -143,8 +142,8 @@ class WechatCrypto:
         """Encrypt and sign a reply.
 
         :param bytes plaintext: the reply's XML
-        :param str timestamp: seconds since 1970; ``nonce`` may be that of the push
-        :param str key: one of this account's keys, normally :attr:`Decrypted.key`; default: the present key
+        :param str timestamp: seconds since 1970; the nonce of the push may be used again
+        :param str key: one of this account's keys, normally Decrypted.key; default: the present key
         :rtype: Encrypted
         """
         aes_key = self._aes_keys[key or self._key]
@@ -157,7 +156,7 @@ class WechatCrypto:
         return Encrypted(encrypted, sign(self._token, timestamp, nonce, encrypted), timestamp, nonce)
 
     def _open(self, ciphertext, aes_key):
-        """Return the message in ``ciphertext``, or ``None`` if the key, the padding or the AppID does not fit."""
+        """Return the decrypted message, or None if the key, the padding or the AppID does not fit."""
         decryptor = _cipher(aes_key).decryptor()
         padded = decryptor.update(ciphertext) + decryptor.finalize()
         pad = padded[-1]
@@ -167,7 +166,7 @@ class WechatCrypto:
         if len(message) < _LENGTH_SIZE:
             return None
         end = _LENGTH_SIZE + struct.unpack_from(">I", message)[0]
-        # a length beyond the end leaves no AppID over
+        # A length beyond the end leaves no AppID.
         return message[_LENGTH_SIZE:end] if message[end:] == self._app_id else None
 
 

@@ -1,4 +1,4 @@
-"""The one table of WeChat's error codes: what each means for us and what an admin can do about it.
+"""The table of WeChat's error codes, with the class, the meaning and the remedy of each.
 
 Sources: WeChat's list of error codes (https://developers.weixin.qq.com/doc/oplatform/developers/errCode/errCode.html),
 the error tables of the SDK WxJava, and WeChat's developer community for 40241, 40249, 40252, 43116, 43117, 45065, 45066
@@ -12,31 +12,31 @@ from typing import NamedTuple
 
 
 class ErrorClass(enum.Enum):
-    """What a failure means for the call that met it."""
+    """The consequence of an error for its call."""
 
-    RETRY = "retry"  # certainly not done: repeat it, later
-    AMBIGUOUS = "ambiguous"  # perhaps done: repeat it only where WeChat recognises the repetition
-    TOKEN_STALE = "token_stale"  # nosec B105  # not done: repeat it once with a fresh access token
-    UNREACHABLE = "unreachable"  # this person does not get it
-    TEMPLATE = "template"  # no message of this template, or with these values, can be sent
-    ACCOUNT = "account"  # the account or its settings need a person
-    UNDER_REVIEW = "under_review"  # WeChat decides later by itself: never repeat
-    PAUSED = "paused"  # not done: this API of this account has used up its quota
-    REPEATED = "repeated"  # WeChat takes it for a repetition of an earlier call
+    RETRY = "retry"  # certainly not done: repeat later
+    AMBIGUOUS = "ambiguous"  # perhaps done: repeat only if WeChat recognises the repetition
+    TOKEN_STALE = "token_stale"  # nosec B105  # not done: repeat once with a fresh access token
+    UNREACHABLE = "unreachable"  # this recipient cannot get messages
+    TEMPLATE = "template"  # messages of this template, or with these values, cannot be sent
+    ACCOUNT = "account"  # an admin must correct the account or its settings
+    UNDER_REVIEW = "under_review"  # WeChat decides later: never repeat
+    PAUSED = "paused"  # not done: the quota of this API of this account is used up
+    REPEATED = "repeated"  # WeChat regards it as a repetition of an earlier call
     BUG = "bug"  # our request was malformed
     DATA = "data"  # the content was refused
     UNKNOWN = "unknown"  # never repeated, shown verbatim
 
 
 class ErrorInfo(NamedTuple):
-    """A row of the table; ``meaning`` and ``remedy`` are English sentences to translate."""
+    """A row of the table. Meaning and remedy are English sentences to translate."""
 
     error_class: ErrorClass
     meaning: str
     remedy: str
 
 
-# Paths of the calls whose error codes have a meaning of their own.
+# Paths of the calls with special meanings of error codes.
 TOKEN_PATHS = ("/cgi-bin/stable_token", "/cgi-bin/token")
 SEND_PATH = "/cgi-bin/message/template/send"
 ADD_TEMPLATE_PATH = "/cgi-bin/template/api_add_template"
@@ -48,7 +48,7 @@ QUOTA_PATH = "/cgi-bin/openapi/quota/get"
 
 
 def _lt(text):
-    # The name is what Odoo's term extraction looks for; who shows the text translates it.
+    # Odoo's term extraction looks for this name. The text is translated when it is shown.
     return text
 
 
@@ -83,7 +83,7 @@ _RESTRICTED_RECIPIENT = ErrorInfo(
 )
 _UNKNOWN_API = ErrorInfo(ErrorClass.BUG, _lt("The request named an API that does not exist."), _REPORT)
 
-# By error code, or by path and error code where the answer to that call means something of its own.
+# By error code; by path and error code if the code has a special meaning for that call.
 ERRORS = {
     # --- may be repeated ---
     -1: _BUSY,
@@ -124,7 +124,7 @@ ERRORS = {
     ),
     45066: ErrorInfo(
         ErrorClass.REPEATED,
-        _lt("A message with this number was sent too shortly before."),
+        _lt("A message with this number was sent a moment before."),
         _lt("Ask the merchant whether the message has arrived before you send it again."),
     ),
     40252: ErrorInfo(
@@ -182,7 +182,7 @@ ERRORS = {
         ErrorClass.TEMPLATE, _lt("The Official Account has no template with this number."), _SYNC_TEMPLATES
     ),
     40036: ErrorInfo(
-        ErrorClass.TEMPLATE, _lt("The number of the template is longer or shorter than WeChat's are."), _SYNC_TEMPLATES
+        ErrorClass.TEMPLATE, _lt("The number of the template has a wrong length."), _SYNC_TEMPLATES
     ),
     43116: ErrorInfo(
         ErrorClass.TEMPLATE,
@@ -232,7 +232,7 @@ ERRORS = {
     40013: ErrorInfo(ErrorClass.ACCOUNT, _lt("The AppID is wrong."), _CHECK_APP_ID),
     41002: ErrorInfo(ErrorClass.ACCOUNT, _lt("The AppID is missing."), _CHECK_APP_ID),
     40125: _WRONG_SECRET,
-    # There is no access token yet that could be stale.
+    # The call fetches the access token, so no token can be stale.
     **dict.fromkeys([(path, 40001) for path in TOKEN_PATHS], _WRONG_SECRET),
     41004: ErrorInfo(ErrorClass.ACCOUNT, _lt("The AppSecret is missing."), _CHECK_SECRET),
     40243: ErrorInfo(
@@ -284,14 +284,14 @@ ERRORS = {
         _lt("The Official Account has as many QR codes as WeChat allows."),
         _lt("Use temporary codes instead of permanent ones."),
     ),
-    # --- ours ---
+    # --- our mistakes ---
     40033: ErrorInfo(ErrorClass.BUG, _lt("The request had escaped characters."), _REPORT),
     41001: ErrorInfo(ErrorClass.BUG, _lt("The request had no access token."), _REPORT),
     47001: ErrorInfo(ErrorClass.BUG, _lt("The request was malformed."), _REPORT),
     45067: ErrorInfo(ErrorClass.BUG, _lt("The request's own number is too long."), _REPORT),
     76003: _UNKNOWN_API,
     76021: _UNKNOWN_API,
-    # --- nothing certain is known ---
+    # --- not known for certain ---
     42007: ErrorInfo(
         ErrorClass.UNKNOWN,
         _lt("A user's authorisation has ended because the user changed the WeChat password."),
@@ -311,33 +311,33 @@ _NOT_SENT = ErrorInfo(
 )
 _NO_ANSWER = ErrorInfo(
     ErrorClass.AMBIGUOUS,
-    _lt("WeChat did not answer, or with something that is not an answer of WeChat."),
-    _lt("Try again in a moment. If it stays, check the API address and the proxy."),
+    _lt("WeChat did not answer, or the answer was not one of WeChat's."),
+    _lt("Try again in a moment. If it fails again, check the API address and the proxy."),
 )
 
-# Codes that mean more than their class says.
+# Codes with a treatment of their own.
 VALUE_NOT_ALLOWED = 47003
 LINK_TOO_LONG = 40039
-OF_ONE_MESSAGE = (VALUE_NOT_ALLOWED, LINK_TOO_LONG)  # the next message of the same template may be right
-PERHAPS_GONE = (40037, 43100)  # also said, in passing, of templates that exist: the list of templates tells
+OF_ONE_MESSAGE = (VALUE_NOT_ALLOWED, LINK_TOO_LONG)  # other messages of the template may be accepted
+PERHAPS_GONE = (40037, 43100)  # temporarily also for existing templates: the list of templates decides
 DAILY_QUOTA = 45009
-ALREADY_SENT = 45065  # the answer may hold the number that the message has
-UNKNOWN_OPENID = (40003, 46004)  # of a person; other refusals may concern the account as a whole
+ALREADY_SENT = 45065  # the answer may hold the number of the message
+UNKNOWN_OPENID = (40003, 46004)  # other refusals of a recipient may concern the whole account
 
 ERRMSG_MAX_LENGTH = 500
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
-_INT32 = range(-(2**31), 2**31)  # what an Integer of Odoo holds
+_INT32 = range(-(2**31), 2**31)  # range of an Integer field
 
 
 class WechatError(Exception):
     """A call to WeChat failed.
 
-    ``str()`` of it may be logged: who creates it keeps tokens, secrets and OpenIDs out of ``errmsg``.
+    Its text may be logged: errmsg must hold no tokens, secrets and OpenIDs.
 
     :param str path: path of the call, without host and query
-    :param int errcode: ``None`` if WeChat gave none
+    :param int errcode: None if WeChat gave none
     :param str errmsg: WeChat's text, or ours if WeChat gave none
-    :param ErrorInfo info: what it means, if that differs from the table's row of ``errcode``
+    :param ErrorInfo info: replaces the table's row of errcode
     """
 
     default_info = _UNKNOWN
@@ -357,7 +357,7 @@ class WechatError(Exception):
 
     @property
     def info(self):
-        """What the failure means and what to do.
+        """The row of the table: class, meaning and remedy.
 
         :rtype: ErrorInfo
         """
@@ -365,17 +365,17 @@ class WechatError(Exception):
 
 
 class WechatRetry(WechatError):
-    """Certainly not done; may be repeated later."""
+    """The call was certainly not done, and may be repeated later."""
 
 
 class WechatNotSent(WechatRetry):
-    """The request was never written: no connection (refused, DNS, proxy, TLS, timeout of the connect)."""
+    """The request was never written, for lack of a connection (refused, DNS, proxy, TLS, timeout)."""
 
     default_info = _NOT_SENT
 
 
 class WechatAmbiguous(WechatError):
-    """Perhaps done: -1, no answer, or an answer that is not one of WeChat's (5xx, redirect, not JSON, incomplete)."""
+    """The call was perhaps done: -1, no answer, or none of WeChat's (5xx, redirect, not JSON, incomplete)."""
 
     default_info = _NO_ANSWER
 
@@ -397,7 +397,7 @@ class WechatAccountError(WechatError):
 
 
 class WechatUnderReview(WechatError):
-    """WeChat reviews the message and decides by itself."""
+    """WeChat reviews the message and decides later."""
 
 
 class WechatPaused(WechatError):
@@ -405,7 +405,7 @@ class WechatPaused(WechatError):
 
 
 class WechatRepeated(WechatError):
-    """WeChat takes the message for a repetition."""
+    """WeChat regards the message as a repetition."""
 
 
 class WechatBug(WechatError):
@@ -417,7 +417,7 @@ class WechatDataError(WechatError):
 
 
 class WechatUnknown(WechatError):
-    """A code of which nothing certain is known."""
+    """The meaning of the code is not known for certain."""
 
 
 _EXCEPTIONS = {
@@ -437,10 +437,10 @@ _EXCEPTIONS = {
 
 
 def info(path, errcode):
-    """Return what an error code means as the answer to a call.
+    """Return the row of the table for an error code of a call.
 
     :param str path: path of the call
-    :param int errcode: any; an unknown one has the class UNKNOWN
+    :param int errcode: any code; an unknown one has the class UNKNOWN
     :rtype: ErrorInfo
     """
     return _find(path, errcode) or _UNKNOWN
@@ -450,12 +450,12 @@ def from_response(path, errcode, errmsg):
     """Return, not raise, the exception for an answer with an error code other than 0.
 
     :param str path: path of the call
-    :param errcode: an integer, in old answers as a string
-    :param errmsg: WeChat's text, possibly ``None``
+    :param errcode: an integer; in old answers a string
+    :param errmsg: WeChat's text, possibly None
     :rtype: WechatError
     """
     code = _to_int(errcode)
-    # In a log a line break would begin what looks like a line of ours, and such marks turn the rest of a line round.
+    # A line break could forge a line of the log, and direction marks reverse the rest of a line.
     errmsg = _UNPRINTABLE.sub(" ", str(errmsg or "")[:ERRMSG_MAX_LENGTH])
     if code is None:
         return WechatAmbiguous(path, errmsg=f"unreadable errcode; {errmsg}")
@@ -466,9 +466,9 @@ def from_response(path, errcode, errmsg):
 def invalid_ip(errmsg):
     """Return the address that WeChat does not allow.
 
-    :param errmsg: text of 40164 (``invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist rid: …``) or 61004
-    :return: the IPv4 address if there is one, else the IPv6 address, else ``None``
-    :rtype: str or None
+    :param errmsg: text of 40164 (invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist rid: …) or 61004
+    :return: the IPv4 address if there is one, else the IPv6 address, else None
+    :rtype: str | None
     """
     candidates = re.findall(r"(?<![\d.])\d+(?:\.\d+){3}(?!\.?\d)", errmsg or "")
     candidates += re.findall(r"(?<![\w:])[\dA-Fa-f]*:[\dA-Fa-f:]+", errmsg or "")

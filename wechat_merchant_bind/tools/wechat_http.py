@@ -1,4 +1,4 @@
-"""How requests to WeChat are made: connections that are kept, without redirects, and bounded in time and size."""
+"""HTTP sessions for WeChat: kept connections, no redirects, answers of limited time and size."""
 
 import errno
 import http.client
@@ -16,7 +16,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
 
 MAX_RESPONSE_BYTES = 2 * 1024 * 1024
-# From the end of the request to the last byte of the answer; a lease of the outbox is longer.
+# From the end of the request to the last byte of the answer. The lease of the outbox is longer.
 ANSWER_SECONDS = 15.0
 POOL_SIZE = 64
 
@@ -25,11 +25,11 @@ _sessions_lock = threading.Lock()
 
 
 def get_session(base_url):
-    """Return the session that this process has for an address; threads share it.
+    """Return the session of this process for an address. Threads share it.
 
     :rtype: requests.Session
     """
-    # by process: two processes must not speak on one inherited connection
+    # By process: a forked process must not use an inherited connection.
     key = os.getpid(), base_url
     with _sessions_lock:
         if key not in _sessions:
@@ -43,9 +43,9 @@ def get_session(base_url):
 
 
 def get_proxies(url):
-    """Return the proxies that the environment names for an address, as ``requests`` takes them.
+    """Return the proxies of the environment for an address, as requests takes them.
 
-    To be kept: what ``requests`` itself does for each request takes a quarter of it.
+    The caller keeps them: requests itself would read them for each request, which takes a quarter of its time.
 
     :rtype: dict[str, str]
     """
@@ -53,15 +53,14 @@ def get_proxies(url):
 
 
 def read_body(response):
-    """Return the body of a streamed response, of one that is too long somewhat more than the first
-    ``MAX_RESPONSE_BYTES``.
+    """Return the body of a streamed response; of a longer one, slightly more than MAX_RESPONSE_BYTES.
 
     :param requests.Response response: not read yet
     :rtype: bytes
-    :raise requests.RequestException: if it ends too early, or takes too long
+    :raise requests.RequestException: if the body ends too early or takes too long
     """
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        # Not what was asked for, and a kilobyte of it can unfold to a megabyte before it is measured.
+        # Not requested; a kilobyte of compressed body can unfold to a megabyte before its size is checked.
         return b""
     body = bytearray()
     for chunk in response.iter_content(64 * 1024):
@@ -72,10 +71,10 @@ def read_body(response):
 
 
 class _Session(requests.Session):
-    """Knows no redirects, and of the environment only the certificates: it would be read for each request.
+    """A session without redirects, which reads only the certificates from the environment, and only once.
 
-    Even if told not to follow one, ``requests`` reads its body to the end and prepares the next request, and what is
-    wrong with that one looks as if nothing had been sent.
+    Even with allow_redirects=False, requests reads the body of a redirect to its end and prepares the next request.
+    An error of the latter would look as if nothing had been sent.
     """
 
     def __init__(self):
@@ -88,9 +87,9 @@ class _Session(requests.Session):
 
 
 class _TimedStream(io.RawIOBase):
-    """The bytes of one answer, all of which must come in time.
+    """The bytes of one answer, with a deadline for all of them.
 
-    A socket's timeout begins anew with each byte: a peer that sends one now and then would hold a thread for hours.
+    The timeout of a socket restarts with each byte: a peer that sends single bytes would block a thread for hours.
     """
 
     def __init__(self, sock, stream):
@@ -117,7 +116,7 @@ class _TimedStream(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    """Reads its status line, headers and body through a :class:`_TimedStream`."""
+    """A response that reads its status line, headers and body through a _TimedStream."""
 
     def __init__(self, sock, *args, **kwargs):
         super().__init__(sock, *args, **kwargs)
@@ -129,9 +128,9 @@ class _HTTPConnection(HTTPConnection):
 
 
 class _HTTPSConnection(HTTPSConnection):
-    """Marks every failure before the first byte of a request.
+    """A connection that marks each failure before the first byte of a request.
 
-    urllib3 reports a TLS handshake that was reset or timed out as if it had happened while the answer was read.
+    urllib3 reports a TLS handshake that was reset or timed out like a failure while the answer was read.
     """
 
     response_class = _Response
@@ -152,7 +151,7 @@ class _HTTPSPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """Uses our connections, with and without a proxy."""
+    """An adapter with our connection classes, with and without a proxy."""
 
     _pool_classes = {"http": _HTTPPool, "https": _HTTPSPool}
 

@@ -1,11 +1,11 @@
-"""The keywords of template messages: the one table of their types, and what WeChat takes in each.
+"""The keywords of template messages: the table of their types, with the values that WeChat accepts in each.
 
-The type is the letters of a key such as ``thing1`` or ``character_string12`` (source: 模板消息参数值内容限制说明 of
-WeChat's reference for service accounts). Keys of test accounts and of historic templates (``first``, ``keyword1``,
-``name``) have no type, and no limit that is known.
+The type is the letters of a key such as thing1 or character_string12 (source: 模板消息参数值内容限制说明 of WeChat's
+reference for service accounts). Keys of test accounts and of historic templates (first, keyword1, name) have no type,
+and no known limit.
 
-A value is made to fit where nothing is lost but length, and refused where it would say something else than before.
-Characters are counted as UTF-16 does, since WeChat does not say what one is: an emoji takes two places.
+A value is shortened where only length is lost, and refused where its meaning would change. Characters are counted as
+UTF-16 code units, since WeChat does not define them: an emoji counts as two.
 """
 
 import re
@@ -17,14 +17,14 @@ from typing import NamedTuple
 
 
 def _lt(text):
-    # The name is what Odoo's term extraction looks for; who shows the text translates it.
+    # Odoo's term extraction looks for this name. The text is translated when it is shown.
     return text
 
 
 class KeywordError(ValueError):
     """WeChat would refuse a value.
 
-    :param str code: a key of ``PROBLEMS``
+    :param str code: a key of PROBLEMS
     """
 
     def __init__(self, code):
@@ -33,7 +33,7 @@ class KeywordError(ValueError):
 
 
 class Fitted(NamedTuple):
-    """A value as WeChat takes it."""
+    """A value as WeChat accepts it."""
 
     text: str
     # Whether its end was cut off.
@@ -43,10 +43,10 @@ class Fitted(NamedTuple):
 
 
 class Currency(NamedTuple):
-    """What amounts are in.
+    """The currency of an amount.
 
-    :param str code: by ISO 4217
-    :param int decimal_places: of its amounts
+    :param str code: ISO 4217 code
+    :param int decimal_places: decimal places of its amounts
     """
 
     code: str = "CNY"
@@ -58,12 +58,12 @@ class KeywordType(NamedTuple):
 
     label: str
     limit: str
-    # From a value and a currency to what is sent.
+    # Function that fits a value in a currency.
     fit: Callable[[object, Currency], Fitted]
 
 
 PROBLEMS = {
-    "empty": _lt("has no value. WeChat takes none that is empty; a default can follow the expression after |||"),
+    "empty": _lt("has no value. WeChat refuses empty values; a default can follow the expression after |||"),
     "too_long": _lt("is too long, and must not be cut"),
     "characters": _lt("has characters that WeChat does not allow here"),
     "time": _lt("is not a time such as 15:01 or 2019年10月1日 15:01"),
@@ -74,32 +74,32 @@ PROBLEMS = {
     "number": _lt("is not a number"),
 }
 
-# As get_all_private_template gives it; WeChat's own example has blanks between the braces.
+# As in get_all_private_template; WeChat's own example has blanks between the braces.
 _KEYWORD = re.compile(r"\{\s*\{\s*(\w+)\.DATA\s*\}\s*\}")
 _TYPED_KEY = re.compile(r"([a-z_]+?)[0-9]+")
 _HAN = "\u3400-\u9fff\uf900-\ufaff"
 _CLOCK = re.compile("(?:[01]?[0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9])?")
 _DAY = re.compile("([0-9]{4})(?: ?年 ?([0-9]{1,2}) ?月 ?([0-9]{1,2}) ?日|([-/.])([0-9]{1,2})\\4([0-9]{1,2}))")
-# The signs that WeChat is known to take, by the currency that is meant.
+# Currency signs that WeChat accepts, by currency.
 _SIGNS = {"CNY": "￥", "JPY": "¥", "USD": "$", "EUR": "€", "GBP": "£"}
 _AMOUNT = re.compile(
     "(?P<minus>[-−]?) ?(?P<sign>[¥$€£]?) ?(?P<minus_behind>[-−]?) ?"
     "(?P<digits>[0-9](?:[0-9., ']*[0-9])?) ?(?P<end>[¥$€£元]?)"
 )
 _NUMBER = re.compile(r"([-−]?)([0-9]{1,32})(?:\.([0-9]{1,32}))?")
-_AMOUNT_DIGITS = 12  # before the point
+_AMOUNT_DIGITS = 12  # before the decimal point
 _NUMBER_DIGITS = 32
 _PHONE_LENGTH = 17
 
 
-# === WHAT A TEMPLATE SAYS === #
+# === CONTENT OF A TEMPLATE === #
 
 
 def parse_content(content):
-    """Return the keywords of a template in the order in which its card shows them.
+    """Return the keywords of a template in the order of its card.
 
-    :param str | None content: as WeChat gives it, such as ``金额:{{amount2.DATA}}``.
-    :return: keys, and the words that stand before them on their lines.
+    :param str | None content: the content at WeChat, such as 金额:{{amount2.DATA}}.
+    :return: keys with their labels, the words before them on their lines.
     :rtype: list[tuple[str, str]]
     """
     keywords = {}
@@ -115,7 +115,7 @@ def parse_content(content):
 def get_type(key):
     """Return the type of a key.
 
-    :param str key: such as ``thing1``.
+    :param str key: such as thing1.
     :rtype: KeywordType | None
     """
     match = _TYPED_KEY.fullmatch(key)
@@ -125,31 +125,31 @@ def get_type(key):
 def fit(key, value, currency=None):
     """Make a value fit its keyword.
 
-    :param str key: such as ``thing1``.
-    :param value: text, number, date or datetime (of the reader's clock); False or None is empty.
-    :param Currency currency: of amounts that have no sign of their own; default: CNY.
+    :param str key: such as thing1.
+    :param value: text, number, date or datetime (local time of the reader); False and None are empty.
+    :param Currency currency: currency of amounts without a sign; default: CNY.
     :rtype: Fitted
     :raise KeywordError: if WeChat would refuse it.
     """
     keyword_type = get_type(key)
     if isinstance(value, str):
         value = value.strip()
-    # Zero is a value.
+    # Zero is not empty.
     if value is None or value is False or value == "":
         if keyword_type is KEYWORD_TYPES["const"]:
             return Fitted("")
         raise KeywordError("empty")
     fitted = keyword_type.fit(value, currency or Currency()) if keyword_type else Fitted(to_text(value))
     if not fitted.text:
-        # Nothing of it can be seen.
+        # All its characters are invisible.
         raise KeywordError("empty")
     return fitted
 
 
 def to_text(value):
-    """Return a value as people read it.
+    """Return a value as text for readers.
 
-    :param value: see :func:`fit`.
+    :param value: see fit.
     :rtype: str
     """
     if isinstance(value, datetime):
@@ -158,11 +158,11 @@ def to_text(value):
         return _format_day(value)
     if isinstance(value, float):
         return _trim(f"{value:.6f}")
-    # PostgreSQL stores neither NUL nor half an emoji.
+    # PostgreSQL stores neither NUL nor lone surrogates.
     return re.sub("[\x00\ud800-\udfff]", "", str(value))
 
 
-# === WHAT FITS === #
+# === FITTING === #
 
 
 def _cut(limit, ellipsis=""):
@@ -179,7 +179,7 @@ def _fit_name(value, _currency):
 
 
 def _match(pattern, limit, normalize=True):
-    """Take what a pattern matches, up to a number of characters."""
+    """Return a function that accepts texts of a pattern, up to a number of characters."""
     compiled = re.compile(pattern)
 
     def fit_text(value, _currency):
@@ -208,9 +208,9 @@ def _fit_date(value, _currency):
 
 
 def _fit_moments(value, code):
-    """Take one moment or two joined by ``~``, and write their days in Chinese.
+    """Fit one moment or two joined by "~", and write their days in Chinese.
 
-    :param str code: ``time``, where the clock must not be missing, or ``date``, where the day must not.
+    :param str code: time, which needs a time of day, or date, which needs a day.
     """
     moments = [_read_moment(text.strip(), code) for text in _normalize(value).split("~")]
     if len(moments) > 2:
@@ -256,14 +256,14 @@ def _round(number, decimal_places):
     try:
         return number.quantize(Decimal(1).scaleb(-decimal_places), ROUND_HALF_UP)
     except InvalidOperation:
-        # More digits than a Decimal has.
+        # More digits than the precision of Decimal.
         raise KeywordError("too_long") from None
 
 
 def _read_amount(text, currency):
-    """Read an amount as Odoo and people write it, with separators of thousands and the sign at either end.
+    """Parse an amount as Odoo and users write it, with thousands separators and the sign at either end.
 
-    :return: the sign, the number, and what stands behind it.
+    :return: the sign, the number, and the text behind it.
     :rtype: tuple[str, Decimal, str]
     """
     match = _AMOUNT.fullmatch(text)
@@ -276,15 +276,15 @@ def _read_amount(text, currency):
             raise KeywordError("amount")
         sign, end = end, ""
     if sign == "¥" and currency.code != "JPY":
-        # China and Japan share the sign, of which WeChat documents the wide form for the former.
+        # Yuan and yen share the sign; WeChat documents the full-width form for the yuan.
         sign = _SIGNS["CNY"]
     return sign, Decimal(f"{'-' if match['minus'] or match['minus_behind'] else ''}{digits}"), end
 
 
 def _read_separators(text):
-    """Return a number with a point, or None if its separators make no sense.
+    """Return a number with a decimal point, or None if its separators are inconsistent.
 
-    A comma separates the decimals only where a point separates thousands, or where one or two digits follow.
+    A comma is a decimal separator only if a point separates thousands, or if one or two digits follow.
     """
     last = max(text.rfind("."), text.rfind(","))
     if last < 0:
@@ -326,12 +326,12 @@ def _fit_number(value, _currency):
 
 
 def _normalize(value):
-    # Chinese keyboards have digits, letters and signs of double width.
+    # Chinese keyboards have full-width digits, letters and signs.
     return " ".join(unicodedata.normalize("NFKC", to_text(value)).split())
 
 
 def _join_lines(text):
-    """Return the text on one line and without what can't be seen."""
+    """Return the text on one line, without control characters."""
     text = "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in text)
     return " ".join(text.split())
 
@@ -348,7 +348,7 @@ def _cut_at(text, limit, ellipsis):
         if _count(kept + char + ellipsis) > limit:
             break
         kept += char
-    # Joiners and marks belong to a character that is no longer there.
+    # A joiner at the end belongs to a character that was cut off.
     while kept and (kept[-1] == "\u200d" or kept[-1].isspace()):
         kept = kept[:-1]
     return Fitted(kept + ellipsis, is_cut=True)

@@ -1,4 +1,4 @@
-"""The XML of pushes and of the passive replies to them.
+"""XML of pushes and passive replies.
 
 Source: WeChat's guides "接收事件推送" and "被动回复用户消息" (https://developers.weixin.qq.com/doc/subscription/guide/).
 """
@@ -19,21 +19,21 @@ class WechatXmlError(ValueError):
 def parse(body, max_depth=8, max_fields=200, max_bytes=64 * 1024):
     """Return the fields of a push.
 
-    A field that holds elements (``ScanCodeInfo``) has their serialised XML as its value, so that nothing is lost.
-    A document type is refused, whatever it declares: WeChat sends none and every known attack on XML parsers needs one.
-    Characters that XML forbids are dropped: WeChat passes on what users type, whatever it holds.
+    The value of a field with child elements (ScanCodeInfo) is their serialised XML. Every document type is refused:
+    WeChat sends none, and the known attacks on XML parsers need one. Characters that XML forbids are dropped: WeChat
+    forwards them from users' texts.
 
     :param bytes body: UTF-8
-    :param int max_depth: levels of elements, the root included
+    :param int max_depth: levels of elements, including the root
     :param int max_fields: elements below the root, at all levels
     :param int max_bytes: length of the body; libxml2 before 2.12 takes minutes for a megabyte of attributes
     :rtype: dict[str, str]
-    :raise WechatXmlError: for whatever else the body is
+    :raise WechatXmlError: if the body is not the XML of a push
     """
     if len(body) > max_bytes:
         raise WechatXmlError("The body is too long")
     try:
-        # Decoded here: versions of libxml2 differ in what they take for UTF-8.
+        # Decoded here, since versions of libxml2 differ in the UTF-8 that they accept.
         text = _ILLEGAL_IN_XML.sub("", body.decode("utf-8", "surrogatepass"))
         parser = etree.XMLParser(
             encoding="utf-8",
@@ -55,19 +55,19 @@ def parse(body, max_depth=8, max_fields=200, max_bytes=64 * 1024):
     fields = {}
     for element in root:
         if element.tag in fields:
-            # two readers could take different ones for the sender or the scene
+            # Two parsers could choose different values for the sender or the scene.
             raise WechatXmlError("The body has a field twice")
         fields[element.tag] = _text(element)
     return fields
 
 
 def text_reply(to_openid, from_original_id, content, create_time):
-    """Return the passive reply that shows a text to the sender of a push.
+    """Return the passive reply with a text.
 
-    Characters that XML cannot hold are dropped, and what exceeds WeChat's 2048 bytes is cut off.
+    Characters that XML forbids are dropped, and the text is cut after WeChat's 2048 bytes.
 
     :param str to_openid: FromUserName of the push
-    :param str from_original_id: ToUserName of the push (``gh_…``)
+    :param str from_original_id: ToUserName of the push (gh_…)
     :param str content: may hold line breaks
     :param int create_time: seconds since 1970
     :rtype: bytes
@@ -77,9 +77,9 @@ def text_reply(to_openid, from_original_id, content, create_time):
 
 
 def transfer_customer_service(to_openid, from_original_id, create_time):
-    """Return the passive reply that hands a user's message on to the account's human customer service.
+    """Return the passive reply that hands the message over to the account's human customer service.
 
-    Parameters and result are those of :func:`text_reply`.
+    Parameters and result are those of text_reply.
     """
     return _reply(to_openid, from_original_id, create_time, "transfer_customer_service")
 
@@ -115,7 +115,7 @@ def _text(element):
 
 
 def _reply(to_openid, from_original_id, create_time, msg_type, **fields):
-    # the sender and the recipient of the push change places
+    # The sender of the push is the recipient of the reply.
     return _serialise(
         {
             "ToUserName": to_openid,
@@ -135,10 +135,10 @@ def _serialise(fields):
 
 
 def _cdata(text):
-    # as in WeChat's samples; the one text that CDATA cannot hold is escaped
+    # As in WeChat's samples. Only a text with "]]>" needs escaping instead.
     return text if "]]>" in text else etree.CDATA(text)
 
 
 def _legal(text):
-    # a parser reads a carriage return as a line feed
+    # A parser reads a carriage return as a line feed.
     return _ILLEGAL_IN_XML.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))

@@ -6,16 +6,16 @@ from odoo.tools import split_every
 
 from ..models.const import PREVIEW
 
-# Records whose messages are made at a time: as many as Odoo reads at a time.
+# Records in one batch of messages, as many as Odoo prefetches.
 BATCH_SIZE = 1000
-# Merchants that a reason for not being reached names.
+# Names shown for each reason of unreached recipients.
 NAMES_SHOWN = 3
-# Records up to which each card is tried beforehand. Of more the messages themselves tell which WeChat would refuse.
+# Up to this number of records, each card is rendered beforehand to find those that WeChat would refuse.
 TRIED_AT_MOST = 500
 
 
 class WechatComposer(models.TransientModel):
-    """Sends a template about one record or many, and tells beforehand who will get it, who not, and why."""
+    """Dialog that sends a template about one or many records, and shows beforehand which recipients are reached."""
 
     _name = "wechat.composer"
     _description = "Send WeChat Notices"
@@ -25,7 +25,7 @@ class WechatComposer(models.TransientModel):
 
     @api.model
     def default_get(self, fields):
-        """Begin with the records that the composer was called from, and with the only template if there is one."""
+        """Set the records from which the composer was opened, and the template if the model has only one."""
         values = super().default_get(fields)
         context = self.env.context
         values["res_model"] = values.get("res_model") or context.get("active_model")
@@ -82,11 +82,11 @@ class WechatComposer(models.TransientModel):
     # === ACTION METHODS === #
 
     def action_send(self):
-        """Queue the messages; they leave at once, or when they are scheduled for.
+        """Queue the messages, for now or for the scheduled time.
 
-        :return: the action that closes the dialog, and for many records tells how many messages there are.
+        :return: the action that closes the dialog; for several records, a notification with the number of messages.
         :rtype: dict
-        :raise UserError: if there is nothing to send, nobody to reach, or the one card would be refused by WeChat.
+        :raise UserError: if there is no record or recipient, or if WeChat would refuse the card of the only record.
         """
         self.ensure_one()
         records = self._get_records()
@@ -105,9 +105,10 @@ class WechatComposer(models.TransientModel):
     # === BUSINESS METHODS === #
 
     def _get_records(self):
-        """Return the records that the messages are about, as this user.
+        """Return the records that the messages are about.
 
-        :raise UserError: if they can't be written about.
+        :raise AccessError: if the user may not read them.
+        :raise UserError: if the IDs are malformed, or the model has no chatter.
         """
         self.ensure_one()
         try:
@@ -126,17 +127,17 @@ class WechatComposer(models.TransientModel):
         return records
 
     def _get_template_sudo(self):
-        """Return the template, sudoed: its expressions were written by somebody who may, for all who may send."""
+        """Return the template, sudoed: editors wrote its expressions for all users that may send."""
         template = self.template_id
         template.check_access("read")
         # sudo: wechat.template - the user may read it; the records are read with the user's own rights
         return template.sudo()
 
     def _get_audience(self, records):
-        """Return who gets the messages and who not.
+        """Return the recipients by the reason for which they are not reached.
 
-        :return: by failure type the names of those who are not reached for it; by None of those who are.
-        :rtype: dict[str | None, list[str]]
+        :return: partners by failure type, under None those that are reached; under "" the records without a recipient.
+        :rtype: dict[str | None, list[models.Model]]
         """
         template_sudo = self._get_template_sudo()
         if not template_sudo or not records:
@@ -155,9 +156,9 @@ class WechatComposer(models.TransientModel):
         return audience
 
     def _find_refused(self, records, recipients):
-        """Return the ids of records whose card WeChat would refuse; of many records nothing is known beforehand.
+        """Return the ids of records with a card that WeChat would refuse; empty for more than TRIED_AT_MOST records.
 
-        :param dict[int, res.partner] recipients: by id of the record.
+        :param dict[int, res.partner] recipients: by record id.
         :rtype: set[int]
         """
         if len(records) > TRIED_AT_MOST:
@@ -166,15 +167,15 @@ class WechatComposer(models.TransientModel):
         return {res_id for res_id, card in cards.items() if card.errors}
 
     def _describe_unreached(self, audience):
-        """Say who is not reached and why, a line a reason.
+        """Describe the unreached recipients, one line for each reason.
 
-        :param dict audience: of those who are not reached, see :meth:`_get_audience`.
+        :param dict audience: the unreached part of _get_audience.
         :rtype: str
         """
         reasons = dict(self.env["wechat.message"]._fields["failure_type"]._description_selection(self.env))
         lines = []
         for reason, records in audience.items():
-            # sudo: res.partner - names of merchants that the user writes to
+            # sudo: res.partner - names of the recipients of the user's own messages
             names = [record.sudo().display_name for record in records[:NAMES_SHOWN]]
             lines.append(
                 self.env._(
@@ -187,9 +188,9 @@ class WechatComposer(models.TransientModel):
         return "\n".join(lines)
 
     def _check_sendable(self, records, template_sudo):
-        """Refuse what is known to reach nobody.
+        """Refuse a dialog that would send nothing.
 
-        :raise UserError: in words.
+        :raise UserError: with the reason.
         """
         if not template_sudo:
             raise UserError(self.env._("Choose a template."))
@@ -203,7 +204,7 @@ class WechatComposer(models.TransientModel):
             raise UserError(self.env._("Nobody would get this message.\n%s", self.unreached_reasons))
 
     def _get_result(self, messages):
-        """Return the notification that tells what has been queued.
+        """Return a notification with the numbers of queued and unsent messages.
 
         :param mail.message messages: of this run.
         :rtype: dict

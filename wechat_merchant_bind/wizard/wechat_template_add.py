@@ -3,12 +3,12 @@ from odoo.exceptions import UserError
 
 from ..tools.wechat_errors import WechatError
 
-# In WeChat's answer to a number that its library doesn't have.
+# WeChat's code for a number that its library does not have.
 UNKNOWN_TEMPLATE = 40037
 
 
 class WechatTemplateAdd(models.TransientModel):
-    """Adds a template of WeChat's library to an account."""
+    """Dialog that adds a template of WeChat's library to an account."""
 
     _name = "wechat.template.add"
     _description = "Add a WeChat Template"
@@ -36,7 +36,7 @@ class WechatTemplateAdd(models.TransientModel):
 
         :return: the act_window of the template.
         :rtype: dict
-        :raise UserError: if WeChat refuses; in words.
+        :raise UserError: if WeChat refuses.
         """
         self.ensure_one()
         account = self.account_id
@@ -62,9 +62,9 @@ class WechatTemplateAdd(models.TransientModel):
         return [name for line in self.words.splitlines() if (name := line.strip())]
 
     def _get_error_message(self, error):
-        """Say what WeChat's refusal means here.
+        """Return the meaning of WeChat's refusal, in words.
 
-        :param WechatError error: the error.
+        :param WechatError error: the error of the call.
         :rtype: str
         """
         if error.errcode == UNKNOWN_TEMPLATE:

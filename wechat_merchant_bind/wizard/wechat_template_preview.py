@@ -2,7 +2,7 @@ from odoo import api, fields, models
 
 
 class WechatTemplatePreview(models.TransientModel):
-    """Shows what a template makes of a record, in any language."""
+    """Dialog that shows the card of a record, in any language."""
 
     _name = "wechat.template.preview"
     _description = "WeChat Template Preview"
@@ -12,21 +12,13 @@ class WechatTemplatePreview(models.TransientModel):
 
     @api.model
     def default_get(self, fields):
-        """Begin with a record, as Odoo's own previews do."""
+        """Set a record of the template's model, as Odoo's own previews do."""
         values = super().default_get(fields)
         template = self.env["wechat.template"].browse(values.get("template_id"))
         if "resource_ref" in fields and template.model and not values.get("resource_ref"):
             record = self.env[template.model].search([], limit=1)
             values["resource_ref"] = f"{record._name},{record.id}" if record else False
         return values
-
-    # === FIELDS === #
-
-    template_id = fields.Many2one("wechat.template", required=True, ondelete="cascade")
-    model_id = fields.Many2one(related="template_id.model_id")
-    resource_ref = fields.Reference("_selection_model", "Record")
-    lang = fields.Selection("_selection_lang", "Language", help="Without one, the card is in its recipient's.")
-    card = fields.Json(compute="_compute_card")
 
     # === SELECTIONS === #
 
@@ -37,6 +29,14 @@ class WechatTemplatePreview(models.TransientModel):
     @api.model
     def _selection_lang(self):
         return self.env["res.lang"].get_installed()
+
+    # === FIELDS === #
+
+    template_id = fields.Many2one("wechat.template", required=True, ondelete="cascade")
+    model_id = fields.Many2one(related="template_id.model_id")
+    resource_ref = fields.Reference("_selection_model", "Record")
+    lang = fields.Selection("_selection_lang", "Language", help="Empty: the language of the recipient.")
+    card = fields.Json(compute="_compute_card")
 
     # === COMPUTE METHODS === #
 

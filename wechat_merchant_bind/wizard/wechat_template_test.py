@@ -3,7 +3,7 @@ from odoo.exceptions import AccessError, UserError
 
 
 class WechatTemplateTest(models.TransientModel):
-    """Sends a template to one bound merchant at once, and shows what becomes of it."""
+    """Dialog that sends a test message to one bound recipient, and shows its state."""
 
     _name = "wechat.template.test"
     _description = "Test of a WeChat Template"
@@ -13,12 +13,18 @@ class WechatTemplateTest(models.TransientModel):
 
     @api.model
     def default_get(self, fields):
-        """Begin with the record that the preview begins with."""
+        """Set the record that the preview dialog would set."""
         values = super().default_get(fields)
         if not values.get("resource_ref"):
             preview = self.env["wechat.template.preview"].with_context(default_template_id=values.get("template_id"))
             values["resource_ref"] = preview.default_get(["template_id", "resource_ref"]).get("resource_ref")
         return values
+
+    # === SELECTIONS === #
+
+    @api.model
+    def _selection_model(self):
+        return self.env["wechat.template"]._selection_preview_model()
 
     # === FIELDS === #
 
@@ -37,12 +43,6 @@ class WechatTemplateTest(models.TransientModel):
     state = fields.Selection(related="message_id.state")
     failure_reason = fields.Text(related="message_id.visible_failure_reason", related_sudo=False)
 
-    # === SELECTIONS === #
-
-    @api.model
-    def _selection_model(self):
-        return self.env["wechat.template"]._selection_preview_model()
-
     # === COMPUTE METHODS === #
 
     @api.depends("template_id", "resource_ref", "partner_id")
@@ -54,11 +54,11 @@ class WechatTemplateTest(models.TransientModel):
     # === ACTION METHODS === #
 
     def action_send(self):
-        """Queue the test before everything else.
+        """Queue the test with the highest priority.
 
-        :return: the dialog again, which then shows the message's state.
+        :return: the action that reopens the dialog, which shows the state of the message.
         :rtype: dict
-        :raise AccessError: if the user is no WeChat manager.
+        :raise AccessError: if the user is not a WeChat manager.
         :raise UserError: if the recipient can't be reached, or WeChat would refuse the card.
         """
         self.ensure_one()
@@ -102,7 +102,7 @@ class WechatTemplateTest(models.TransientModel):
     # === BUSINESS METHODS === #
 
     def _get_record(self):
-        """Return the record that the card is made of; of a template that is for contacts the recipient does."""
+        """Return the record of the card; for a template of contacts, the recipient by default."""
         if self.resource_ref:
             return self.resource_ref
         return self.partner_id if self.template_id.model in (False, "res.partner") else None

@@ -3,11 +3,11 @@ from odoo.exceptions import ValidationError
 
 
 class BaseAutomation(models.Model):
-    """Of a deleted record nobody can be notified: Odoo refuses that of e-mails, and so do we."""
+    """Automation rules: refuse WeChat notices on deletion, as Odoo refuses e-mails."""
 
     _inherit = "base.automation"
 
-    # === CONSTRAINTS === #
+    # === CONSTRAINTS AND INDEXES === #
 
     @api.constrains("trigger", "action_server_ids")
     def _check_trigger_state(self):

@@ -24,12 +24,13 @@ class IrActionsServer(models.Model):
         domain="[('model_id', '=', model_id)]",
     )
 
-    # === CONSTRAINTS === #
+    # === CONSTRAINTS AND INDEXES === #
 
     @api.constrains("state", "model_id", "wechat_template_id")
     def _check_wechat_template(self):
-        """Refuse what can't be sent. Not by a warning, with which Odoo would refuse to run the action: no document must
-        be refused for a notice.
+        """Refuse actions that can't send their notices.
+
+        A warning would not do: Odoo refuses to run an action with a warning, and no document must fail for a notice.
         """
         for action in self.filtered(lambda action: action.state == "wechat"):
             if action.model_id.transient or not action.model_id.is_mail_thread:
@@ -73,10 +74,10 @@ class IrActionsServer(models.Model):
         return super()._generate_action_name()
 
     def _run_action_wechat_multi(self, eval_context=None):
-        """Notify about the records. Who may do that is Odoo's to say, as for e-mails: whoever may write the records, or
-        is of the action's groups, or makes an automation run.
+        """Notify about the records.
 
-        An action whose template was deleted makes failed notices, which say so.
+        Odoo checks the rights, as for e-mails: the right to write the records, or a group of the action; automation
+        rules run for every user. After the deletion of its template, the action makes failed notices, which say so.
         """
         if self._is_recompute():
             return False

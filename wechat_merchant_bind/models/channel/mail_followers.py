@@ -2,7 +2,7 @@ from odoo import models
 
 
 class MailFollowers(models.Model):
-    """Whom a message reaches by WeChat: those it is addressed to, not those who follow the document."""
+    """Recipients of WeChat messages: the partners that a message is addressed to, not the followers of the document."""
 
     _inherit = "mail.followers"
 

@@ -2,7 +2,7 @@ from odoo import fields, models
 
 
 class MailMessage(models.Model):
-    """A message that was sent by WeChat: a card of a template, as text."""
+    """Messages of the chatter that were sent by WeChat; their body is the card as text."""
 
     _inherit = "mail.message"
 
@@ -22,7 +22,7 @@ class MailMessage(models.Model):
     # === COMPUTE METHODS === #
 
     def _compute_has_wechat_error(self):
-        # sudo: mail.notification - whether somebody was not reached is the message's own, as for e-mails and SMS
+        # sudo: mail.notification - the failure is shown with the message, as for e-mails and SMS
         notifications_sudo = self.env["mail.notification"].sudo()
         failed = notifications_sudo.search(
             [

@@ -6,7 +6,7 @@ from ..const import FAILURE_TYPES
 
 
 class MailNotification(models.Model):
-    """That somebody was notified by WeChat, and what has become of it."""
+    """Notifications by WeChat, with their status and failure reason."""
 
     _inherit = "mail.notification"
 
@@ -18,8 +18,8 @@ class MailNotification(models.Model):
     # === BUSINESS METHODS === #
 
     def _to_store_defaults(self, target):
-        """Let the web client say why a WeChat message did not arrive: the failure type alone says little."""
-        # What is sent by the bus is read by another user than the one at work.
+        """Add the failure reason of WeChat messages for the web client: the failure type alone says little."""
+        # By the bus, another user than the current one gets the values.
         lang = target.get_user(self.env).lang or self.env.lang
         reasons = self.with_context(lang=lang)._wechat_get_failure_reasons()
         return [
@@ -32,9 +32,9 @@ class MailNotification(models.Model):
         ]
 
     def _wechat_get_failure_reasons(self):
-        """Return why WeChat messages did not arrive, in the reader's words, by id of the notification.
+        """Return the failure reasons of WeChat messages in the language of the context, by id of the notification.
 
-        The web client is sent the notifications of messages that its user may read, so the document is no secret.
+        The web client only gets notifications of messages that its user may read, so the document is no secret.
 
         :rtype: dict[int, str]
         """

@@ -2,19 +2,19 @@ from odoo import models
 
 
 class Base(models.AbstractModel):
-    """Whom a WeChat notice about a record goes to."""
+    """Recipients of WeChat notices about a record."""
 
     _inherit = "base"
 
     def _wechat_get_recipients_info(self, notify_contacts=False):
-        """Return whom WeChat notices about these records go to, in the manner of ``_sms_get_recipients_info``.
+        """Return the recipients of WeChat notices about these records, in the manner of _sms_get_recipients_info.
 
-        A record notifies the partners of Odoo's own partner fields (see ``_mail_get_partner_fields``). Where one of
-        them is not bound to WeChat but its commercial partner is, that one is notified instead.
+        A record notifies the partners in Odoo's own partner fields (see _mail_get_partner_fields). If such a partner is
+        not bound to WeChat and its commercial partner is, the commercial partner is notified instead.
 
-        :param bool notify_contacts: notify everybody who is bound of those partners' merchants.
-        :return: by record id: ``customer``, the partner that the record is about, and ``partners``, those to notify,
-            whether WeChat reaches them or not. Both are empty where a record names no partner.
+        :param bool notify_contacts: whether to notify all bound contacts of the partners' merchants.
+        :return: by record id: customer, the partner that the record is about, and partners, the recipients, whether
+            WeChat reaches them or not. Both are empty for a record without partners.
         :rtype: dict[int, dict[str, res.partner]]
         """
         customers_by_record = {
@@ -22,7 +22,7 @@ class Base(models.AbstractModel):
             for record_id, partners in self._mail_get_partners().items()
         }
         customers = self.env["res.partner"].union(*customers_by_record.values())
-        # sudo: res.partner - who of a merchant is bound decides whom we notify, whoever causes the notice
+        # sudo: res.partner - the bindings decide the recipients, also for users without access to them
         addressees = customers.sudo()._wechat_get_addressees(notify_contacts)
         return {
             record_id: {

@@ -2,18 +2,18 @@ from odoo import api, fields, models
 from odoo.tools import LazyTranslate
 
 _lt = LazyTranslate(__name__)
-# Whoever refused our messages that long ago is tried again: WeChat does not tell that somebody has switched them on.
+# Days after which a partner that refused messages is tried again: WeChat does not report that they are switched on.
 BLOCKED_DAYS = 7
 
 
 class ResPartner(models.Model):
-    """Whether WeChat reaches a partner, and who is addressed in its place."""
+    """Partners as recipients: whether WeChat reaches them, and which bound partners represent them."""
 
     _inherit = "res.partner"
 
     # === FIELDS === #
 
-    # sudo: wechat.binding - whoever sees the merchant sees its state, of which this is a part
+    # sudo: wechat.binding - a part of the state, which is shown with the partner
     wechat_refusal = fields.Selection(
         [("blocked", "Refuses Messages")],
         "Refuses WeChat Messages",
@@ -38,11 +38,11 @@ class ResPartner(models.Model):
     def _wechat_get_reachability(self, account=None):
         """Return why WeChat does not reach these partners.
 
-        :param wechat.account account: whose template is to be sent: it reaches only who is bound by that account.
-        :return: by partner id a failure type, or None if the partner is reached.
+        :param wechat.account account: the account of the template, which reaches only partners bound by this account.
+        :return: the failure type by partner id, or None if the partner is reached.
         :rtype: dict[int, str | None]
         """
-        # sudo: wechat.binding - decides for everybody, and only the reason is returned
+        # sudo: wechat.binding - only the reason is returned
         partners_sudo = self.sudo()
         bindings = {binding.partner_id: binding for binding in partners_sudo._wechat_get_live_bindings()}
         return {partner.id: partner._wechat_get_obstacle(bindings.get(partner), account) for partner in partners_sudo}
@@ -51,7 +51,7 @@ class ResPartner(models.Model):
         """Return why WeChat does not reach a partner with this live binding.
 
         :param wechat.binding | None binding: the partner's live binding.
-        :param wechat.account account: see :meth:`_wechat_get_reachability`.
+        :param wechat.account account: see _wechat_get_reachability.
         :return: a failure type, or None.
         :rtype: str | None
         """
@@ -70,15 +70,15 @@ class ResPartner(models.Model):
         return None
 
     def _wechat_get_obstacle_words(self, failure_type):
-        """Return what an obstacle means and what to do about it, in words.
+        """Return the meaning and the remedy of an obstacle, in words.
 
-        :param str failure_type: see :meth:`_wechat_get_reachability`.
+        :param str failure_type: see _wechat_get_reachability.
         :rtype: str
         """
         return self.env._(self._wechat_get_obstacle_term(failure_type))
 
     def _wechat_get_obstacle_term(self, failure_type):
-        """Return :meth:`_wechat_get_obstacle_words`, to be translated by its reader.
+        """Return _wechat_get_obstacle_words as a term, translated when it is read.
 
         :rtype: LazyGettext
         """
@@ -101,10 +101,10 @@ class ResPartner(models.Model):
         }[failure_type]
 
     def _wechat_get_addressees(self, notify_contacts=False):
-        """Return whom to notify by WeChat in order to tell these partners something.
+        """Return the partners to notify by WeChat for each of these partners.
 
-        :param bool notify_contacts: everybody who is bound of a partner's merchant.
-        :return: by partner id; the partner itself where nobody is bound.
+        :param bool notify_contacts: whether to notify all bound contacts of a partner's merchant.
+        :return: by partner id; the partner itself if the merchant has no binding.
         :rtype: dict[int, res.partner]
         """
         if not notify_contacts:

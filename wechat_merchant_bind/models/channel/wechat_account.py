@@ -9,7 +9,7 @@ _logger = logging.getLogger(__name__)
 
 
 class WechatAccount(models.Model):
-    """The templates that WeChat has for an account. What is filled in here for them is never lost by reading them."""
+    """The templates of an account at WeChat. Reading them keeps the expressions that were filled in here."""
 
     _inherit = "wechat.account"
 
@@ -37,11 +37,11 @@ class WechatAccount(models.Model):
     # === ACTION METHODS === #
 
     def action_sync_templates(self):
-        """Read the accounts' templates from WeChat. An account that WeChat refuses keeps no other from its templates.
+        """Read the accounts' templates from WeChat. If WeChat refuses one account, the others are still read.
 
-        :return: the notification that tells what has changed, and which accounts could not be read and why.
+        :return: a notification with the changes, and with the reasons for accounts that could not be read.
         :rtype: dict
-        :raise UserError: if no account could be read; in words.
+        :raise UserError: if no account could be read.
         """
         self.check_access("write")
         totals, refusals = {"new": 0, "vanished": 0, "all": 0}, []
@@ -70,7 +70,7 @@ class WechatAccount(models.Model):
             "tag": "display_notification",
             "params": {
                 "type": "warning" if refusals else "success",
-                # The web client shows it as one paragraph.
+                # The web client shows no line breaks.
                 "message": " ".join([message, *refusals]).replace("\n", " "),
                 "sticky": bool(refusals),
                 "next": {"type": "ir.actions.client", "tag": "soft_reload"},
@@ -81,7 +81,7 @@ class WechatAccount(models.Model):
 
     @api.model
     def _cron_sync_templates(self):
-        """Read the templates of all accounts; one that WeChat refuses leaves the others alone."""
+        """Read the templates of all accounts. If WeChat refuses one account, the others are still read."""
         accounts = self.search([("active", "=", True)])
         self.env["ir.cron"]._commit_progress(remaining=len(accounts))
         for account in accounts:
@@ -93,11 +93,11 @@ class WechatAccount(models.Model):
                 break
 
     def _sync_templates(self):
-        """Read the account's templates from WeChat, add new ones, and mark those that are gone.
+        """Read the account's templates from WeChat: create new ones, and mark those that WeChat no longer has.
 
         Several templates here may stand for one at WeChat, for different models.
 
-        :return: how many there are at WeChat (``all``), of which ``new`` here, and how many here have ``vanished`` now.
+        :return: the numbers of templates at WeChat (all), created here (new) and marked as gone (vanished).
         :rtype: dict[str, int]
         :raise WechatError: if WeChat refuses.
         """
@@ -116,9 +116,9 @@ class WechatAccount(models.Model):
         return {"all": len(found), "new": len(new), "vanished": len(vanished)}
 
     def _prepare_template(self, template):
-        """Return the values of a template that is new here; the rest is what WeChat says of it.
+        """Return the values of a new template; _update_from_wechat adds the others.
 
-        :param dict template: as WeChat gives it.
+        :param dict template: as WeChat returns it.
         """
         return {
             "name": template.get("title") or template["template_id"],

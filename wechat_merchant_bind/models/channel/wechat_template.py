@@ -20,24 +20,28 @@ from ...tools import wechat_keywords
 from ..audit.term_text import encode_terms
 from ..const import DEFAULT_TZ, PREVIEW
 
-# Those of the template itself that hold expressions; the others are those of its lines.
-EXPRESSION_FIELDS = ("lang", "url", "miniprogram_path")
-_lt = LazyTranslate(__name__)
 _logger = logging.getLogger(__name__)
+_lt = LazyTranslate(__name__)
+
+# Fields of the template that hold expressions, beside the values of its lines.
+EXPRESSION_FIELDS = ("lang", "url", "miniprogram_path")
+# Context key: evaluate each expression inside a savepoint.
 SAVEPOINTS = "wechat_savepoints"
+# Seconds between two checks at WeChat whether a template exists.
+LOOK_UP_SECONDS = 60
 
 
 class Card(NamedTuple):
-    """What one message says: rendered once, and sent as often as it takes."""
+    """The rendered content of a message."""
 
-    # As ``wechat.message.card`` stores it: data, url, miniprogram, and for the eye title and lines.
+    # As wechat.message.card stores it: data, url, miniprogram for WeChat; title and lines for users.
     card: dict
     # The same as plain text.
     body: str
-    # Sentences for the user: why WeChat would refuse it, and what was done to make it fit.
+    # Sentences for users: why WeChat would refuse the card, and which values were shortened.
     errors: list[str]
     cuts: list[str]
-    # Of a notice whose card has errors.
+    # The failure type of the message if there are errors.
     failure_type: str = "wechat_value"
 
 
@@ -46,22 +50,18 @@ class ExpressionError(UserError):
 
 
 class BrokenTransactionError(Exception):
-    """A query of an expression failed: the transaction takes no other until it is rolled back to a savepoint."""
+    """A query of an expression failed: the transaction accepts no other until a rollback to a savepoint."""
 
 
 class Value(NamedTuple):
-    """What an expression gives: something that :func:`wechat_keywords.fit` takes, and the currency of a monetary."""
+    """The value of an expression, as wechat_keywords.fit accepts it, and the currency of a monetary field."""
 
     value: object
     currency: models.BaseModel | None = None
 
 
-# Seconds between two questions to WeChat whether a template exists.
-LOOK_UP_SECONDS = 60
-
-
 class WechatTemplate(models.Model):
-    """A template of an Official Account, and how its keywords are filled from a record of Odoo."""
+    """A template of an Official Account, and the expressions that fill its keywords from a record of Odoo."""
 
     _name = "wechat.template"
     _inherit = ["mail.render.mixin", "wechat.stop.mixin"]
@@ -73,7 +73,7 @@ class WechatTemplate(models.Model):
 
     @api.model
     def _selection_preview_model(self):
-        # sudo: ir.model - names of models; which of their records can be chosen is up to their own rights
+        # sudo: ir.model - names of models; the user's rights decide which records can be chosen
         return [(model.model, model.name) for model in self.env["ir.model"].sudo().search([])]
 
     # === FIELDS === #
@@ -132,7 +132,6 @@ class WechatTemplate(models.Model):
     valid_hours = fields.Integer(
         "Valid for", required=True, default=24, help="Hours after which a message that is still waiting is not sent."
     )
-
     looked_up_at = fields.Datetime(
         "Looked Up on", readonly=True, copy=False, help="When WeChat was last asked whether the template exists."
     )
@@ -143,8 +142,8 @@ class WechatTemplate(models.Model):
 
     @api.constrains("model_id")
     def _check_model(self):
-        """Keep the model while server actions send the template, also those of archived automation rules."""
-        # sudo: ir.actions.server - the names of those that send the template
+        """Refuse another model while server actions send the template, also those of archived automation rules."""
+        # sudo: ir.actions.server - reads the names of the actions that send the template
         actions_sudo = self.env["ir.actions.server"].sudo().search([("wechat_template_id", "in", self.ids)])
         for template, actions in actions_sudo.grouped("wechat_template_id").items():
             if others := actions.filtered(lambda action, model=template.model_id: action.model_id != model):
@@ -162,7 +161,7 @@ class WechatTemplate(models.Model):
 
     @api.constrains("model_id", "account_id")
     def _check_welcome(self):
-        # sudo: wechat.account - whether it is welcomed with the template, in any company
+        # sudo: wechat.account - the welcome template of any company
         accounts_sudo = self.env["wechat.account"].sudo().with_context(active_test=False)
         accounts_sudo.search([("welcome_template_id", "in", self.ids)])._check_welcome_template()
 
@@ -219,7 +218,7 @@ class WechatTemplate(models.Model):
     def write(self, vals):
         result = super().write(vals)
         if "model_id" in vals:
-            # sudo: ir.actions.act_window - the action stays with the documents that the template is for
+            # sudo: ir.actions.act_window - the action follows the model of its template
             for template in self.sudo().filtered("sidebar_action_id"):
                 template.sidebar_action_id.binding_model_id = template.model_id
         if names := [name for name in EXPRESSION_FIELDS if name in vals]:
@@ -228,11 +227,11 @@ class WechatTemplate(models.Model):
         return result
 
     def unlink(self):
-        # sudo: wechat.message - what waits of a template ends with it, whoever deletes it
+        # sudo: wechat.message - a template ends its waiting messages, also for users without write access
         waiting_sudo = self.env["wechat.message"].sudo()
         waiting_sudo = waiting_sudo.search([("template_id", "in", self.ids), ("state", "=", "outgoing")])
         waiting_sudo._cancel("wechat_template", encode_terms(self.browse()._get_obstacle()))
-        # sudo: ir.actions.act_window - whoever may delete the template takes along the action that names it
+        # sudo: ir.actions.act_window - the action belongs to the template
         self.sudo().sidebar_action_id.unlink()
         return super().unlink()
 
@@ -248,11 +247,11 @@ class WechatTemplate(models.Model):
     # === ACTION METHODS === #
 
     def action_sync(self):
-        """Read the templates of these templates' accounts, of none those of all accounts, from WeChat.
+        """Read the templates of these templates' accounts from WeChat; without templates, those of all accounts.
 
-        :return: the notification that tells what has changed.
+        :return: a notification with the changes.
         :rtype: dict
-        :raise UserError: if WeChat refuses; in words.
+        :raise UserError: if no account could be read.
         """
         return (self.account_id or self.env["wechat.account"].search([("active", "=", True)])).action_sync_templates()
 
@@ -260,19 +259,19 @@ class WechatTemplate(models.Model):
         """Offer the template in the Action menu of its model's records."""
         self.check_access("write")
         for template in self.filtered(lambda template: template.model_id and not template.sidebar_action_id):
-            # sudo: ir.actions.act_window - the action opens the composer, which asks for its own rights
+            # sudo: ir.actions.act_window - the action opens the composer, which checks the rights
             template.sidebar_action_id = (
                 self.env["ir.actions.act_window"].sudo().create(template._prepare_sidebar_action())
             )
 
     def action_unlink_sidebar_action(self):
-        """Take the template off the Action menu."""
+        """Remove the template from the Action menu."""
         self.check_access("write")
-        # sudo: as in action_create_sidebar_action
+        # sudo: ir.actions.act_window - as in action_create_sidebar_action
         self.sudo().sidebar_action_id.unlink()
 
     def action_resume(self):
-        """Let the messages of stopped templates be sent again, also those that have waited.
+        """Resume the sending of stopped templates, including the messages that have waited.
 
         :return: True
         :raise AccessError: if the user is not a WeChat manager.
@@ -283,7 +282,7 @@ class WechatTemplate(models.Model):
         self.env["wechat.message"]._trigger_lanes()
         return True
 
-    # === BUSINESS METHODS === #
+    # === BUSINESS METHODS - SYNCHRONISATION AND RIGHTS === #
 
     def _prepare_sidebar_action(self):
         return {
@@ -298,9 +297,9 @@ class WechatTemplate(models.Model):
         }
 
     def _update_from_wechat(self, template):
-        """Take over what WeChat says of the template. The expressions of its keywords are kept.
+        """Update the template from WeChat. The expressions of its keywords are kept.
 
-        :param dict template: as WeChat gives it.
+        :param dict template: as WeChat returns it.
         """
         self.ensure_one()
         vals = {name: template.get(name) or False for name in ("title", "content", "example")}
@@ -322,11 +321,12 @@ class WechatTemplate(models.Model):
             self.write({"line_ids": commands})
 
     def _check_may_edit(self, sources):
-        """Refuse expressions written by somebody who is no template editor: a template is also rendered for those who
-        may do more than its author, and by automations.
+        """Refuse expressions of users that are no template editors.
+
+        A template is also rendered for users with more rights than its author, and by automations.
 
         :param list[str | bool] sources: inline templates that were written.
-        :raise AccessError: if one has an expression that ``mail.render.mixin`` doesn't allow to everybody.
+        :raise AccessError: if one has an expression that mail.render.mixin allows to template editors only.
         """
         if self._is_template_editor():
             return
@@ -337,7 +337,7 @@ class WechatTemplate(models.Model):
                         self.env._(
                             "Only members of %(group)s may write expressions such as %(expression)s. Ask one of "
                             "them, or an administrator to add you.",
-                            # sudo: res.groups - the name of the group that the user misses
+                            # sudo: res.groups - reads the name of the missing group
                             group=self.env.ref("mail.group_mail_template_editor").sudo().name,
                             expression=source,
                         )
@@ -346,12 +346,12 @@ class WechatTemplate(models.Model):
     # === BUSINESS METHODS - RENDERING === #
 
     def _prepare_cards(self, records, partners=None):
-        """Render the template on records, in the language and the time zone of who gets the card.
+        """Render the template on records, in the language and the time zone of the recipient.
 
         :param records: of the template's model.
-        :param dict[int, res.partner] partners: who gets the card of each record; of several the first counts. Default:
-            Odoo's own ``_mail_get_partners``.
-        :return: by id of the record. A card with errors must not be sent.
+        :param dict[int, res.partner] partners: recipients by record id, of which the first counts; default: those of
+            Odoo's _mail_get_partners.
+        :return: cards by record id. A card with errors must not be sent.
         :rtype: dict[int, Card]
         :raise UserError: if the template is made for another model.
         """
@@ -365,11 +365,11 @@ class WechatTemplate(models.Model):
     def _prepare_notices(self, records, recipients):
         """Render the template on records for each recipient, in the language and the time zone of each.
 
-        A template that can't be used makes cards with errors: no business fails because of a notice.
+        A template that can't be used makes cards with errors: no document must fail because of a notice.
 
-        :param records: any that have a chatter.
-        :param dict[int, res.partner] recipients: by id of the record.
-        :return: by id of the record its cards and who gets each, the first recipient's first.
+        :param records: of any model with a chatter.
+        :param dict[int, res.partner] recipients: by record id.
+        :return: cards with their recipients by record id; the first recipient's card is the first.
         :rtype: dict[int, list[tuple[Card, res.partner]]]
         """
         if reason := self._get_obstacle(records._name):
@@ -380,9 +380,9 @@ class WechatTemplate(models.Model):
         return self._render(records, recipients)
 
     def _get_obstacle(self, model=None):
-        """Return why no notice can be made by this template, to be translated by its reader, or None.
+        """Return why this template can't make notices, as a term that is translated when it is read, or None.
 
-        :param str model: what the notice is about; by default what the template is made for.
+        :param str model: the model of the notice; default: the template's.
         :rtype: LazyGettext | None
         """
         if not self:
@@ -411,12 +411,12 @@ class WechatTemplate(models.Model):
         )
 
     def _prepare_preview(self, record, lang=None, partner=None):
-        """Return what the card's widget shows: the card with its problems, or WeChat's example without a record.
+        """Return the value of the card's widget: the card with its problems; without a record, WeChat's example.
 
-        :param record: of the template's model, or nothing.
-        :param str lang: of the card; default: as it would be sent.
-        :param res.partner partner: who would get it; default: as it would be sent.
-        :return: as ``wechat.message.card``, and ``time``, ``errors`` and ``cuts``.
+        :param record: of the template's model, or none.
+        :param str lang: language of the card; default: as it would be sent.
+        :param res.partner partner: the recipient; default: as it would be sent.
+        :return: as wechat.message.card, with time, errors and cuts.
         :rtype: dict
         """
         now = fields.Datetime.context_timestamp(self, fields.Datetime.now())
@@ -428,7 +428,7 @@ class WechatTemplate(models.Model):
         return {**card.card, "time": time, "errors": card.errors, "cuts": card.cuts}
 
     def _prepare_example(self):
-        """Return the card with WeChat's example, which names the same labels as the content."""
+        """Return the card with the values of WeChat's example, matched by their labels."""
         words = [re.split("[:：]", line, maxsplit=1) for line in (self.example or "").splitlines()]
         examples = {pair[0].strip(): pair[1].strip() for pair in words if len(pair) > 1}
         return {
@@ -444,21 +444,21 @@ class WechatTemplate(models.Model):
         """Render the template on records, for each language and time zone of their recipients.
 
         :param records: of the template's model.
-        :param dict[int, res.partner] recipients: by id of the record.
-        :return: see :meth:`_prepare_notices`.
+        :param dict[int, res.partner] recipients: by record id.
+        :return: see _prepare_notices.
         """
         with suppress(BrokenTransactionError), self._savepoint():
             return self._render_localized(records, recipients)
-        # A savepoint for each expression tells which of them has broken it. It costs two queries each, so not before.
+        # Repeated with a savepoint for each expression, which finds the one that fails. A savepoint costs two queries.
         return self.with_context(**{SAVEPOINTS: True})._render_localized(records, recipients)
 
     def _render_localized(self, records, recipients):
         langs = self._render_langs(records)
-        everybody = self.env["res.partner"].union(*recipients.values())
-        nobody = self.env["res.partner"]
+        all_partners = self.env["res.partner"].union(*recipients.values())
+        no_partner = self.env["res.partner"]
         shares = {
             record.id: self._group_by_locale(
-                record, recipients.get(record.id, nobody).with_prefetch(everybody.ids), langs.get(record.id)
+                record, recipients.get(record.id, no_partner).with_prefetch(all_partners.ids), langs.get(record.id)
             )
             for record in records
         }
@@ -479,14 +479,14 @@ class WechatTemplate(models.Model):
     def _group_by_locale(self, record, partners, lang):
         """Return the recipients of a record by the language and the time zone of their cards.
 
-        :param str | None lang: the template's, for all of them.
-        :return: one language and time zone also if there is no recipient.
+        :param str | None lang: the language that the template sets for all recipients.
+        :return: without a recipient, one language and time zone with an empty recordset.
         :rtype: dict[tuple[str, str], res.partner]
         """
         company = record.env.company
         if "company_id" in record._fields and record._fields["company_id"].comodel_name == "res.company":
             company = record.company_id or company
-        # sudo: res.company, res.partner - a time zone and a language, of records that the user may not read
+        # sudo: res.company, res.partner - time zone and language of records that the user may not read
         default_tz = company.sudo().partner_id.tz or DEFAULT_TZ
         get_lang = self.env["wechat.account"]._get_lang
         groups = {}
@@ -497,7 +497,7 @@ class WechatTemplate(models.Model):
         return groups
 
     def _render_langs(self, records):
-        """Return by id of the record the language that the template asks for; one that fails leaves the recipient's.
+        """Return the languages that the template sets, by record id; none where its expression fails.
 
         :rtype: dict[int, str]
         """
@@ -531,11 +531,11 @@ class WechatTemplate(models.Model):
         return Card(card, body, errors, cuts)
 
     def _render_url(self, record, errors):
-        """Return the address that a touch on the card opens; one without a host leads to this Odoo."""
+        """Return the address that a touch on the card opens. A path leads to this Odoo."""
         if not self.url:
             return ""
         url = ""
-        with self._telling(self.env._("Link"), errors):
+        with self._collect_errors(self.env._("Link"), errors):
             url = self._evaluate_text(self.url, record).strip()
             if url.startswith("/"):
                 url = urljoin(record.get_base_url(), url)
@@ -556,18 +556,18 @@ class WechatTemplate(models.Model):
         if not self.miniprogram_appid:
             return {}
         path = ""
-        with self._telling(self.env._("Page of the Mini Program"), errors):
+        with self._collect_errors(self.env._("Page of the Mini Program"), errors):
             path = self._evaluate_text(self.miniprogram_path or "", record).strip()
         return {"appid": self.miniprogram_appid, "pagepath": path}
 
     # === BUSINESS METHODS - FAILURES === #
 
     @contextmanager
-    def _telling(self, keyword, errors):
-        """Turn what fails on a part of a card into a sentence, so that it fails this card and nothing else.
+    def _collect_errors(self, keyword, errors):
+        """Turn an exception of a part of a card into a sentence, so that only this card fails.
 
-        :param str keyword: what people know the part by.
-        :param list[str] errors: takes the sentence.
+        :param str keyword: the name of the part for users.
+        :param list[str] errors: gets the sentence.
         """
         try:
             yield
@@ -581,9 +581,9 @@ class WechatTemplate(models.Model):
 
     @contextmanager
     def _savepoint(self):
-        """Roll back what is done inside if it fails, the database's work and the ORM's.
+        """Run the block inside a savepoint; a failure rolls back the database and the ORM's cache.
 
-        Unlike the cursor's own it runs no precommit hooks: they would track the changes of a document too early.
+        Unlike the cursor's savepoint, it runs no precommit hooks: they would track changes of a document too early.
 
         :raise BrokenTransactionError: if a query has failed, even if its error was caught.
         """
@@ -607,19 +607,19 @@ class WechatTemplate(models.Model):
         return self.env.cr.connection.info.transaction_status == TRANSACTION_STATUS_INERROR
 
     def _reraise_database_error(self, error):
-        """Raise what no sentence must hide: conflicts, which Odoo repeats, and the end of the transaction.
+        """Raise errors that no sentence must hide: conflicts, which Odoo repeats, and a broken transaction.
 
-        A query that fails by itself or was canceled for its length is no conflict, but the fault of its author.
+        A query that is wrong, or was canceled because it took too long, is no conflict.
 
-        :param Exception error: what was caught.
-        :raise BrokenTransactionError: if the transaction takes no other query.
+        :param Exception error: the caught exception.
+        :raise BrokenTransactionError: if the transaction accepts no other query.
         """
         is_broken = self._is_transaction_broken()
         cause = error
         while cause:
             if isinstance(cause, (OperationalError, ConcurrencyError)) and not isinstance(cause, QueryCanceled):
                 raise cause
-            # A ValueError is how safe_eval tells most errors. Behind others there may be an error that was handled.
+            # safe_eval wraps most errors in a ValueError. The cause of another error may have been handled.
             has_hidden = is_broken or type(cause) is ValueError
             cause = (cause.__cause__ or cause.__context__) if has_hidden else None
         if is_broken:
@@ -628,12 +628,12 @@ class WechatTemplate(models.Model):
     # === BUSINESS METHODS - EXPRESSIONS === #
 
     def _evaluate(self, source, record):
-        """Evaluate an inline template without making text of what is one expression alone.
+        """Evaluate an inline template. A single expression keeps the type of its value.
 
-        :param str source: such as ``{{ object.name ||| default }}``.
-        :param record: what the expressions call ``object``, in the language and the time zone of the card.
+        :param str source: such as {{ object.name ||| default }}.
+        :param record: the object of the expressions, in the language and the time zone of the card.
         :rtype: Value
-        :raise AccessError: if the user may not render such expressions, as by ``mail.render.mixin``.
+        :raise AccessError: if the user may not render such expressions, by the rules of mail.render.mixin.
         """
         self._check_may_render(source, record._name)
         parts = parse_inline_template(source.strip())
@@ -644,7 +644,7 @@ class WechatTemplate(models.Model):
         return Value(self._join(parts, record))
 
     def _evaluate_text(self, source, record):
-        """Evaluate an inline template to text: see :meth:`_evaluate`.
+        """Evaluate an inline template to text: see _evaluate.
 
         :rtype: str
         """
@@ -662,19 +662,19 @@ class WechatTemplate(models.Model):
 
     @api.model
     def _check_may_render(self, source, model):
-        """Refuse what ``mail.render.mixin`` refuses where rendering is restricted.
+        """Refuse the expressions that mail.render.mixin refuses in restricted rendering.
 
-        Not by its ``_render_template``, which makes text of each value before its keyword is known, and fails for all
-        records if one fails.
+        Its _render_template is not used: it turns each value into text before the keyword is known, and fails for all
+        records if it fails for one.
 
-        :raise AccessError: if the user is no template editor and the expressions aren't harmless.
+        :raise AccessError: if the user is no template editor and an expression may be harmful.
         """
         if self._is_template_editor() or not self._has_unsafe_expression_template_inline_template(source, model):
             return
         raise AccessError(
             self.env._(
                 "Only members of %(group)s may use templates with expressions such as %(expression)s.",
-                # sudo: res.groups - the name of the group that the user misses
+                # sudo: res.groups - reads the name of the missing group
                 group=self.env.ref("mail.group_mail_template_editor").sudo().name,
                 expression=source,
             )
@@ -685,10 +685,10 @@ class WechatTemplate(models.Model):
         return self.env.is_admin() or self.env.user.has_group("mail.group_mail_template_editor")
 
     def _evaluate_expression(self, expression, record):
-        """Evaluate one expression and prepare its value for people: labels, names, the reader's clock.
+        """Evaluate one expression and prepare its value for the card: labels, names, local times.
 
         :rtype: Value
-        :raise ExpressionError: whatever the expression raises; it shall fail this card and no other.
+        :raise ExpressionError: for every error of the expression, so that only this card fails.
         """
         try:
             with self._savepoint() if self.env.context.get(SAVEPOINTS) else nullcontext():
@@ -714,14 +714,14 @@ class WechatTemplate(models.Model):
 
     @api.model
     def _prepare_value(self, value, record):
-        """Return a value as people know it: names for records, text for HTML, the reader's clock.
+        """Return a value for the card: names of records, plain text of HTML, local times.
 
         :param record: in the language and the time zone of the card.
         """
         if isinstance(value, models.BaseModel):
             return ", ".join(name for name in value.mapped("display_name") if name)
         if isinstance(value, Markup):
-            # Odoo leaves comments of several lines, and fails where nothing but a comment is to be parsed.
+            # html2plaintext keeps comments of several lines, and fails if there is only a comment.
             html = re.sub(r"(?s)<!--.*?(-->|\Z)", "", value)
             return html2plaintext(f"<div>{html}</div>").strip()
         if isinstance(value, datetime) and not value.tzinfo:
@@ -729,7 +729,7 @@ class WechatTemplate(models.Model):
         return value
 
     def _render_eval_context(self):
-        """Let the helpers of expressions tell times in the zone of the card, not in that of the user who causes it."""
+        """Make the helpers of expressions format times in the time zone of the card, not of the user."""
         context = super()._render_eval_context()
         zone = self.env.tz.zone
 
@@ -740,7 +740,7 @@ class WechatTemplate(models.Model):
 
     @api.model
     def _is_field_path(self, names, record):
-        """Tell whether an expression is what Odoo's field picker writes: ``object``, and fields."""
+        """Tell whether an expression is a path of fields of object, as Odoo's field picker writes it."""
         field = None
         for name in names[1:]:
             model = self.env.get(field.comodel_name) if field else record
@@ -751,9 +751,9 @@ class WechatTemplate(models.Model):
 
     @api.model
     def _read_path(self, names, record):
-        """Follow a path of fields. What the last one is tells how to write its value.
+        """Return the value at a path of fields.
 
-        :return: the value (of a selection its label), and of a monetary its currency.
+        :return: the value (the label of a selection), and the currency of a monetary field or None.
         """
         for name in names[:-1]:
             record = record[name]
@@ -773,7 +773,7 @@ class WechatTemplate(models.Model):
 
     @api.model
     def _has_content(self, value):
-        # Zero is worth telling, and equal to False.
+        # Zero is content, although it equals False.
         return value is not None and value is not False and (not isinstance(value, str) or bool(value.strip()))
 
     @api.model
@@ -782,10 +782,10 @@ class WechatTemplate(models.Model):
             return f"{value.value:.{value.currency.decimal_places}f}"
         return wechat_keywords.to_text(value.value)
 
-    # === BUSINESS METHODS - STOP === #
+    # === BUSINESS METHODS - SUSPENSION === #
 
     def _claim_look_up(self):
-        """Return those of these templates that WeChat is to be asked about now: one process asks, once a minute.
+        """Claim the templates to check at WeChat now: one process checks a template, once a minute.
 
         :rtype: list[int]
         """
@@ -807,7 +807,7 @@ class WechatTemplate(models.Model):
         return [template_id for [template_id] in rows]
 
     def _stop(self, reason):
-        """Send nothing of this template until a manager resumes it, and ask one for that.
+        """Suspend the sending of these templates until a manager resumes it, and schedule an activity for that.
 
         :param str reason: why, in words.
         """

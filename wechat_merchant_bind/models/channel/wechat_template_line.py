@@ -6,7 +6,7 @@ from ...tools.wechat_keywords import KeywordError
 
 
 class WechatTemplateLine(models.Model):
-    """One keyword of a template: WeChat's key, and the expression that fills it."""
+    """A keyword of a template: WeChat's key, and the expression that fills it."""
 
     _name = "wechat.template.line"
     _description = "WeChat Template Keyword"
@@ -36,7 +36,7 @@ class WechatTemplateLine(models.Model):
         for line in self:
             keyword_type = wechat_keywords.get_type(line.key or "")
             line.type_label = keyword_type and self.env._(keyword_type.label)
-            line.limit = self.env._(keyword_type.limit if keyword_type else "No limit that is known")
+            line.limit = self.env._(keyword_type.limit if keyword_type else "No known limit")
 
     # === CRUD METHODS === #
 
@@ -48,7 +48,7 @@ class WechatTemplateLine(models.Model):
 
     def write(self, vals):
         result = super().write(vals)
-        # Another template means another model, for which other expressions are harmless.
+        # Another template may have another model, for which other expressions are harmless.
         if "value" in vals or "template_id" in vals:
             for line in self:
                 line.template_id._check_may_edit([line.value])
@@ -57,14 +57,14 @@ class WechatTemplateLine(models.Model):
     # === BUSINESS METHODS === #
 
     def _get_name(self):
-        """Return what people know the keyword by.
+        """Return the name of the keyword for users.
 
         :rtype: str
         """
         return f"{self.label} ({self.key})" if self.label else self.key
 
     def _is_missing(self):
-        """Tell whether nothing says yet what the keyword shows, though WeChat wants it to show something.
+        """Tell whether the keyword needs a value and has none.
 
         :rtype: bool
         """
@@ -74,22 +74,22 @@ class WechatTemplateLine(models.Model):
         """Render the keyword on a record of the template's model.
 
         :param record: in the language and the time zone of the card.
-        :param list[str] errors: takes a sentence if WeChat would refuse the value.
-        :param list[str] cuts: takes a sentence if something was lost.
-        :return: the value as it is sent; if WeChat would refuse it, as it is.
+        :param list[str] errors: gets a sentence if WeChat would refuse the value.
+        :param list[str] cuts: gets a sentence if the value was shortened.
+        :return: the value as it is sent; unchanged if WeChat would refuse it.
         :rtype: str
         """
         self.ensure_one()
         template = self.template_id
-        with template._telling(self._get_name(), errors):
+        with template._collect_errors(self._get_name(), errors):
             value = template._evaluate(self.value or "", record)
             return self._fit(value, record, errors, cuts)
         return ""
 
     def _fit(self, value, record, errors, cuts):
-        """Return a value as WeChat takes it; see :meth:`_render`.
+        """Return a value as WeChat accepts it; see _render.
 
-        :param Value value: what the expression gives.
+        :param Value value: the value of the expression.
         """
         try:
             fitted = wechat_keywords.fit(self.key, *self._get_fitting(value, record))
@@ -109,7 +109,7 @@ class WechatTemplateLine(models.Model):
         return fitted.text
 
     def _get_fitting(self, value, record):
-        """Return the value and the currency that its keyword is fitted with."""
+        """Return the arguments value and currency of wechat_keywords.fit."""
         types = wechat_keywords.KEYWORD_TYPES
         keyword_type = wechat_keywords.get_type(self.key)
         currency = value.currency

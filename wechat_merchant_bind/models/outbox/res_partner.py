@@ -2,13 +2,13 @@ from odoo import fields, models
 
 from ..const import GROUP_USER, STATES
 
-# What a merchant reads of its notices: whether they were sent, not why we could not.
+# States that the portal shows: whether a notice was sent, not why sending failed.
 PORTAL_STATES = ("sending", "sent", "delivered", "unknown")
 PORTAL_LIMIT = 10
 
 
 class ResPartner(models.Model):
-    """The WeChat messages of a merchant."""
+    """The WeChat messages of a partner."""
 
     _inherit = "res.partner"
 
@@ -18,7 +18,7 @@ class ResPartner(models.Model):
     wechat_last_message_id = fields.Many2one(
         "wechat.message", "Last WeChat Message", compute="_compute_wechat_message_count", groups=GROUP_USER
     )
-    # Not related fields: Odoo would look for the partners of every message that changes, which can't be searched.
+    # Not related fields: Odoo would search the partners of each changed message by the field above, which it can't.
     wechat_last_message_state = fields.Selection(
         STATES, "State of the Last WeChat Message", compute="_compute_wechat_message_count", groups=GROUP_USER
     )
@@ -43,9 +43,9 @@ class ResPartner(models.Model):
     # === ACTION METHODS === #
 
     def action_wechat_messages(self):
-        """Open the messages that these partners were sent.
+        """Open the messages of these partners.
 
-        :return: an act_window; whoever may not read messages is refused by its list.
+        :return: an act_window; its list checks the user's right to read messages.
         :rtype: dict
         """
         action = self.env["ir.actions.act_window"]._for_xml_id("wechat_merchant_bind.wechat_message_action")
@@ -55,7 +55,7 @@ class ResPartner(models.Model):
     # === BUSINESS METHODS === #
 
     def _wechat_get_portal_notices(self):
-        """Return what a merchant reads of its notices in the portal, newest first.
+        """Return the notices that the portal shows to the merchant, newest first.
 
         :rtype: wechat.message
         """

@@ -14,27 +14,27 @@ _logger = logging.getLogger(__name__)
 # With the slash: WeChat answers 76003 without it.
 SEND_PATH = "/cgi-bin/message/template/send"
 WARN_PERCENT = 80
-# An account that the quota has stopped is asked about at each run of the cron, the others once an hour.
+# The quota is checked once an hour; at each run of the scheduled action for an account that the quota has paused.
 CHECK_EVERY = timedelta(minutes=55)
 ACTIVITY = "mail.mail_activity_data_todo"
 
 
 class WechatAccount(models.Model):
-    """When an account sends: its quiet hours and limits, its pauses, and what stops it until a manager resumes it."""
+    """The sending of an account: quiet hours, limits, quota, pauses, and the suspension until a manager resumes it."""
 
     _name = "wechat.account"
     _inherit = ["wechat.account", "wechat.stop.mixin"]
 
     # === FIELDS === #
 
-    quiet_from = fields.Float(help="From then on nothing is sent but tests and welcomes.")
-    quiet_to = fields.Float(help="Then the messages that have waited are sent.")
+    quiet_from = fields.Float(help="Start of the quiet hours, in which only tests and welcome messages are sent.")
+    quiet_to = fields.Float(help="End of the quiet hours: the waiting messages are sent.")
     daily_limit = fields.Integer(
         help="Messages that a merchant is sent a day at most. The others wait until the next day. 0: no limit."
     )
     send_paused_until = fields.Datetime("Sending Paused until", readonly=True, copy=False)
     send_pause_reason = fields.Text("Sending Paused because", readonly=True, copy=False)
-    send_pause_errcode = fields.Integer(readonly=True, copy=False, help="With which WeChat has asked for the pause.")
+    send_pause_errcode = fields.Integer(readonly=True, copy=False, help="WeChat's code that asked for the pause.")
     send_stop_reason = fields.Text(
         "Sending Stopped because",
         readonly=True,
@@ -44,7 +44,7 @@ class WechatAccount(models.Model):
     is_send_paused = fields.Boolean(compute="_compute_is_send_paused")
     is_outbox_unconfirmed = fields.Boolean(compute="_compute_is_outbox_unconfirmed")
 
-    quota_limit = fields.Integer("Messages a Day", readonly=True, copy=False, help="What WeChat allows, by its answer.")
+    quota_limit = fields.Integer("Messages a Day", readonly=True, copy=False, help="The quota that WeChat reports.")
     quota_used = fields.Integer("Used Today", readonly=True, copy=False)
     quota_checked_at = fields.Datetime("Quota as of", readonly=True, copy=False)
     quota_percent = fields.Float("Quota Used", compute="_compute_quota_percent", digits=(5, 1))
@@ -100,7 +100,7 @@ class WechatAccount(models.Model):
     # === ACTION METHODS === #
 
     def action_resume_sending(self):
-        """Let accounts send again that were stopped or paused.
+        """Resume the sending of stopped and paused accounts.
 
         :return: True
         :raise AccessError: if the user is not a WeChat manager.
@@ -115,11 +115,11 @@ class WechatAccount(models.Model):
             }
         )
         self._close_stop_activities()
-        self.env["wechat.message"]._wake_refused(self)
+        self.env["wechat.message"]._reschedule_refused(self)
         return True
 
     def action_confirm_outbox(self):
-        """Confirm that it is this database that sends.
+        """Confirm that this database sends the messages.
 
         :return: True
         :raise AccessError: if the user is not a WeChat manager.
@@ -127,15 +127,15 @@ class WechatAccount(models.Model):
         self._check_may_resume()
         self.env["wechat.message"]._confirm_outbox()
         self.env["wechat.message"]._trigger_lanes()
-        # sudo: wechat.account - the outbox is one for all companies, and so is what reminds of it
+        # sudo: wechat.account - the outbox and the reminders about it are the same for all companies
         # pylint: disable-next=no-search-all  # a database has a handful of accounts
         self.sudo().search([])._close_stop_activities()
         return True
 
-    # === BUSINESS METHODS === #
+    # === BUSINESS METHODS - SENDING === #
 
     def _with_manager_lang(self):
-        """Return the account in the language of the manager who looks after it."""
+        """Return the account in the language of its manager."""
         return self.with_context(lang=self._get_lang(self._get_stop_manager().lang))
 
     def _get_send_tz(self):
@@ -146,9 +146,9 @@ class WechatAccount(models.Model):
         return timezone(self.company_id.partner_id.tz or DEFAULT_TZ)
 
     def _get_quiet_until(self, now):
-        """Return the end of the quiet hours that a moment is in, or None.
+        """Return the end of the current quiet hours, or None outside of them.
 
-        :param datetime now: the moment, in UTC.
+        :param datetime now: in UTC.
         :rtype: datetime | None
         """
         if self.quiet_from == self.quiet_to:
@@ -168,11 +168,10 @@ class WechatAccount(models.Model):
         return end.astimezone(UTC).replace(tzinfo=None)
 
     def _get_budget(self, now):
-        """Return what the outbox has to know of an account to choose its messages.
+        """Return the account's part of a budget, see wechat.message._claim.
 
         :param datetime now: in UTC.
-        :return: ``account_id``, ``is_quiet``, ``daily_limit``, and in UTC ``day_start`` and ``day_end`` of the day for
-            which this limit is.
+        :return: account_id, is_quiet, daily_limit, and in UTC day_start and day_end of the day that the limit is for.
         :rtype: dict
         """
         self.ensure_one()
@@ -186,7 +185,7 @@ class WechatAccount(models.Model):
         }
 
     def _get_day_start(self, now):
-        """Return when the day began, in UTC, whose messages the daily limit counts.
+        """Return the start, in UTC, of the day for which the daily limit counts messages.
 
         :param datetime now: in UTC.
         :rtype: datetime
@@ -196,13 +195,13 @@ class WechatAccount(models.Model):
         return tz.localize(datetime.combine(local.date(), time.min)).astimezone(UTC).replace(tzinfo=None)
 
     def _pause_sending(self, seconds, reason, errcode=None):
-        """Leave WeChat alone for a while. A longer pause that is on already stays.
+        """Pause the sending of the account. A longer pause stays.
 
-        :param float seconds: for how long.
+        :param float seconds: the length of the pause.
         :param str reason: why, in words.
-        :param int errcode: WeChat's answer that asks for it.
+        :param int errcode: WeChat's code that asks for the pause.
         """
-        # Not by the ORM, which would record it as a change of settings.
+        # Not by the ORM: it would log a change of settings.
         self.env.cr.execute(
             SQL(
                 """
@@ -223,7 +222,7 @@ class WechatAccount(models.Model):
         self.invalidate_recordset(["send_paused_until", "send_pause_reason", "send_pause_errcode"], flush=False)
 
     def _end_pause(self):
-        """Forget a pause that is over, because WeChat has answered again, and try what has met it."""
+        """Clear a pause that is over after an answer of WeChat, and reschedule the messages that met it."""
         self.env.cr.execute(
             SQL(
                 """
@@ -235,10 +234,10 @@ class WechatAccount(models.Model):
             )
         )
         self.invalidate_recordset(["send_paused_until", "send_pause_reason", "send_pause_errcode"], flush=False)
-        self.env["wechat.message"]._wake_refused(self)
+        self.env["wechat.message"]._reschedule_refused(self)
 
     def _stop_sending(self, reason):
-        """Send nothing by this account until a manager resumes it, and ask one for that.
+        """Suspend the sending of the account until a manager resumes it, and schedule an activity for that.
 
         :param str reason: why, in words.
         """
@@ -251,8 +250,7 @@ class WechatAccount(models.Model):
 
     @api.model
     def _cron_check_quota(self):
-        """Ask WeChat how much of today's quota is used, and let an account go on that the quota does not stop any
-        longer."""
+        """Check today's quota of the accounts, and resume those that the quota no longer pauses."""
         now = fields.Datetime.now()
         accounts = self.search(
             ["|", "|", ("quota_checked_at", "=", False), ("quota_checked_at", "<", now - CHECK_EVERY),
@@ -264,14 +262,14 @@ class WechatAccount(models.Model):
                 break
 
     def _check_quota(self):
-        """Ask WeChat about the quota of one account. What it does not tell stays as it was."""
+        """Store the account's quota as WeChat reports it. If the call fails, the stored quota stays."""
         self.ensure_one()
         try:
             quota = self._call_api("get_quota", SEND_PATH)
         except (WechatError, UserError) as error:
             _logger.info("wechat.quota: not known account=%s error=%s", self.id, error)
             return
-        # Not by the ORM, which would record it as a change of settings.
+        # Not by the ORM: it would log a change of settings.
         self.env.cr.execute(
             SQL(
                 "UPDATE wechat_account SET quota_limit = %s, quota_used = %s, quota_checked_at = %s WHERE id = %s",
@@ -288,7 +286,7 @@ class WechatAccount(models.Model):
         self._warn_of_quota()
 
     def _end_quota_pause(self):
-        """Let an account send again before the pause after 45009 is over: WeChat does not say when its day ends."""
+        """End the pause after 45009 early: WeChat does not say when the day of the quota ends."""
         self.env.cr.execute(
             SQL(
                 """
@@ -302,20 +300,20 @@ class WechatAccount(models.Model):
             )
         )
         self.invalidate_recordset(["send_paused_until", "send_pause_errcode"], flush=False)
-        self.env["wechat.message"]._wake_refused(self)
+        self.env["wechat.message"]._reschedule_refused(self)
 
     def _warn_of_quota(self):
-        """Tell a manager once that the quota is almost used up, until that is over."""
+        """Schedule one activity for a manager while the quota is almost used up."""
         if not self.is_quota_short:
-            # sudo: mail.activity - it is a cron that warns
+            # sudo: mail.activity - removes the scheduled action's own reminder
             self.sudo().activity_unlink([ACTIVITY])
             return
         account = self._with_manager_lang()
         account._schedule_stop_activity(
             account.env._("The WeChat quota of today is almost used up"),
             account.env._(
-                "%(used)s of %(limit)s messages of today are used. What exceeds the quota waits until WeChat "
-                "allows more, and is not sent any more once its time is over.",
+                "%(used)s of %(limit)s messages of today are used. Messages beyond the quota wait until WeChat allows "
+                "more; those that expire before are not sent.",
                 used=self.quota_used,
                 limit=self.quota_limit,
             ),

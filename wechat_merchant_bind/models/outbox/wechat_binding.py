@@ -9,7 +9,7 @@ _logger = logging.getLogger(__name__)
 
 
 class WechatBinding(models.Model):
-    """Whether messages reach the person behind a binding, as far as WeChat's answers tell."""
+    """Whether messages reach the bound user, by WeChat's answers and receipts; and the welcome of a new binding."""
 
     _inherit = "wechat.binding"
 
@@ -18,12 +18,12 @@ class WechatBinding(models.Model):
     is_blocked = fields.Boolean("Refuses Messages", readonly=True, help="The person has switched our messages off.")
     blocked_at = fields.Datetime("Refused on", readonly=True)
 
-    # === BUSINESS METHODS === #
+    # === BUSINESS METHODS - REACHABILITY === #
 
     def _mark_unreachable(self, kind):
-        """Record that a person can't be reached, as WeChat has answered.
+        """Record that messages don't reach the bound user.
 
-        :param str kind: ``unfollowed``, after WeChat has confirmed it, or ``blocked``.
+        :param str kind: unfollowed, after WeChat has confirmed it, or blocked.
         """
         now = fields.Datetime.now()
         if kind == "unfollowed":
@@ -34,7 +34,7 @@ class WechatBinding(models.Model):
         fresh.partner_id._wechat_notify_changed()
 
     def _mark_reachable(self):
-        """Record that a person can be reached again: a message has arrived, or the person follows again."""
+        """Record that messages reach the bound user again: one has arrived, or the user follows again."""
         blocked = self.filtered("is_blocked")
         blocked.write({"is_blocked": False, "blocked_at": False})
         blocked.partner_id._wechat_notify_changed()
@@ -43,7 +43,7 @@ class WechatBinding(models.Model):
         before = self.filtered("is_subscribed")
         result = super()._set_subscribed(subscribed, at)
         if returned := (self - before).filtered(lambda binding: binding.is_subscribed and binding.state == "bound"):
-            self.env["wechat.message"]._wake_unfollowed(returned.partner_id)
+            self.env["wechat.message"]._reschedule_unfollowed(returned.partner_id)
         if subscribed:
             self._mark_reachable()
         return result
@@ -57,30 +57,30 @@ class WechatBinding(models.Model):
 
     def _erase(self, account, openid):
         result = super()._erase(account, openid)
-        # What was sent stays counted, without a word of what it said and to whom.
+        # The messages stay for the statistics, without content and recipient.
         self.env["wechat.message"].search([("account_id", "=", account.id), ("openid", "=", openid)])._erase_content()
         return result
 
     # === BUSINESS METHODS - WELCOME === #
 
     def _queue_welcome(self):
-        """Queue the welcome of a new binding. It leaves by the outbox: no call to WeChat is made here."""
+        """Queue the welcome message of a new binding, without a call to WeChat."""
         self.ensure_one()
         template = self.account_id.welcome_template_id
         if not template.active or template.is_vanished or not self.is_subscribed:
             return
         try:
-            # The savepoint keeps the binding, whatever the template's expressions do to the transaction.
+            # The savepoint keeps the binding if an expression of the template breaks the transaction.
             with self.env.cr.savepoint():
                 self.env["wechat.message"]._queue([self._prepare_welcome(template)])
         except CONCURRENCY_ERRORS:
-            # The handling of the scan is repeated as a whole.
+            # The handling of the scan is repeated.
             raise
         except Exception:
             _logger.exception("wechat.notices: welcome not queued binding=%s", self.id)
 
     def _prepare_welcome(self, template):
-        """Return the values of the message.
+        """Return the values of the welcome message.
 
         :param wechat.template template: the account's welcome template.
         :rtype: dict

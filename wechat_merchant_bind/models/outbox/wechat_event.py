@@ -50,7 +50,7 @@ class WechatEvent(models.Model):
     msgid = fields.Char("Message ID at WeChat", readonly=True, help="Of the message that a receipt is about.")
     receipt_status = fields.Char("Receipt", readonly=True, help="The status of WeChat's receipt, verbatim.")
 
-    # === INDEXES === #
+    # === CONSTRAINTS AND INDEXES === #
 
     _receipt_due_idx = models.Index(
         f"(COALESCE(next_attempt_at, create_date)) WHERE state = 'received' AND event = '{RECEIPT_EVENT}'"
@@ -110,7 +110,7 @@ class WechatEvent(models.Model):
         self._apply_receipts()
         return None
 
-    # === BUSINESS METHODS - APPLYING === #
+    # === BUSINESS METHODS - RECEIPTS === #
 
     @api.model
     def _cron_apply_receipts(self):
@@ -169,7 +169,7 @@ class WechatEvent(models.Model):
 
     @api.model
     def _apply_receipt_batch(self):
-        """Apply a batch in a transaction of its own, again if a sender has just written one of its messages.
+        """Apply a batch in a transaction of its own, which is repeated if a sender has just written a message of it.
 
         :return: the number of receipts in the batch, and the messages that have changed their state.
         :rtype: tuple[int, wechat.message]
@@ -261,7 +261,7 @@ class WechatEvent(models.Model):
         self.invalidate_model(flush=False)
 
     @api.model
-    def _hurry_receipts(self, numbers):
+    def _retry_receipts_now(self, numbers):
         """Make the receipts due that wait for these messages.
 
         :param list[tuple] numbers: account id and msgid of the messages that have just got their msgid.

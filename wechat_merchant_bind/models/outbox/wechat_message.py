@@ -1,7 +1,7 @@
-"""How a lane finds what to send.
+"""The outbox: messages, the scheduled actions that send them ("senders"), results, receipts and fallbacks.
 
-A lane is a scheduled action that calls ``_cron_send``: copying one adds a lane, archiving one removes it. Of ``n``
-lanes, each drains every ``n``-th bucket of merchants.
+A sender is a scheduled action that calls _cron_send. Copying one adds a sender, archiving one removes it. The merchants
+are spread over BUCKETS; of n senders, each processes every n-th bucket.
 """
 
 import json
@@ -50,7 +50,12 @@ from ..audit.term_text import TermText, encode_terms
 from ..const import CONCURRENCY_ERRORS, FAILURE_TYPES, GROUP_USER, KINDS, RECEIPT_EVENT, RETENTION_DAYS, STATES
 from .wechat_event import KEEP_DAYS
 
-# What Odoo's notification says of each state of a message.
+_logger = logging.getLogger(__name__)
+_lt = LazyTranslate(__name__)
+
+# --- messages ---
+
+# The status of Odoo's notification, by the state of the message.
 NOTIFICATION_STATUS = {
     "outgoing": "ready",
     "sending": "process",
@@ -60,17 +65,20 @@ NOTIFICATION_STATUS = {
     "unknown": "exception",
     "canceled": "canceled",
 }
-# State and failure type of what was called for as often as it may be, and was certainly not taken.
+# States of messages that are still to be sent, and states of messages that may have been sent without a receipt.
+WAITING = ("outgoing", "sending")
+UNCONFIRMED = (*WAITING, "sent", "unknown")
+RESENDABLE = ("failed", "unknown", "canceled")
+# States that the vacuum deletes. Waiting messages stay, and so do unknown ones, which need a decision.
+ENDED = ("sent", "delivered", "failed", "canceled")
+# State and failure type of a message that WeChat refused MAX_CALLS times.
 EXHAUSTED = ("failed", "wechat_system")
-# The lower goes first: a test and a welcome overtake the notices, which overtake what goes to many. What WeChat may
-# have taken is repeated before any of the notices: soon WeChat will not know it any more.
+# The lower goes first. Messages that WeChat may have taken are repeated before any notice, since WeChat recognises a
+# repetition for a few minutes only.
 PRIORITY_URGENT = 0
 PRIORITY_REPEAT = 5
 PRIORITY_NOTICE = 10
 PRIORITY_MASS = 20
-_lt = LazyTranslate(__name__)
-# Shares of the outbox: a merchant's messages are all in one of them, and a lane drains some of them.
-BUCKETS = 8
 PRIORITIES = {
     "notice": PRIORITY_NOTICE,
     "mass": PRIORITY_MASS,
@@ -78,101 +86,112 @@ PRIORITIES = {
     "welcome": PRIORITY_URGENT,
 }
 VALID_HOURS = 24
-RESENDABLE = ("failed", "unknown", "canceled")
-LANE_CODE = "model._cron_send()"
 IDENTITY_PARAMETER = "wechat_merchant_bind.outbox_identity"
-# How long a claimed message is its lane's. A call takes 3 seconds to connect, to each of two hosts, and 15 for the
-# answer; it may have to wait for two others to end.
+VACUUM_BATCH = 10000
+
+# --- claiming ---
+
+SENDER_CODE = "model._cron_send()"
+# All messages of a merchant are in the same bucket, and a sender processes some of the buckets.
+BUCKETS = 8
+# Seconds for which a claimed message belongs to its sender. A call takes 3 seconds to connect to each of two hosts and
+# 15 for the answer, and may wait for two other calls.
 LEASE_SECONDS = 75
-# A message that is due within this time keeps later ones of the same merchant waiting, so that they arrive in order.
+# A message that is due within this time holds back later ones of the same merchant, so that they arrive in order.
 ORDER_SECONDS = 5 * 60
-# Who has unfollowed is looked at again so often, besides at once when following again.
+# Interval at which messages to an unfollowed merchant are checked again. Following again reschedules them at once.
 UNFOLLOWED_SECONDS = 30 * 60
-# Not clock_timestamp(), by which no index can be searched: it may change within the statement.
+# Not clock_timestamp(): it may change within a statement, so no index can be searched by it.
 NOW = SQL("(statement_timestamp() AT TIME ZONE 'UTC')")
-# Where many messages wait, PostgreSQL may underrate how many of one merchant, template or account there are, and read
-# and sort them all for the first few of an index. What it then takes for expensive is not worth compiling.
+# With many waiting messages, PostgreSQL may underrate their number per merchant, template or account, and read and sort
+# all of them for the first few of an index. The overrated costs would also trigger a compilation that never pays.
 PLANNER = SQL("SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL jit = off")
 DUE = SQL("state = 'outgoing' AND is_parked IS NOT TRUE")
 BUCKET = SQL("(COALESCE(partner_id, 0) %% %s)", SQL(str(BUCKETS)))
 TEMPLATE = SQL("COALESCE(template_id, 0)")
-_logger = logging.getLogger(__name__)
-# Calls in flight at once, of one lane. A system parameter, see THREADS_PARAMETER, says otherwise.
+
+# --- the run of a sender ---
+
+# Calls of one sender in flight at once; the default of a system parameter.
 THREADS = 16
 THREADS_PARAMETER = "wechat_merchant_bind.threads_per_lane"
-# Messages a thread that are claimed and not settled, at most: threads have work while results are written.
+# Claimed messages a thread without a recorded result, at most: threads stay busy while results are written.
 WINDOW = 3
-# What has ended is written as soon as there is one result a thread, or after so long.
+# Results are written as soon as there is one a thread, or after this time.
 WRITE_SECONDS = 0.2
-# The longest time that a claim waits for calls to end before it looks for urgent messages.
+# The longest time that the next claim, which may find urgent messages, waits for calls to end.
 PATIENCE_SECONDS = 0.25
-# A run gives way to other scheduled actions after so long, and long before Odoo would kill it.
+# A run gives way to other scheduled actions after this time, long before Odoo would kill it.
 RUN_SECONDS = 30
 RUN_SHARE = 0.25
-# A run stays for messages that are due so soon, since the next run may be a minute away. A system parameter, see
-# LINGER_PARAMETER, says otherwise.
+# A run waits for messages that are due within this time, since the next run may be a minute away; the default of a
+# system parameter.
 LINGER_SECONDS = 12
 LINGER_PARAMETER = "wechat_merchant_bind.linger_seconds"
 LINGER_STEP = 1
+# Intervals of the steps that need a transaction of their own, which costs more than their work for a few messages.
 PROGRESS_SECONDS = 1
-SWEEP_SECONDS = 15
-# What accounts may send is read again, and what has become of messages told, so often: every transaction of its own
-# costs more than what it does for a few messages.
+CLEANUP_SECONDS = 15
 BUDGET_SECONDS = 1
-TELL_SECONDS = 1
-# How often a lane applies a batch of the receipts that its messages bring back.
+NOTIFY_SECONDS = 1
 RECEIPTS_SECONDS = 0.5
+# Messages that one transaction of a cleanup updates.
+CLEANUP_ROWS = 1000
 
 
 @dataclass
-class Lane:
-    """What one run of a lane knows."""
+class SenderRun:
+    """The state of one run of a sender."""
 
     buckets: list[int]
-    share: int  # of how many lanes it is one
+    share: int  # the number of senders, which share an account's send rate
     deadline: float
     linger: float
     threads: int
     paces: dict = field(default_factory=dict)  # by account id
-    access: dict = field(default_factory=dict)  # by account id, client and token
+    access: dict = field(default_factory=dict)  # client and token, by account id
     wrong_values: Counter = field(default_factory=Counter)  # by template id
-    untold: set = field(default_factory=set)  # ids of messages whose notifications are yet to tell what became of them
+    unnotified: set = field(default_factory=set)  # ids of messages with outdated notifications
     budgets: list = field(default_factory=list)
     budgets_at: float = 0.0
-    tell_at: float = 0.0
+    notify_at: float = 0.0
     done: int = 0
-    reported: int = 0  # of what is done, to the scheduler, before
+    reported: int = 0  # results that were reported to the scheduler before
     progress_at: float = 0.0
-    sweep_at: float = 0.0
+    cleanup_at: float = 0.0
     receipts_at: float = 0.0
 
     def has_time(self):
         return time.monotonic() < self.deadline
 
 
+# --- outcomes of calls ---
+
 TOO_OFTEN = 43117
 MINUTE_QUOTA = 45011
 NOT_FOLLOWING = (43004, 50005)
 REFUSING = (43019, 43101, 48002)
-# Seconds. After 45009 an hour at a time: WeChat does not say when the day of a quota ends.
+# Seconds of a pause. After 45009 an hour at a time: WeChat does not say when the day of a quota ends.
 PAUSES = {DAILY_QUOTA: 3600, MINUTE_QUOTA: 60}
 PAUSE = 60
 LONG_PAUSE = 3600
-# Somebody who has just followed may be unknown to that part of WeChat that sends.
+# The part of WeChat that sends may not know a new follower yet.
 FOLLOWED_SECONDS = 60
 FOLLOWED_RETRY = 30
 DUPLICATE_RETRY = 65
 TOO_OFTEN_RETRY = 2 * 3600
 TOO_OFTEN_RETRY_MAX = 12 * 3600
-# The few calls that a message has are spread over many hours: WeChat may be out of reach for so long.
+# The few calls of a message are spread over many hours, for which WeChat may be out of reach.
 RETRY, RETRY_MAX = 5, 6 * 3600
 AMBIGUOUS_RETRY, AMBIGUOUS_RETRY_MAX = 10, 120
-# A template that WeChat calls unknown and lists all the same is tried so often, for half an hour, before it is stopped.
+# A template that WeChat refuses as unknown and still lists is tried this often, for half an hour, before it is stopped.
 LISTED_RETRY, LISTED_RETRY_MAX = 60, 900
 LISTED_ATTEMPTS = 5
-# What is shown of a link that is too long.
+# Consecutive messages of a template with a value that WeChat does not allow: then the template is wrong, not the data.
+WRONG_VALUES_MAX = 5
+# Characters of a link that is too long in a failure reason.
 LINK_SHOWN = 80
-# Back-offs differ by this share, so that what failed together is not repeated together.
+# Random share of a delay: messages that failed together are not repeated together.
 JITTER = 0.25
 # Codes after which a message waits for its account.
 PAUSING = tuple(
@@ -188,7 +207,7 @@ FAILURE_BY_CODE = {
 
 
 class Outcome(NamedTuple):
-    """What to write, and what else to do."""
+    """The consequences of a call for its message, account and template."""
 
     state: str
     failure_type: str | None = None
@@ -196,25 +215,25 @@ class Outcome(NamedTuple):
     delay: float | None = None
     # Whether WeChat may have taken the message: it is then repeated for a while only.
     may_have_arrived: bool = False
-    # Whether WeChat has said something; None if it was not asked.
+    # Whether WeChat has answered; None if it was not called.
     is_answered: bool | None = True
-    # Seconds to leave the account alone.
+    # Seconds for which the account makes no calls.
     pause: float = 0
-    # What a manager has to look at: "account" or "template".
-    stops: str | None = None
-    # Whether the template is stopped unless WeChat still lists it.
+    # The record to suspend until a manager resumes it: "account" or "template".
+    suspends: str | None = None
+    # Whether the template is suspended unless WeChat still lists it.
     looks_up: bool = False
-    # What the binding is marked as: "unfollowed" (once confirmed) or "blocked".
+    # The mark of the binding: "unfollowed" (once WeChat has confirmed it) or "blocked".
     mark: str | None = None
-    # Whether it ends because it was called for so often.
+    # Whether the message ends because it has used up its calls.
     is_exhausted: bool = False
 
 
-# Messages of one template in a row that have a value WeChat does not allow: it is not the merchants' data.
-WRONG_VALUES_MAX = 5
+# --- receipts ---
+
 SUCCESS = "success"
-# What the statuses of WeChat's receipts mean, by the status without its spaces: documentation, SDKs and real pushes
-# differ in them ("failed:user block", "failed: system failed"). Any other is "wechat_receipt".
+# Failure types by the status of a receipt without its spaces: documentation, SDKs and real pushes differ in them
+# ("failed:user block", "failed: system failed"). Any other status is "wechat_receipt".
 FAILURES = {
     "failed:userblock": "wechat_blocked",
     "failed:systemfailed": "wechat_system",
@@ -234,32 +253,26 @@ RECEIPT_REASONS = {
         "WeChat accepted the message but did not deliver it, and tells the reason in the receipt only."
     ),
 }
-# What may have been sent, as far as the outbox knows.
-WAITING = ("outgoing", "sending")
-UNCONFIRMED = (*WAITING, "sent", "unknown")
-# WeChat sends the receipt within seconds; what it reviews is decided within 30 minutes.
+# WeChat sends the receipt within seconds; a review takes up to 30 minutes.
 UNSENT_MINUTES = 30
-# Messages that a sweep deals with in one transaction; the next one follows soon.
-SWEEP_ROWS = 1000
-# What somebody has canceled has no failure type. A disabled merchant is told nothing at all, and a card with errors is
-# wrong in an e-mail too.
+
+# --- fallback and notifications ---
+
+# Failure types without a fallback: canceled by a user (False), a disabled merchant, a card with errors.
 WITHOUT_FALLBACK = (False, "wechat_disabled", "wechat_value")
-# Messages that are sent by other means in one transaction.
+# Messages of one transaction that sends fallbacks.
 FALLBACK_BATCH = 50
-# Messages whose notifications are caught up with in one transaction.
+# Messages of one transaction that catches up on notifications.
 SYNC_BATCH = 1000
-# Up to so many are told live, even of messages to many: at the default rate a lane has ten of them a second.
+# Up to this number, web clients are notified live even of expected results of mass messages.
 LIVE_AT_MOST = 40
-VACUUM_BATCH = 10000
-# What waits, and what a person has to decide about, is never deleted.
-ENDED = ("sent", "delivered", "failed", "canceled")
 
 
 class WechatMessage(models.Model):
-    """The outbox: one template message to one merchant, and what has become of it.
+    """The outbox: one template message to one merchant, and its result.
 
-    A row says all that is needed to send and to explain it, so that it outlives its template, its Odoo message and a
-    merge of its merchant.
+    A row holds everything that is needed to send it and to explain its result: it outlives its template, its Odoo
+    message and a merge of its merchant.
     """
 
     _name = "wechat.message"
@@ -290,11 +303,11 @@ class WechatMessage(models.Model):
     template_id = fields.Many2one("wechat.template", readonly=True, ondelete="set null", index="btree_not_null")
     template_name = fields.Char(readonly=True, help="As it was when the message was queued.")
     template_uid = fields.Char("Template ID at WeChat", readonly=True)
-    # What tells of the document is read by its readers only, see wechat_message_presentation.
+    # Content of the document, for its readers only: see the visible fields below.
     card = fields.Json(
         readonly=True,
         groups=fields.NO_ACCESS,
-        help="What WeChat is given: data (by keyword), url and miniprogram; and for the eye lines of label and value.",
+        help="Sent to WeChat: data (by keyword), url and miniprogram. Shown to users: lines of label and value.",
     )
     body = fields.Text("Content", readonly=True, groups=fields.NO_ACCESS, help="The card as plain text.")
     kind = fields.Selection(KINDS, required=True, readonly=True, default="notice")
@@ -332,14 +345,15 @@ class WechatMessage(models.Model):
         "mail.message", "Message", readonly=True, ondelete="set null", index="btree_not_null"
     )
     notification_id = fields.Many2one("mail.notification", readonly=True, ondelete="set null", index="btree_not_null")
-    # Of the state that the notification tells. It is written after the message, in a transaction of its own: what
-    # differs is still to be told, whoever was killed in between.
+    # The state that the notification shows. It is written after the message's, in a transaction of its own: a
+    # difference means that the notification is outdated, even if a process was killed in between.
     notified_state = fields.Char(readonly=True)
     res_model = fields.Char("Document Model", readonly=True)
     res_id = fields.Many2oneReference("Document", model_field="res_model", readonly=True, aggregator=False)
     resent_from_id = fields.Many2one(
         "wechat.message", "Sent Again from", readonly=True, ondelete="set null", index="btree_not_null"
     )
+    resent_ids = fields.One2many("wechat.message", "resent_from_id", "Sent Again as")
 
     document_name = fields.Char("Sent about", compute="_compute_document_name")
     failure_label = fields.Char("Problem", compute="_compute_failure_label")
@@ -356,29 +370,11 @@ class WechatMessage(models.Model):
         help="What happened, what it means and what to do.",
     )
 
-    is_parked = fields.Boolean(
-        readonly=True, help="Waits behind another message of the same merchant, and is not looked at until then."
-    )
-    resent_ids = fields.One2many("wechat.message", "resent_from_id", "Sent Again as")
-
+    is_parked = fields.Boolean(readonly=True, help="Waits until an earlier message of the same merchant is done.")
     evidence = fields.Text("What Is Known", compute="_compute_evidence")
-
     fallback = fields.Selection([("email", "E-mail"), ("sms", "SMS")], "Sent instead by", readonly=True)
-    # An e-mail costs dozens of queries and a third party's code: no order waits for it, or fails with it.
+    # Sending an e-mail takes dozens of queries and runs code of other addons: no order waits for it or fails with it.
     fallback_due_at = fields.Datetime(readonly=True, index="btree_not_null", help="When it is to be sent instead.")
-
-    # === INDEXES === #
-
-    _unconfirmed_idx = models.Index(
-        f"(account_id, openid) WHERE msgid IS NULL AND first_call_at IS NOT NULL AND state IN {UNCONFIRMED}"
-    )
-
-    _unknown_idx = models.Index("(account_id, first_call_at) WHERE state = 'unknown'")
-
-    # What is being sent will be told with its result.
-    _notification_due_idx = models.Index(
-        "(id) WHERE notification_id IS NOT NULL AND state != 'sending' AND notified_state IS DISTINCT FROM state"
-    )
 
     # === CONSTRAINTS AND INDEXES === #
 
@@ -386,21 +382,6 @@ class WechatMessage(models.Model):
     _msgid_unique = models.UniqueIndex(
         "(account_id, msgid) WHERE msgid IS NOT NULL", "WeChat gives every message its own number."
     )
-
-    # What may be sent next. Messages of one account, template and priority are together, so that those of a paused
-    # account or a stopped template are left out without reading any of them, however many wait. The key begins with
-    # the bucket, see BUCKETS.
-    _due_idx = models.Index(
-        f"((COALESCE(partner_id, 0) % {BUCKETS}), account_id, (COALESCE(template_id, 0)), priority, next_attempt_at,"
-        " id) WHERE state = 'outgoing' AND is_parked IS NOT TRUE"
-    )
-    _merchant_idx = models.Index("(partner_id, priority, id) WHERE state = 'outgoing'")
-    _valid_until_idx = models.Index("(valid_until) WHERE state = 'outgoing'")
-    # Not by the state: PostgreSQL would take it for a way to find out whether a message to an OpenID is being sent, and
-    # read it from end to end.
-    _lease_idx = models.Index("(lease_until) WHERE lease_until IS NOT NULL")
-    # Whose receipts are missing.
-    _awaiting_receipt_idx = models.Index("(account_id, sent_at) WHERE state = 'sent'")
     # WeChat refuses concurrent messages to one follower (43108).
     _in_flight_unique = models.UniqueIndex(
         "(account_id, openid) WHERE state = 'sending'", "A merchant is sent one message at a time."
@@ -408,8 +389,29 @@ class WechatMessage(models.Model):
     _resent_unique = models.UniqueIndex(
         "(resent_from_id) WHERE resent_from_id IS NOT NULL", "This message was already sent again."
     )
+
+    # For the claim. Messages of one account, template and priority are together: those of a paused account or a
+    # suspended template are skipped without reading any of them, however many wait. The key begins with the bucket.
+    _due_idx = models.Index(
+        f"((COALESCE(partner_id, 0) % {BUCKETS}), account_id, (COALESCE(template_id, 0)), priority, next_attempt_at,"
+        " id) WHERE state = 'outgoing' AND is_parked IS NOT TRUE"
+    )
+    _merchant_idx = models.Index("(partner_id, priority, id) WHERE state = 'outgoing'")
     # For the limit of messages a merchant a day.
     _called_idx = models.Index("(partner_id, first_call_at) WHERE first_call_at IS NOT NULL")
+    _valid_until_idx = models.Index("(valid_until) WHERE state = 'outgoing'")
+    # Not by the state: PostgreSQL would use such an index to check whether a message to an OpenID is being sent, and
+    # read it from end to end.
+    _lease_idx = models.Index("(lease_until) WHERE lease_until IS NOT NULL")
+    _awaiting_receipt_idx = models.Index("(account_id, sent_at) WHERE state = 'sent'")
+    _unconfirmed_idx = models.Index(
+        f"(account_id, openid) WHERE msgid IS NULL AND first_call_at IS NOT NULL AND state IN {UNCONFIRMED}"
+    )
+    _unknown_idx = models.Index("(account_id, first_call_at) WHERE state = 'unknown'")
+    # Without the messages that are being sent: their notifications are updated with their results.
+    _notification_due_idx = models.Index(
+        "(id) WHERE notification_id IS NOT NULL AND state != 'sending' AND notified_state IS DISTINCT FROM state"
+    )
 
     # === COMPUTE METHODS === #
 
@@ -427,7 +429,7 @@ class WechatMessage(models.Model):
     @api.depends("res_model", "res_id")
     @api.depends_context("uid", "lang", "allowed_company_ids")
     def _compute_document_name(self):
-        """Name the documents, each as far as the user may read it."""
+        """Show the names of the documents that the user may read."""
         documents = self._get_readable_documents()
         for message in self:
             document = documents.get(message)
@@ -436,7 +438,7 @@ class WechatMessage(models.Model):
     @api.depends("res_model", "res_id", "card", "body", "failure_reason")
     @api.depends_context("uid", "lang", "allowed_company_ids")
     def _compute_visible_content(self):
-        """Show what is in the card, and why it was refused, to those who may read the document."""
+        """Show the content of the card, and why WeChat refused it, to the readers of the document."""
         documents = self._get_readable_documents()
         for message in self:
             message.is_document_hidden = is_hidden = bool(
@@ -446,13 +448,13 @@ class WechatMessage(models.Model):
             message_sudo = message.sudo()
             message.visible_card = not is_hidden and message_sudo.card
             message.visible_body = not is_hidden and message_sudo.body
-            # What is no value of the document is known from the type of the failure already.
+            # Only a reason about a value quotes the document.
             may_read_reason = not is_hidden or message.failure_type != "wechat_value"
             message.visible_failure_reason = may_read_reason and message_sudo.failure_reason
 
     def _search_visible_body(self, operator, value):
         """Search the cards of documents that the user may read."""
-        # sudo: wechat.message - only what is in the cards is searched; whose is decided below and by the rules
+        # sudo: wechat.message - searches the cards; the domain below and the rules filter the messages
         found = self.sudo()._search([("body", operator, value)])
         return Domain("id", "in", found) & (Domain.TRUE if self.env.su else self._get_readable_domain())
 
@@ -473,36 +475,14 @@ class WechatMessage(models.Model):
             message = self.browse(message_id)
             message.evidence = "\n".join(message._get_evidence_words(is_receiving, is_orphan))
 
-    def _get_evidence_words(self, is_receiving, is_orphan):
-        """Return what speaks for and against that a message was sent.
-
-        :param bool is_receiving: whether pushes arrived within half an hour after its first call.
-        :param bool is_orphan: whether there is a receipt for its merchant that fits no message.
-        :rtype: list[str]
-        """
-        words = []
-        if self.failure_type == "wechat_unsent":
-            words.append(
-                self.env._("Receipts of later messages arrived, but none of this one: it was probably not sent.")
-            )
-        elif is_receiving:
-            words.append(self.env._("The webhook was receiving pushes then, but no receipt of this message."))
-        else:
-            words.append(self.env._("The webhook received nothing then, so a receipt may be lost."))
-        if is_orphan:
-            words.append(
-                self.env._("There is a receipt for this merchant that fits no message: it may be the one of this.")
-            )
-        return words
-
     # === ACTION METHODS === #
 
     def action_open_document(self):
-        """Open the document that a message is about.
+        """Open the document of the message.
 
         :return: an act_window.
         :rtype: dict
-        :raise AccessError: if the user may not read the message; for the document, its own form raises.
+        :raise AccessError: if the user may not read the message; the document's form checks the document.
         """
         self.ensure_one()
         self.check_access("read")
@@ -514,16 +494,17 @@ class WechatMessage(models.Model):
         }
 
     def action_resend(self):
-        """Send messages that have failed, were canceled, or whose result is unknown, as new ones: with the template and
-        the document as they are now.
+        """Send failed, canceled and unknown messages again, as new ones.
 
-        :return: a notification that says how many, and why the others were not.
+        The new cards are rendered with the current template and document.
+
+        :return: a notification with the number of new messages, and why the others are not sent again.
         :rtype: dict
         :raise AccessError: if the user may not send.
-        :raise UserError: if none of them can be sent again; in words.
+        :raise UserError: if none of them can be sent again.
         """
         self._check_may_send()
-        # sudo: wechat.message - nobody writes the outbox directly; that the user may send and read these was checked
+        # sudo: wechat.message - users have no write access; the user's right to send and to read these was checked
         messages_sudo = self.sudo().filtered(
             lambda message: (
                 message.state in RESENDABLE and message.partner_id and message.card and not message.resent_ids
@@ -535,7 +516,7 @@ class WechatMessage(models.Model):
                     "Only messages that failed, were canceled or whose result is unknown can be sent again, each once."
                 )
             )
-        cards, refusals = messages_sudo._render_anew(self.env)
+        cards, refusals = messages_sudo._render_again(self.env)
         if not cards:
             raise UserError("\n".join(dict.fromkeys(refusals.values())))
         messages_sudo = messages_sudo.filtered(lambda message: message.id in cards)
@@ -557,7 +538,7 @@ class WechatMessage(models.Model):
         }
 
     def action_cancel(self):
-        """Cancel messages that wait. One that may have been sent already is left in the list of unknown results.
+        """Cancel waiting messages. One that may have been sent already becomes unknown.
 
         :return: True
         :raise AccessError: if the user may not send.
@@ -568,16 +549,16 @@ class WechatMessage(models.Model):
         return True
 
     def action_ignore(self):
-        """Take failed messages out of the failure menu: nobody need care any more. What the outbox knows remains.
+        """Remove failed messages from the failure menu. The outbox keeps them.
 
         :return: True
-        :raise AccessError: if the user may not send, or not see these messages.
+        :raise AccessError: if the user may not send, or not read these messages.
         """
         self.env["res.partner"]._wechat_check_group(
             GROUP_USER, self.env._("You are not allowed to ignore failed WeChat messages.")
         )
         self.check_access("read")
-        # sudo: mail.notification - nobody writes these directly; the user may see the messages they tell of
+        # sudo: mail.notification - users have no write access; the user may read the messages
         notifications_sudo = self.sudo().notification_id.filtered(
             lambda notification: notification.notification_status == "exception"
         )
@@ -585,10 +566,10 @@ class WechatMessage(models.Model):
         notifications_sudo.mail_message_id._notify_message_notification_update()
         return True
 
-    # === BUSINESS METHODS - PRESENTATION === #
+    # === BUSINESS METHODS - DOCUMENTS === #
 
     def _get_readable_documents(self):
-        """Return the documents of these messages that the user may read, by message. One that is gone is left out.
+        """Return the documents of these messages that the user may read, by message. Deleted ones are left out.
 
         :rtype: dict[wechat.message, models.Model]
         """
@@ -610,7 +591,7 @@ class WechatMessage(models.Model):
         domains = [
             Domain("res_model", "=", model)
             & Domain("res_id", "in", self.env[model].with_context(active_test=False)._search([]))
-            # sudo: wechat.message - only which models there are
+            # sudo: wechat.message - reads the names of models only
             for [model] in self.sudo()._read_group([("res_model", "!=", False)], ["res_model"])
             if model in self.env and self.env[model].has_access("read")
         ]
@@ -620,23 +601,23 @@ class WechatMessage(models.Model):
 
     @api.model
     def _queue(self, vals_list):
-        """Put messages into the outbox, and wake the lanes that send them. This is the only way in.
+        """Create messages in the outbox and trigger their senders. All messages are created here.
 
-        :param list[dict] vals_list: ``partner_id``, ``template_id``, ``card``, ``body``, and as wanted ``kind``,
-            ``priority``, ``next_attempt_at`` (to send later), ``valid_until``, ``mail_message_id``,
-            ``notification_id``, ``res_model``, ``res_id``, ``user_id``, ``resent_from_id``; ``state`` and
-            ``failure_type`` for those that are not to be sent. The rest follows from the merchant and the template.
-        :return: the messages, in the same order; those who have no live binding get failed ones.
+        :param list[dict] vals_list: partner_id, template_id, card, body; optionally kind, priority, next_attempt_at
+            (to send later), valid_until, mail_message_id, notification_id, res_model, res_id, user_id,
+            resent_from_id; state and failure_type of a message that must not be sent. The other values come from the
+            merchant and the template.
+        :return: the messages, in the same order; a merchant without a live binding gets a failed one.
         :rtype: wechat.message
         """
-        # sudo: res.partner, wechat.template, wechat.binding - what is sent to whom was decided by the caller
+        # sudo: res.partner, wechat.template, wechat.binding - the caller has chosen recipient and template
         partners = [self.env["res.partner"].sudo().browse(vals["partner_id"] or ()) for vals in vals_list]
         bindings = {
             binding.partner_id: binding
             for binding in self.env["res.partner"].sudo().union(*partners)._wechat_get_live_bindings()
         }
         templates = self.env["wechat.template"].sudo()
-        # sudo: wechat.message - nobody writes the outbox directly
+        # sudo: wechat.message - users have no write access
         messages_sudo = self.sudo().create(
             [
                 self._prepare_queued_values(
@@ -652,17 +633,17 @@ class WechatMessage(models.Model):
 
     @api.model
     def _prepare_queued_values(self, vals, partner, template, binding):
-        """Return the values of a message that is queued.
+        """Return the values of a new message.
 
-        :param dict vals: see :meth:`_queue`.
-        :param res.partner partner: to whom.
-        :param wechat.template template: of what; may be empty.
+        :param dict vals: see _queue.
+        :param res.partner partner: the recipient.
+        :param wechat.template template: may be empty.
         :param wechat.binding binding: the partner's live binding, or None.
         :rtype: dict
         """
         kind = vals.get("kind") or "notice"
         next_attempt_at = fields.Datetime.to_datetime(vals.get("next_attempt_at")) or fields.Datetime.now()
-        # Without a binding the message is that of the template's account: its statistics and its managers see it.
+        # Without a binding the template's account counts: its statistics and its managers see the message.
         account = binding.account_id if binding else template.account_id
         values = {
             "partner_name": partner.display_name,
@@ -683,7 +664,7 @@ class WechatMessage(models.Model):
 
     @api.model
     def _get_obstacle(self, partner, template, binding):
-        """Return what to write into a message that cannot be sent, else nothing.
+        """Return the values that close a message that cannot be sent; empty if it can be sent.
 
         :rtype: dict
         """
@@ -702,12 +683,111 @@ class WechatMessage(models.Model):
             return {"state": "failed", "failure_type": "wechat_template", "failure_reason": encode_terms(reason)}
         return {}
 
-    def _render_anew(self, env):
-        """Make the cards with which these messages are sent again.
+    # === BUSINESS METHODS - NOTICES === #
 
-        :param Environment env: of the user, with whose rights the documents are read.
-        :return: by message id the card (None if it is sent as it was, because it is about no document), and of those
-            that can't be sent again the reason in words.
+    @api.model
+    def _queue_notices(self, template, notices, scheduled_at=None, kind="notice"):
+        """Create the notifications of Odoo messages and queue their cards.
+
+        A recipient that WeChat does not reach gets a failed message, which says why, and the template's fallback.
+
+        :param wechat.template template: sudoed; empty if it was deleted after the message was posted.
+        :param list[tuple] notices: Odoo message, card and partners to notify.
+        :param datetime scheduled_at: the earliest time of sending, in UTC.
+        :param str kind: a value of the field kind.
+        :return: the sudoed messages.
+        :rtype: wechat.message
+        """
+        partners = self.env["res.partner"].union(*(recipients for _message, _card, recipients in notices))
+        obstacles = partners._wechat_get_reachability(template.account_id)
+        vals_list = [
+            {
+                **self._prepare_notice(template, message, card, partner, obstacles.get(partner.id)),
+                **({"next_attempt_at": scheduled_at} if scheduled_at else {}),
+                "kind": kind,
+            }
+            for message, card, recipients in notices
+            # A record without a recipient fails visibly.
+            for partner in recipients or [recipients]
+        ]
+        # sudo: mail.notification - as in Odoo's own notify methods
+        notifications_sudo = (
+            self.env["mail.notification"].sudo().create([self._prepare_notification(vals) for vals in vals_list])
+        )
+        for vals, notification in zip(vals_list, notifications_sudo, strict=True):
+            vals.update(notification_id=notification.id, notified_state=vals["state"])
+        # sudo: wechat.message - users have no write access; the caller was allowed to send
+        messages_sudo = self._queue(vals_list).sudo()
+        messages_sudo._apply_fallback()
+        return messages_sudo
+
+    @api.model
+    def _prepare_notice(self, template, message, card, partner, obstacle):
+        """Return the values of one message of the outbox.
+
+        :param str | None obstacle: the failure type if WeChat does not reach the partner.
+        :rtype: dict
+        """
+        failure_type, reason = self._get_notice_failure(card, partner, obstacle)
+        return {
+            "partner_id": partner.id,
+            "template_id": template.id,
+            "card": card.card,
+            "body": card.body,
+            "mail_message_id": message.id,
+            "res_model": message.model,
+            "res_id": message.res_id,
+            "state": "failed" if failure_type else "outgoing",
+            "failure_type": failure_type,
+            "failure_reason": reason,
+        }
+
+    @api.model
+    def _get_notice_failure(self, card, partner, obstacle):
+        """Return failure type and stored reason of a card that is not sent, or None twice.
+
+        :rtype: tuple[str | None, str | None]
+        """
+        if card.errors:
+            return card.failure_type, encode_terms(*card.errors)
+        if not partner:
+            return "wechat_recipient", encode_terms(_lt("The document names no merchant who could be notified."))
+        return obstacle, obstacle and encode_terms(partner._wechat_get_obstacle_term(obstacle))
+
+    @api.model
+    def _prepare_notification(self, vals):
+        """Return the values of the notification of a message.
+
+        :param dict vals: the message's values.
+        :rtype: dict
+        """
+        # sudo: mail.message - reads the author of a message that was just posted
+        message_sudo = self.env["mail.message"].sudo().browse(vals["mail_message_id"])
+        return {
+            "author_id": message_sudo.author_id.id,
+            "mail_message_id": message_sudo.id,
+            "res_partner_id": vals["partner_id"],
+            "notification_type": "wechat",
+            "notification_status": NOTIFICATION_STATUS[vals["state"]],
+            "failure_type": vals["failure_type"],
+            # Keeps it out of the recipient's inbox in Odoo.
+            "is_read": True,
+        }
+
+    # === BUSINESS METHODS - RESENDING === #
+
+    def _check_may_send(self):
+        """Raise AccessError unless the user may send, and may read these messages."""
+        if not self.env.su and not self.env.user.has_group(GROUP_USER):
+            raise AccessError(self.env._("You are not allowed to send WeChat messages."))
+        self.check_access("read")
+
+    def _render_again(self, env):
+        """Render the cards with which these messages are sent again.
+
+        :param Environment env: environment with the rights of the user.
+        :return: the cards by message id (None for a message without a document, which is sent as it was), and the
+            reasons by id of the messages that can't be sent again.
         :rtype: tuple[dict[int, Card | None], dict[int, str]]
         """
         cards, refusals = {}, self._get_resend_obstacles()
@@ -717,7 +797,7 @@ class WechatMessage(models.Model):
             .grouped(lambda message: (message.template_id, message.res_model, message.res_id))
             .items()
         ):
-            # A document has one card at a time: each of its recipients gets one in his own language.
+            # Each call below renders one card a document; each recipient of a document needs one in their own language.
             for turn, message in enumerate(messages):
                 turns[template, model, turn] += message
         for (template, model, _turn), messages in turns.items():
@@ -740,9 +820,9 @@ class WechatMessage(models.Model):
         return cards, refusals
 
     def _get_resend_obstacles(self):
-        """Return why messages can't be sent again, whatever their cards would be.
+        """Return why messages can't be sent again, without looking at their cards.
 
-        :return: by message id the reason in words.
+        :return: the reason by message id.
         :rtype: dict[int, str]
         """
         reasons = {}
@@ -761,9 +841,9 @@ class WechatMessage(models.Model):
         return reasons
 
     def _update_chatter(self, cards):
-        """Let the chatter say what is sent again. A message to several recipients, with a card each, stays as it is.
+        """Update the chatter to the new cards. An Odoo message with several recipients, with a card each, stays.
 
-        :param dict[int, Card | None] cards: by id of the message that is sent again.
+        :param dict[int, Card | None] cards: the new cards, by id of the message that is sent again.
         """
         for message in self.filtered(lambda message: len(message.mail_message_id.notification_ids) == 1):
             card = cards[message.id]
@@ -771,9 +851,9 @@ class WechatMessage(models.Model):
                 message.mail_message_id.body = self.env["mail.thread"]._wechat_get_message_body(card)
 
     def _prepare_resend_values(self, card):
-        """Return the values of the message that is sent in the place of this one.
+        """Return the values of the message that replaces this one.
 
-        :param Card | None card: see :meth:`_render_anew`.
+        :param Card | None card: see _render_again.
         :rtype: dict
         """
         self.ensure_one()
@@ -790,23 +870,25 @@ class WechatMessage(models.Model):
             "resent_from_id": self.id,
         }
 
+    # === BUSINESS METHODS - CANCELING AND RESCHEDULING === #
+
     @api.model
     def _cancel_waiting(self, partners, failure_type):
-        """Cancel what waits for these partners, whose binding has ended or who were disabled.
+        """Cancel the waiting messages of partners without a binding, or of disabled ones.
 
         :param res.partner partners: the partners.
-        :param str failure_type: why.
+        :param str failure_type: the reason.
         """
-        # sudo: wechat.message - what waits for a merchant ends with its binding, whoever ends it
+        # sudo: wechat.message - a binding ends its waiting messages, also for users without write access
         self.sudo().search(Domain("partner_id", "in", partners.ids) & Domain("state", "=", "outgoing"))._cancel(
             failure_type
         )
 
     def _cancel(self, failure_type, reason=None):
-        """Cancel those of these messages that wait. What may have arrived is unknown, not canceled.
+        """Cancel the waiting ones of these messages. A message that may have arrived becomes unknown instead.
 
-        :param failure_type: why, or False if somebody wanted it.
-        :param str reason: the same in words, if there is more to say.
+        :param failure_type: the reason; False if a user cancels.
+        :param str reason: details in words.
         """
         if not self:
             return
@@ -833,13 +915,13 @@ class WechatMessage(models.Model):
         )
         canceled = self.browse([message_id for (message_id,) in self.env.cr.fetchall()])
         self.invalidate_recordset(flush=False)
-        self._wake_next(canceled.partner_id.ids)
+        self._unpark_next(canceled.partner_id.ids)
         canceled._sync_notifications()
         canceled._apply_fallback()
 
     @api.model
-    def _wake_next(self, partner_ids):
-        """Let the first of the messages of each merchant that wait behind another one be looked at again.
+    def _unpark_next(self, partner_ids):
+        """Unpark the first parked message of each merchant, so that the next claim finds it.
 
         :param list[int] partner_ids: the merchants.
         """
@@ -869,12 +951,12 @@ class WechatMessage(models.Model):
         )
 
     @api.model
-    def _wake_unfollowed(self, partners):
-        """Let what waits until these partners follow again be sent now, and nothing else.
+    def _reschedule_unfollowed(self, partners):
+        """Reschedule for now the messages that wait until these partners follow again.
 
-        :param res.partner partners: who follow again.
+        :param res.partner partners: the partners, which follow again.
         """
-        # sudo: see _cancel_waiting
+        # sudo: wechat.message - as in _cancel_waiting
         self.sudo().search(
             Domain("partner_id", "in", partners.ids)
             & Domain("state", "=", "outgoing")
@@ -883,10 +965,10 @@ class WechatMessage(models.Model):
         self._trigger_lanes(partners.ids)
 
     @api.model
-    def _wake_refused(self, accounts):
-        """Let the messages be tried now that waited because WeChat took none of these accounts, or was out of reach.
+    def _reschedule_refused(self, accounts):
+        """Reschedule for now the messages that met a pause of these accounts, or an unreachable WeChat.
 
-        :param wechat.account accounts: those that WeChat takes messages of again.
+        :param wechat.account accounts: accounts from which WeChat accepts messages again.
         """
         self.env.cr.execute(
             SQL(
@@ -907,107 +989,118 @@ class WechatMessage(models.Model):
         self._trigger_lanes()
 
     def _erase_content(self):
-        """Forget what messages said and whose OpenID they were sent to."""
+        """Erase the content and the OpenIDs of these messages."""
         self.write({"openid": False, "card": False, "body": False})
 
-    def _check_may_send(self):
-        """Raise AccessError unless the user may send and may see these messages."""
-        if not self.env.su and not self.env.user.has_group(GROUP_USER):
-            raise AccessError(self.env._("You are not allowed to send WeChat messages."))
-        self.check_access("read")
-
-    # === BUSINESS METHODS - LANES === #
+    # === BUSINESS METHODS - SENDERS === #
 
     @api.model
     def _get_lanes(self):
-        """Return the scheduled actions that send, in the order of their shares.
+        """Return the senders in the order of their shares.
 
         :rtype: ir.cron
         """
-        # sudo: ir.cron - which of them there are is no secret to who queues a message
+        # sudo: ir.cron - a user that queues a message triggers its sender
         return (
             self.env["ir.cron"]
             .sudo()
-            .search([("model_id.model", "=", self._name), ("code", "=", LANE_CODE)], order="id")
+            .search([("model_id.model", "=", self._name), ("code", "=", SENDER_CODE)], order="id")
         )
 
     @api.model
     def _get_buckets(self):
-        """Return the buckets of the lane that is running; all of them outside of a lane.
+        """Return the buckets of the running sender; outside of one, all buckets.
 
         :rtype: list[int]
         """
-        lanes = self._get_lanes().ids
-        lane_id = self.env.context.get("cron_id")
-        if lane_id not in lanes:
+        senders = self._get_lanes().ids
+        cron_id = self.env.context.get("cron_id")
+        if cron_id not in senders:
             return list(range(BUCKETS))
-        return list(range(lanes.index(lane_id), BUCKETS, len(lanes)))
+        return list(range(senders.index(cron_id), BUCKETS, len(senders)))
 
     @api.model
     def _trigger_lanes(self, partner_ids=None, at=None):
-        """Wake the lanes that send to these merchants.
+        """Trigger the senders of these merchants.
 
-        :param list[int] partner_ids: the merchants; by default all.
-        :param datetime at: when; by default now.
+        :param list[int] partner_ids: the merchants; default: all.
+        :param datetime at: the time; default: now.
         """
-        lanes = self._get_lanes()
-        if not lanes or partner_ids == []:
+        senders = self._get_lanes()
+        if not senders or partner_ids == []:
             return
         if partner_ids is None:
-            wanted = range(len(lanes))
+            wanted = range(len(senders))
         else:
-            wanted = {partner_id % BUCKETS % len(lanes) for partner_id in partner_ids}
+            wanted = {partner_id % BUCKETS % len(senders) for partner_id in partner_ids}
         now = fields.Datetime.now()
         for index in wanted:
-            lanes[index]._trigger(at if at and at > now else None)
+            senders[index]._trigger(at if at and at > now else None)
 
     # === BUSINESS METHODS - IDENTITY === #
 
     @api.model
     def _get_outbox_identity(self):
-        """Return what tells this database from its copies: its number.
+        """Return the UUID of the database, which tells it from its copies.
 
-        Not its address, which Odoo rewrites when an administrator logs in by another one.
+        Its address would not do: Odoo rewrites web.base.url when an administrator logs in under another one.
 
         :rtype: str
         """
-        # sudo: ir.config_parameter - compared, and shown to nobody
+        # sudo: ir.config_parameter - the value is compared only, and not shown
         return self.env["ir.config_parameter"].sudo().get_param("database.uuid")
 
     @api.model
     def _remember_outbox_identity(self):
-        """Keep who sends, at the first message."""
-        # sudo: see _get_outbox_identity
+        """Remember at the first message that this database sends."""
+        # sudo: ir.config_parameter - as in _get_outbox_identity
         if not self.env["ir.config_parameter"].sudo().get_param(IDENTITY_PARAMETER):
             self._confirm_outbox()
 
     @api.model
     def _confirm_outbox(self):
-        """Let this database send."""
-        # sudo: see _get_outbox_identity; it is a manager who has confirmed it, or the first message
+        """Allow this database to send."""
+        # sudo: ir.config_parameter - a manager has confirmed it, or it is the first message
         self.env["ir.config_parameter"].sudo().set_param(IDENTITY_PARAMETER, self._get_outbox_identity())
 
     @api.model
     def _is_outbox_confirmed(self):
-        """Return whether this database may send: a copy would send everything twice.
+        """Tell whether this database may send. A copy must not: it would send every message a second time.
 
         :rtype: bool
         """
-        # sudo: see _get_outbox_identity
+        # sudo: ir.config_parameter - as in _get_outbox_identity
         known = self.env["ir.config_parameter"].sudo().get_param(IDENTITY_PARAMETER)
         return not known or known == self._get_outbox_identity()
+
+    @api.model
+    def _ask_for_confirmation(self):
+        """Ask a manager to confirm that this database should send, if messages wait."""
+        waiting = self.search([("state", "=", "outgoing")], limit=1)
+        account = waiting.account_id
+        if not account:
+            return
+        account = account._with_manager_lang()
+        account._schedule_stop_activity(
+            account.env._("WeChat messages wait until you confirm that this database sends them"),
+            account.env._(
+                "The number of this database has changed, as it does in a copy: a copy would send all waiting messages "
+                "a second time. If this is the one that should send, press “Confirm Sending” on the Official Account."
+            ),
+        )
 
     # === BUSINESS METHODS - CLAIM === #
 
     @api.model
     def _get_lines_query(self, buckets, budgets):
-        """Return the beginning of a query that finds out what waits: ``budget`` has the accounts that may send,
-        ``line`` each combination of bucket, account, template and priority, at the cost of one probe of the index each.
+        """Return the common table expressions budget and line of the queries for waiting messages.
 
-        Urgent messages are every lane's: the one whose share they are may wait for its next run.
+        budget holds the accounts that may send; line each combination of bucket, account, template and priority, at
+        the cost of one probe of the index each. Urgent messages are in the lines of every sender, since the sender of
+        their bucket may not be running.
 
-        :param list[int] buckets: see :meth:`_claim`.
-        :param list[dict] budgets: see :meth:`_claim`.
+        :param list[int] buckets: see _claim.
+        :param list[dict] budgets: see _claim.
         :rtype: SQL
         """
         names = ("account_id", "calls", "is_quiet", "daily_limit", "day_start", "day_end")
@@ -1062,10 +1155,10 @@ CROSS JOIN LATERAL (
 
     @api.model
     def _get_seconds_to_next(self, buckets, budgets):
-        """Return in how many seconds the next message is due that none must wait for, or None.
+        """Return the seconds until the next message that is not parked is due, or None.
 
-        :param list[int] buckets: see :meth:`_claim`.
-        :param list[dict] budgets: see :meth:`_claim`.
+        :param list[int] buckets: see _claim.
+        :param list[dict] budgets: see _claim.
         :rtype: float | None
         """
         if not budgets:
@@ -1104,17 +1197,17 @@ CROSS JOIN LATERAL (
 
     @api.model
     def _claim(self, buckets, budgets, limit):
-        """Claim the messages that are to be sent next, by the first statement of a transaction.
+        """Claim the next messages to send, by the first statement of a transaction.
 
-        What cannot be sent is dealt with by the same statement, so that it is looked at only once: it is canceled if
-        its time, its template or its binding has ended, failed if it was called for often enough, unknown if a
-        repetition would come too late, and otherwise postponed, or parked behind the message that it must wait for.
+        The same statement handles the messages that cannot be sent, so that each is read only once: it cancels those
+        without a valid time, template or binding, fails those that have used up their calls, marks those unknown that
+        are too late for a repetition, and postpones the others or parks them behind an earlier message.
 
-        :param list[int] buckets: of the lane.
-        :param list[dict] budgets: by account that may send now: ``account_id``, ``calls`` (how many may begin),
-            ``is_quiet``, ``daily_limit``, ``day_start`` and ``day_end`` (in UTC).
-        :param int limit: how many at most.
-        :return: the rows that were written to, with their ``verdict``: ``send`` for those that were claimed.
+        :param list[int] buckets: of the sender.
+        :param list[dict] budgets: one for each account that may send now: account_id, calls (the number that may
+            begin), is_quiet, daily_limit, day_start and day_end (in UTC).
+        :param int limit: the greatest number of rows.
+        :return: the updated rows with their verdict; it is "send" for the claimed ones.
         :rtype: list[dict]
         """
         budgets = [budget for budget in budgets if budget["calls"] > 0]
@@ -1127,7 +1220,7 @@ CROSS JOIN LATERAL (
 
     @api.model
     def _get_claim_query(self, buckets, budgets, limit):
-        """Return the statement of :meth:`_claim`.
+        """Return the statement of _claim.
 
         :rtype: SQL
         """
@@ -1179,8 +1272,8 @@ CROSS JOIN LATERAL (
                                  LIMIT candidate.daily_limit) AS called
                     )
                THEN 'limited'
-               -- Neither is an EXISTS, for which PostgreSQL may read all that waits for a merchant, or, with each
-               -- message that has left it and is not yet vacuumed away, all that is being sent.
+               -- With EXISTS, PostgreSQL may read all messages that wait for a merchant, or all that are being sent,
+               -- including those that have left this state and are not vacuumed yet.
                WHEN (
                         SELECT TRUE
                           FROM wechat_message AS flying
@@ -1237,7 +1330,7 @@ UPDATE wechat_message AS message
            ELSE 'canceled'
        END,
        failure_type = CASE
-           -- By that it is known what is to be woken when its recipient follows again.
+           -- Marks the messages that are rescheduled when the recipient follows again.
            WHEN verdict = 'unfollowed' THEN 'wechat_unfollowed'
            WHEN is_sent OR is_waiting THEN NULL
            WHEN is_unknown THEN 'wechat_unknown'
@@ -1280,63 +1373,63 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         )
 
     @api.model
-    def _get_budgets(self, lane, is_limited=True):
-        """Return what each account may send now, see :meth:`_claim`.
+    def _get_budgets(self, run, is_limited=True):
+        """Return the budgets of the accounts, see _claim.
 
-        :param Lane lane: the lane.
-        :param bool is_limited: whether by the rate.
+        :param SenderRun run: the run.
+        :param bool is_limited: whether the send rate limits the calls.
         :rtype: list[dict]
         """
-        if not lane.paces:
+        if not run.paces:
             # pylint: disable-next=no-search-all  # a database has a handful of accounts
             accounts = self.env["wechat.account"].search([])
             for account in accounts:
-                # A pause that has ended is forgotten only once WeChat answers.
-                lane.paces[account.id] = Pace(account.send_rate / lane.share, bool(account.send_paused_until))
-        if time.monotonic() >= lane.budgets_at:
-            lane.budgets_at = time.monotonic() + BUDGET_SECONDS
+                # After a pause, the account is tried until WeChat answers.
+                run.paces[account.id] = Pace(account.send_rate / run.share, bool(account.send_paused_until))
+        if time.monotonic() >= run.budgets_at:
+            run.budgets_at = time.monotonic() + BUDGET_SECONDS
             now = fields.Datetime.now()
-            lane.budgets = [account._get_budget(now) for account in self.env["wechat.account"].browse(lane.paces)]
+            run.budgets = [account._get_budget(now) for account in self.env["wechat.account"].browse(run.paces)]
         return [
-            {**budget, "calls": lane.paces[budget["account_id"]].get_allowance() if is_limited else 1}
-            for budget in lane.budgets
+            {**budget, "calls": run.paces[budget["account_id"]].get_allowance() if is_limited else 1}
+            for budget in run.budgets
         ]
 
     @api.model
-    def _refill(self, lane, pool):
-        """Claim messages and let the threads call for them, until each thread has some.
+    def _refill(self, run, pool):
+        """Claim messages and submit their calls, until each thread has work.
 
-        :return: whether something was found.
+        :return: whether messages were found.
         :rtype: bool
         """
         has_found = False
-        while pool.pending <= (WINDOW - 1) * lane.threads:
-            rows = self._claim_for_threads(lane)
+        while pool.pending <= (WINDOW - 1) * run.threads:
+            rows = self._claim_for_threads(run)
             if rows is None:
                 return True
             has_found = has_found or bool(rows)
             calls = [row for row in rows if row["verdict"] == "send"]
             for row in calls:
-                lane.paces[row["account_id"]].begin(1)
-                self._submit(pool, lane.access, self._prepare_call(row))
-            if len(calls) < lane.threads:
+                run.paces[row["account_id"]].begin(1)
+                self._submit(pool, run.access, self._prepare_call(row))
+            if len(calls) < run.threads:
                 break
         return has_found
 
     @api.model
-    def _claim_for_threads(self, lane):
+    def _claim_for_threads(self, run):
         """Claim a message for each thread, in a transaction of its own.
 
-        :return: see :meth:`_claim`; None if it is to begin again, because somebody else has just written one of these
-            rows, or sends to one of these merchants.
+        :return: see _claim; None if the claim must be repeated, because another process has just written one of the
+            rows or sends to one of the merchants.
         :rtype: list[dict] | None
         """
         try:
-            budgets = self._get_budgets(lane)
-            self.env.cr.commit()  # pylint: disable=invalid-commit  # what follows begins with its claim
-            rows = self._claim(lane.buckets, budgets, lane.threads)
+            budgets = self._get_budgets(run)
+            self.env.cr.commit()  # pylint: disable=invalid-commit  # the claim begins a transaction
+            rows = self._claim(run.buckets, budgets, run.threads)
             self._cancel_orphans(rows)
-            self._after_claim(rows)
+            self._finish_claim(rows)
             self.env.cr.commit()  # pylint: disable=invalid-commit  # before the calls
         except (*CONCURRENCY_ERRORS, IntegrityError):
             self.env.cr.rollback()
@@ -1346,7 +1439,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
 
     @api.model
     def _cancel_orphans(self, rows):
-        """Cancel claimed messages whose document was deleted while they waited; their verdict is then ``orphan``.
+        """Cancel claimed messages about deleted documents, and set their verdict to "orphan".
 
         :param list[dict] rows: of a claim.
         """
@@ -1381,13 +1474,13 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
             row["verdict"] = "orphan"
 
     @api.model
-    def _after_claim(self, rows):
-        """Deal with the rows of a claim that are not sent."""
+    def _finish_claim(self, rows):
+        """Update chatter and fallback of the rows that a claim has closed, and unpark later messages."""
         closed = [row for row in rows if row["verdict"] not in ("send", "parked")]
         if not closed:
             return
         self.invalidate_model(flush=False)
-        self._wake_next([row["partner_id"] for row in closed if row["partner_id"]])
+        self._unpark_next([row["partner_id"] for row in closed if row["partner_id"]])
         ended = [row for row in closed if row["verdict"] not in ("limited", "unfollowed")]
         for row in ended:
             if term := self._get_ending_term(row):
@@ -1398,7 +1491,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
 
     @api.model
     def _get_ending_term(self, row):
-        """Return why a claim has ended a message, where its failure type does not say it all.
+        """Return why a claim has closed a message, if there is more to say than the failure type.
 
         :param dict row: of the claim.
         :rtype: LazyGettext | None
@@ -1412,11 +1505,13 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
                 return self.env["wechat.template"].browse(row["template_id"] or ())._get_obstacle()
         return None
 
+    # === BUSINESS METHODS - CALLS === #
+
     @api.model
     def _prepare_call(self, row):
         """Return the call that sends a row.
 
-        :param dict row: from :meth:`_claim`.
+        :param dict row: from _claim.
         :rtype: SendCall
         """
         card = row["card"] or {}
@@ -1435,18 +1530,18 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
 
     @api.model
     def _submit(self, pool, access, call, refused=None):
-        # A repetition was not announced by a claim, and whoever comes after a process that was killed must know of it.
-        if isinstance(call, SendCall) and refused and not self._write(self._announce_call, call):
+        # The claim has announced the first call only. The database must know of each call if the process is killed.
+        if isinstance(call, SendCall) and refused and not self._run_in_transaction(self._announce_call, call):
             pool.give_back(call)
             return
         super()._submit(pool, access, call, refused)
 
     @api.model
     def _announce_call(self, call):
-        """Count one more call of a message that is being sent, unless it was called for as often as it may be.
+        """Announce one more call of a message in the database, within the limit of calls.
 
-        :param SendCall call: that is about to be made once more.
-        :return: whether it may be made.
+        :param SendCall call: the call, which is about to be repeated.
+        :return: whether it may be repeated.
         :rtype: bool
         """
         self.env.cr.execute(
@@ -1469,23 +1564,23 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         return True
 
     @api.model
-    def _attempt(self, step, *args):
-        """Run a step whose failure must not keep messages waiting: it may be another addon's."""
+    def _try_in_transaction(self, step, *args):
+        """Run a step in a transaction of its own and log its failure, which must not stop the sender."""
         try:
-            return self._write(step, *args)
+            return self._run_in_transaction(step, *args)
         except Exception:
             _logger.exception("wechat.outbox: goes on without step=%s", step.__name__)
             return None
 
-    # === BUSINESS METHODS - DRAIN === #
+    # === BUSINESS METHODS - RUN OF A SENDER === #
 
     @api.model
     def _cron_send(self):
-        """Send what is due of the share of the lane that runs this."""
+        """Send the due messages of the running sender's buckets."""
         if not self._is_outbox_confirmed():
             self._ask_for_confirmation()
             return
-        lane = Lane(
+        run = SenderRun(
             self._get_buckets(),
             max(1, len(self._get_lanes())),
             time.monotonic() + self._get_run_seconds(),
@@ -1493,11 +1588,11 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
             max(1, int(self._get_number(THREADS_PARAMETER, THREADS))),
         )
         began_at = time.monotonic()
-        with CallPool(lane.threads) as pool:
-            has_more = self._drain(lane, pool)
-        self._tell(lane)
-        self.env["ir.cron"]._commit_progress(lane.done, remaining=0)
-        if done := lane.reported + lane.done:
+        with CallPool(run.threads) as pool:
+            has_more = self._process_queue(run, pool)
+        self._notify_results(run)
+        self.env["ir.cron"]._commit_progress(run.done, remaining=0)
+        if done := run.reported + run.done:
             _logger.info(
                 "wechat.outbox: lane ended lane=%s calls=%s seconds=%.1f has_more=%s",
                 self.env.context.get("cron_id"),
@@ -1506,43 +1601,43 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
                 has_more,
             )
         if has_more:
-            # By itself, and not as work that remains: the scheduler would begin again before others had their turn.
+            # Not reported as remaining work: the scheduler would run this again before the other scheduled actions.
             self.env["ir.cron"].browse(self.env.context.get("cron_id")).sudo()._trigger()
 
     @api.model
-    def _drain(self, lane, pool):
-        """Send until nothing is due or the time is up.
+    def _process_queue(self, run, pool):
+        """Send messages until none is due or the time of the run is up.
 
-        :param Lane lane: the lane.
+        :param SenderRun run: the run.
         :param CallPool pool: the threads.
-        :return: whether something is left.
+        :return: whether messages may be left.
         :rtype: bool
         """
         while True:
-            has_time = lane.has_time()
+            has_time = run.has_time()
             if has_time:
-                self._sweep_sometimes(lane)
-                self._apply_receipts_sometimes(lane)
-            has_found = has_time and self._refill(lane, pool)
+                self._cleanup_if_due(run)
+                self._apply_receipts_if_due(run)
+            has_found = has_time and self._refill(run, pool)
             if pool.pending:
-                calls = self._take(pool, lane.access, lane.threads, WRITE_SECONDS, PATIENCE_SECONDS)
-                self._settle(lane, pool, calls)
+                calls = self._take(pool, run.access, run.threads, WRITE_SECONDS, PATIENCE_SECONDS)
+                self._record_results(run, pool, calls)
             elif not has_time:
                 return True
-            elif not has_found and not self._linger(lane):
+            elif not has_found and not self._wait_for_due(run):
                 return False
-            self._tell_sometimes(lane)
-            self._report(lane)
+            self._notify_results_if_due(run)
+            self._report_progress(run)
 
     @api.model
     def _get_number(self, parameter, default):
-        """Return the number that a system parameter holds.
+        """Return the number in a system parameter.
 
         :param str parameter: its key.
-        :param float default: if it holds none.
+        :param float default: used if the parameter holds no number.
         :rtype: float
         """
-        # sudo: ir.config_parameter - a number, for the scheduler
+        # sudo: ir.config_parameter - a setting of the scheduled action
         value = self.env["ir.config_parameter"].sudo().get_param(parameter)
         try:
             return float(value) if value else default
@@ -1552,83 +1647,66 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
 
     @api.model
     def _get_run_seconds(self):
-        """Return how long a run takes new messages: what is in flight then still needs a while."""
+        """Return for how many seconds a run claims messages. The last calls end some time later."""
         limit = config["limit_time_real_cron"]
         if limit is None or limit < 0:
             limit = config["limit_time_real"]
         return min(RUN_SECONDS, limit * RUN_SHARE) if limit else RUN_SECONDS
 
     @api.model
-    def _report(self, lane):
-        """Tell the scheduler about once a second how far the run is: one that is killed later has done something."""
-        if lane.done and time.monotonic() >= lane.progress_at:
-            self.env["ir.cron"]._commit_progress(lane.done)
-            lane.reported += lane.done
-            lane.done, lane.progress_at = 0, time.monotonic() + PROGRESS_SECONDS
+    def _report_progress(self, run):
+        """Report the progress to the scheduler about once a second, for the case that the run is killed."""
+        if run.done and time.monotonic() >= run.progress_at:
+            self.env["ir.cron"]._commit_progress(run.done)
+            run.reported += run.done
+            run.done, run.progress_at = 0, time.monotonic() + PROGRESS_SECONDS
 
     @api.model
-    def _sweep_sometimes(self, lane):
-        if time.monotonic() >= lane.sweep_at:
-            lane.sweep_at = time.monotonic() + SWEEP_SECONDS
-            self._sweep(lane.buckets)
+    def _cleanup_if_due(self, run):
+        if time.monotonic() >= run.cleanup_at:
+            run.cleanup_at = time.monotonic() + CLEANUP_SECONDS
+            self._cleanup(run.buckets)
 
     @api.model
-    def _tell_sometimes(self, lane):
-        if time.monotonic() >= lane.tell_at:
-            lane.tell_at = time.monotonic() + TELL_SECONDS
-            self._tell(lane)
+    def _notify_results_if_due(self, run):
+        if time.monotonic() >= run.notify_at:
+            run.notify_at = time.monotonic() + NOTIFY_SECONDS
+            self._notify_results(run)
 
     @api.model
-    def _tell(self, lane):
-        """Let Odoo's notifications tell what has become of messages. What a run that is killed leaves untold, a sweep
-        tells."""
-        if lane.untold:
-            self._attempt(self.browse(sorted(lane.untold))._sync_notifications)
-            lane.untold.clear()
+    def _notify_results(self, run):
+        """Update Odoo's notifications to the results. After a killed run, the cleanup does so."""
+        if run.unnotified:
+            self._try_in_transaction(self.browse(sorted(run.unnotified))._sync_notifications)
+            run.unnotified.clear()
 
     @api.model
-    def _apply_receipts_sometimes(self, lane):
-        """Apply receipts: while all lanes run, there may be no process left for the scheduled action that does."""
-        if time.monotonic() >= lane.receipts_at:
-            lane.receipts_at = time.monotonic() + RECEIPTS_SECONDS
-            self._attempt(self.env["wechat.event"]._apply_receipts, 1)
+    def _apply_receipts_if_due(self, run):
+        """Apply a batch of receipts: the senders may occupy all processes that run scheduled actions."""
+        if time.monotonic() >= run.receipts_at:
+            run.receipts_at = time.monotonic() + RECEIPTS_SECONDS
+            self._try_in_transaction(self.env["wechat.event"]._apply_receipts, 1)
 
     @api.model
-    def _linger(self, lane):
-        """Wait for what is due so soon that it is not worth while to end, without a transaction.
+    def _wait_for_due(self, run):
+        """Sleep, outside of a transaction, if the next message is due shortly.
 
-        :return: whether there is something.
+        :return: whether a message is due shortly.
         :rtype: bool
         """
-        seconds = self._get_seconds_to_next(lane.buckets, self._get_budgets(lane, is_limited=False))
-        self.env.cr.commit()  # pylint: disable=invalid-commit  # the lane's own cursor
-        if seconds is None or seconds > lane.linger:
+        seconds = self._get_seconds_to_next(run.buckets, self._get_budgets(run, is_limited=False))
+        self.env.cr.commit()  # pylint: disable=invalid-commit  # the scheduled action's own cursor
+        if seconds is None or seconds > run.linger:
             return False
-        waits = [pace.get_wait() for pace in lane.paces.values()]
+        waits = [pace.get_wait() for pace in run.paces.values()]
         time.sleep(max(0.01, min(LINGER_STEP, max(seconds, min(waits, default=0)))))
         return True
 
-    @api.model
-    def _ask_for_confirmation(self):
-        """Ask a manager whether it is this database that should send, if something waits."""
-        waiting = self.search([("state", "=", "outgoing")], limit=1)
-        account = waiting.account_id
-        if not account:
-            return
-        account = account._with_manager_lang()
-        account._schedule_stop_activity(
-            account.env._("WeChat messages wait until you confirm that this database sends them"),
-            account.env._(
-                "The number of this database has changed, as it does in a copy: a copy would send all waiting messages "
-                "a second time. If this is the one that should send, press “Confirm Sending” on the Official Account."
-            ),
-        )
-
-    # === BUSINESS METHODS - OUTCOME === #
+    # === BUSINESS METHODS - OUTCOMES OF CALLS === #
 
     @api.model
     def _get_outcome(self, call):
-        """Return what becomes of a message after its call.
+        """Return the outcome of a call.
 
         :param SendCall call: the call, which has ended or was not made.
         :rtype: Outcome
@@ -1644,7 +1722,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         else:
             outcome = self._get_refused_outcome(call)
         if call.row["is_repeat"] and outcome.state == "outgoing":
-            # Whatever this call has brought: what came of the one before it is as open as ever.
+            # The message may still have arrived by the call before.
             outcome = outcome._replace(may_have_arrived=True)
         if outcome.state == "outgoing" and call.row["attempts"] - call.unmade >= MAX_CALLS:
             state, failure_type = ("unknown", "wechat_unknown") if outcome.may_have_arrived else EXHAUSTED
@@ -1653,7 +1731,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
 
     @api.model
     def _get_refused_outcome(self, call):
-        """Return what becomes of a message after a call of its own that WeChat has not taken as it should."""
+        """Return the outcome of a call that WeChat has refused."""
         error, row = call.error, call.row
         match error:
             case WechatAmbiguous():
@@ -1670,7 +1748,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
             case WechatPaused():
                 return self._get_paused_outcome(PAUSES.get(error.errcode, LONG_PAUSE), row)
             case WechatRepeated(errcode=40241) if not row["is_repeat"]:
-                return Outcome("outgoing", delay=self._spread(DUPLICATE_RETRY))
+                return Outcome("outgoing", delay=self._add_jitter(DUPLICATE_RETRY))
             case WechatRepeated() | WechatUnderReview():
                 return Outcome("sent", may_have_arrived=True)
             case WechatUnreachable():
@@ -1681,9 +1759,9 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
                 delay = self._get_delay(LISTED_RETRY, LISTED_RETRY_MAX, row)
                 return Outcome("outgoing", delay=delay, looks_up=True)
             case WechatTemplateError():
-                return Outcome("outgoing", stops="template")
+                return Outcome("outgoing", suspends="template")
             case WechatAccountError():
-                return Outcome("outgoing", stops="account")
+                return Outcome("outgoing", suspends="account")
             case WechatDataError():
                 return Outcome("failed", "wechat_content")
             case WechatBug():
@@ -1694,14 +1772,19 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
 
     @api.model
     def _get_paused_outcome(self, pause, row):
-        """Return what becomes of a message that met a pause of its account: longer each time, so that the end of the
-        next pause is tried with another one. It is woken when WeChat takes messages again."""
+        """Return the outcome of a call that met a pause of its account.
+
+        The delay grows, so that the end of the next pause is tried with another message. An answer of WeChat
+        reschedules all of them.
+        """
         return Outcome("outgoing", delay=self._get_delay(pause, RETRY_MAX, row), pause=pause)
 
     @api.model
     def _get_ambiguous_outcome(self, call):
-        """Return what becomes of a message that WeChat may have taken: repeated under its number as long as WeChat
-        recognises that, then a person's or a receipt's to explain."""
+        """Return the outcome of a call that WeChat may have accepted.
+
+        The message is repeated under its number while WeChat recognises the number; then its result is unknown.
+        """
         row = call.row
         delay = self._get_delay(AMBIGUOUS_RETRY, AMBIGUOUS_RETRY_MAX, row)
         is_answered = isinstance(call.error, WechatError) and call.error.errcode is not None
@@ -1712,7 +1795,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
 
     @api.model
     def _get_unreachable_outcome(self, call):
-        """Return what becomes of a message to somebody who can't be reached."""
+        """Return the outcome of a call to an unreachable recipient."""
         errcode, row = call.error.errcode, call.row
         if (
             errcode in NOT_FOLLOWING
@@ -1720,7 +1803,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
             and row["last_event_at"]
             and call.began_at <= row["last_event_at"] + timedelta(seconds=FOLLOWED_SECONDS)
         ):
-            return Outcome("outgoing", delay=self._spread(FOLLOWED_RETRY))
+            return Outcome("outgoing", delay=self._add_jitter(FOLLOWED_RETRY))
         mark = None
         if errcode in NOT_FOLLOWING or errcode in UNKNOWN_OPENID:
             mark = "unfollowed"
@@ -1730,24 +1813,24 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
 
     @api.model
     def _get_outcome_without_token(self, error):
-        """Return what becomes of a message that was not sent because no access token could be had."""
+        """Return the outcome of a call that was not made for lack of an access token."""
         if isinstance(error, WechatAccountError) and error.errcode is not None:
-            return Outcome("outgoing", is_answered=None, stops="account")
+            return Outcome("outgoing", is_answered=None, suspends="account")
         pause = PAUSES.get(error.errcode, PAUSE) if isinstance(error, WechatPaused) else PAUSE
         return Outcome("outgoing", is_answered=None, pause=pause)
 
     @api.model
     def _get_delay(self, first, longest, row):
-        """Return the seconds until a message is tried again: each time four times as long."""
-        return self._spread(min(first * 4 ** min(row["attempts"] - 1, 10), longest))
+        """Return the seconds until the next attempt: four times as many after each attempt."""
+        return self._add_jitter(min(first * 4 ** min(row["attempts"] - 1, 10), longest))
 
     @api.model
-    def _spread(self, seconds):
+    def _add_jitter(self, seconds):
         return seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # nosec B311  # nothing to be guessed
 
     @api.model
     def _get_exhausted_term(self):
-        """Return what it means that a message was called for as often as may be, to be translated by its reader.
+        """Return the reason of a message that has used up its calls, translated when it is read.
 
         :rtype: LazyGettext
         """
@@ -1759,11 +1842,11 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
 
     @api.model
     def _get_failure_message(self, account, error, card=None):
-        """Return what a failure means and what to do, in words.
+        """Return the meaning and the remedy of a failure, in words.
 
         :param wechat.account account: in the language of the reader.
-        :param Exception error: what the call has brought.
-        :param dict card: what was sent.
+        :param Exception error: the error of the call.
+        :param dict card: the card of the message.
         :rtype: str
         """
         terms = self._get_failure_terms(account, error, card)
@@ -1771,7 +1854,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
 
     @api.model
     def _get_failure_terms(self, account, error, card=None):
-        """Return the lines of :meth:`_get_failure_message`, see :func:`~.term_text.encode_terms`.
+        """Return the lines of _get_failure_message as terms, see encode_terms.
 
         :rtype: list
         """
@@ -1781,7 +1864,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         if error.errcode == VALUE_NOT_ALLOWED and (keyword := re.search(r"data\.(\w+)\.value", error.errmsg)):
             terms.insert(0, _lt("Keyword %s is not allowed.", keyword[1]))
         if error.errcode == LINK_TOO_LONG and (link := (card or {}).get("url")):
-            # Without its query, which may hold the key to a document.
+            # Without the query, which may hold an access token of a document.
             shown = link.partition("?")[0][:LINK_SHOWN]
             terms.insert(0, _lt("Link of %(length)s characters: %(link)s…", length=len(link), link=shown))
         return terms
@@ -1789,60 +1872,60 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
     # === BUSINESS METHODS - RESULTS === #
 
     @api.model
-    def _settle(self, lane, pool, calls):
-        """Write what calls have brought: the messages first, then what follows, each in a transaction of its own.
+    def _record_results(self, run, pool, calls):
+        """Record call results and react to them, each step in a transaction of its own.
 
-        :param Lane lane: the lane.
+        :param SenderRun run: the run.
         :param CallPool pool: the threads.
-        :param list[Call] calls: those that have ended.
+        :param list[Call] calls: the calls that have ended.
         """
         sends = [(call, self._get_outcome(call)) for call in calls if isinstance(call, SendCall)]
         if sends:
             written = self._write_results(sends)
-            lane.done += len(written)
-            lane.untold |= written
-            # Of a message that was called for before, the receipt may have come long ago.
+            run.done += len(written)
+            run.unnotified |= written
+            # The receipt of a repeated message may have arrived long ago.
             if late := [
                 (call.lane, call.answer["msgid"])
                 for call, _outcome in sends
                 if call.answer and call.answer["msgid"] and call.row["is_repeat"]
             ]:
-                self._attempt(self.env["wechat.event"]._hurry_receipts, late)
-            self._react(lane, pool, sends)
+                self._try_in_transaction(self.env["wechat.event"]._retry_receipts_now, late)
+            self._react_to_results(run, pool, sends)
             failed = [call.key for call, outcome in sends if outcome.state == "failed" and call.key in written]
             if failed:
-                self._attempt(self.browse(failed)._apply_fallback)
+                self._try_in_transaction(self.browse(failed)._apply_fallback)
         for call in calls:
             if isinstance(call, LookUpCall):
-                self._attempt(self._finish_look_up, call)
+                self._try_in_transaction(self._finish_look_up, call)
             elif not isinstance(call, SendCall):
-                self._attempt(self._finish_confirmation, lane, pool, call)
+                self._try_in_transaction(self._finish_confirmation, run, pool, call)
 
     @api.model
     def _write_results(self, sends):
-        """Write results, one by one if one of them cannot be written.
+        """Write results; one by one if one of them cannot be written.
 
         :param list sends: pairs of a call and its outcome.
-        :return: the ids of the messages that were written to: a lease that is over is somebody else's.
+        :return: the ids of the updated messages. A message with another lease belongs to another process.
         :rtype: set[int]
         """
         try:
-            return self._write(self._store_results, sends)
+            return self._run_in_transaction(self._store_results, sends)
         except (*CONCURRENCY_ERRORS, IntegrityError):
             if len(sends) == 1:
-                # The lease ends, and whoever comes then repeats the call under its number.
+                # After the end of the lease, the call is repeated under the same number.
                 _logger.exception("wechat.outbox: result not written message=%s", sends[0][0].key)
                 return set()
             return set().union(*(self._write_results([send]) for send in sends))
 
     @api.model
     def _store_results(self, sends):
-        """Update the messages of calls by one statement, and let what waited behind them be looked at.
+        """Update the messages of calls by one statement, and unpark the messages behind them.
 
-        :param list sends: see :meth:`_write_results`.
+        :param list sends: see _write_results.
         :rtype: set[int]
         """
-        # pylint: disable-next=sql-injection  # nothing is inserted but the names of the columns below
+        # pylint: disable-next=sql-injection  # the query is constant
         rows = self.env.cr.execute_values(
             """
             UPDATE wechat_message AS message
@@ -1867,8 +1950,8 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
                    AS result (id, lease, state, failure_type, failure_reason, errcode, errmsg, rid, msgid,
                               priority, delay, may_have_arrived, unmade, is_news)
              WHERE message.id = result.id
-               -- COALESCE keeps PostgreSQL from reading the index of what is being sent from end to end: it takes that
-               -- for short, but each message that has left it stays in it until it is vacuumed.
+               -- COALESCE keeps PostgreSQL from scanning the index of the messages that are being sent: it expects few
+               -- entries, but the sent ones stay in the index until they are vacuumed.
                AND COALESCE(message.state, '') = 'sending'
                AND message.lease_until = result.lease
          RETURNING message.id
@@ -1887,19 +1970,19 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
             if call.row["partner_id"] and (outcome.state != "outgoing" or (outcome.delay or 0) > ORDER_SECONDS)
         ]
         if free:
-            self._wake_next(free)
+            self._unpark_next(free)
         too_often = {
             call.row["partner_id"]: outcome.delay
             for call, outcome in sends
             if getattr(call.error, "errcode", None) == TOO_OFTEN and call.key in written
         }
         if too_often:
-            self._hold_merchants(list(too_often), max(too_often.values()))
+            self._postpone_merchants(list(too_often), max(too_often.values()))
         return written
 
     @api.model
     def _prepare_result(self, call, outcome):
-        """Return what is written of a call, in the order of the columns of :meth:`_store_results`.
+        """Return the result of a call, in the order of the columns of _store_results.
 
         :rtype: tuple
         """
@@ -1926,8 +2009,8 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         )
 
     @api.model
-    def _hold_merchants(self, partner_ids, seconds):
-        """Let all that waits for merchants wait, to whom WeChat was asked to send too much."""
+    def _postpone_merchants(self, partner_ids, seconds):
+        """Postpone all waiting messages of merchants that got too many."""
         self.env.cr.execute(
             SQL(
                 """
@@ -1943,18 +2026,18 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         )
 
     @api.model
-    def _react(self, lane, pool, sends):
-        """Pause and stop what is not to be tried for now, and look into recipients that can't be reached.
+    def _react_to_results(self, run, pool, sends):
+        """React to outcomes: pause and suspend accounts, suspend templates, check and mark recipients.
 
-        :param Lane lane: the lane.
+        :param SenderRun run: the run.
         :param CallPool pool: the threads.
         :param list sends: pairs of a call and its outcome.
         """
-        pauses, stops, marks, ends = {}, {}, defaultdict(set), set()
+        pauses, suspensions, marks, ends = {}, {}, defaultdict(set), set()
         doubts = defaultdict(dict)
         for call, outcome in sends:
             account_id, template_id = call.lane, call.template
-            pace = lane.paces[account_id]
+            pace = run.paces[account_id]
             was_trying = pace.is_trying
             is_enough = pace.end(outcome.is_answered)
             if was_trying and not pace.is_trying and not outcome.pause:
@@ -1964,45 +2047,45 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
                 if seconds > pauses.get(account_id, (0, None))[0]:
                     pauses[account_id] = seconds, call.error
             if call.answer:
-                lane.wrong_values[template_id] = 0
+                run.wrong_values[template_id] = 0
             elif getattr(call.error, "errcode", None) in OF_ONE_MESSAGE:
-                lane.wrong_values[template_id] += 1
-                if lane.wrong_values[template_id] >= WRONG_VALUES_MAX and template_id:
-                    stops["wechat.template", template_id] = call
-            if outcome.stops == "account":
-                stops["wechat.account", account_id] = call
-            elif outcome.stops == "template" and template_id:
-                stops["wechat.template", template_id] = call
+                run.wrong_values[template_id] += 1
+                if run.wrong_values[template_id] >= WRONG_VALUES_MAX and template_id:
+                    suspensions["wechat.template", template_id] = call
+            if outcome.suspends == "account":
+                suspensions["wechat.account", account_id] = call
+            elif outcome.suspends == "template" and template_id:
+                suspensions["wechat.template", template_id] = call
             elif outcome.looks_up and template_id:
                 doubts[account_id][template_id] = call.error
             if outcome.mark:
                 marks[account_id, outcome.mark].add(call.row["openid"])
         for account_id in ends:
-            self._attempt(self.env["wechat.account"].browse(account_id)._end_pause)
+            self._try_in_transaction(self.env["wechat.account"].browse(account_id)._end_pause)
         for account_id, (seconds, error) in pauses.items():
-            self._attempt(self._pause, account_id, seconds, error)
-            lane.paces[account_id].is_trying = True
+            self._try_in_transaction(self._pause_account, account_id, seconds, error)
+            run.paces[account_id].is_trying = True
             pool.hold(("account", account_id))
-        for (model, record_id), call in stops.items():
-            self._attempt(self._stop, model, record_id, call.error, call.row["card"])
-        # What was claimed before is given back by the threads, not called for; what is claimed from now on is wanted.
+        for (model, record_id), call in suspensions.items():
+            self._try_in_transaction(self._suspend, model, record_id, call.error, call.row["card"])
+        # The threads return the calls that were submitted before; those that are submitted from now on are made.
         pool.resume({key for call, _outcome in sends for key in call.get_stopped()})
         for (account_id, mark), openids in marks.items():
             if mark == "blocked":
-                self._attempt(self._mark, account_id, openids, mark)
+                self._try_in_transaction(self._mark_bindings, account_id, openids, mark)
             else:
-                self._confirm(lane, pool, account_id, sorted(openids))
+                self._confirm_leavers(run, pool, account_id, sorted(openids))
         for account_id, refusals in doubts.items():
-            self._look_up(lane, pool, account_id, refusals)
+            self._look_up_templates(run, pool, account_id, refusals)
 
     @api.model
-    def _pause(self, account_id, seconds, error):
+    def _pause_account(self, account_id, seconds, error):
         account = self.env["wechat.account"].browse(account_id)._with_manager_lang()
         account._pause_sending(seconds, self._get_failure_message(account, error), getattr(error, "errcode", None))
         _logger.warning("wechat.outbox: paused account=%s seconds=%s error=%s", account_id, seconds, error)
 
     @api.model
-    def _stop(self, model, record_id, error, card=None):
+    def _suspend(self, model, record_id, error, card=None):
         record = self.env[model].browse(record_id)
         account = (record if model == "wechat.account" else record.account_id)._with_manager_lang()
         reason = self._get_failure_message(account, error, card)
@@ -2021,21 +2104,21 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
     # === BUSINESS METHODS - TEMPLATES === #
 
     @api.model
-    def _look_up(self, lane, pool, account_id, refusals):
-        """Ask WeChat whether templates that it has called unknown exist, each once a minute at most.
+    def _look_up_templates(self, run, pool, account_id, refusals):
+        """Check whether WeChat lists templates that it refused as unknown, each once a minute at most.
 
         :param dict refusals: WeChat's error, by template id.
         """
-        if claimed := self._attempt(self.env["wechat.template"].browse(refusals)._claim_look_up):
+        if claimed := self._try_in_transaction(self.env["wechat.template"].browse(refusals)._claim_look_up):
             refusals = {template_id: refusals[template_id] for template_id in claimed}
             call = LookUpCall(tuple(claimed), account_id, "get_all_private_template", (), refusals=refusals)
-            self._submit(pool, lane.access, call)
+            self._submit(pool, run.access, call)
 
     @api.model
     def _finish_look_up(self, call):
-        """Stop the templates that WeChat does not list. Messages of the others are tried again later.
+        """Suspend the templates that WeChat does not list. The messages of the others are repeated later.
 
-        :param LookUpCall call: from :meth:`_look_up`.
+        :param LookUpCall call: from _look_up_templates.
         """
         if call.answer is None:
             if call.error:
@@ -2046,59 +2129,59 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
             if template.template_uid in listed:
                 _logger.warning("wechat.outbox: template refused, and listed by WeChat template=%s", template.id)
             else:
-                self._stop("wechat.template", template.id, call.refusals[template.id])
+                self._suspend("wechat.template", template.id, call.refusals[template.id])
 
     # === BUSINESS METHODS - RECIPIENTS === #
 
     @api.model
-    def _mark(self, account_id, openids, kind):
-        """Record on the live bindings of people that they can't be reached."""
+    def _mark_bindings(self, account_id, openids, kind):
+        """Mark the live bindings of these OpenIDs as unreachable."""
         self.env["wechat.binding"].search(
             [("account_id", "=", account_id), ("openid", "in", list(openids)), ("state", "=", "bound")]
         )._mark_unreachable(kind)
 
     @api.model
-    def _confirm(self, lane, pool, account_id, openids):
-        """Ask WeChat whether people have really left.
+    def _confirm_leavers(self, run, pool, account_id, openids):
+        """Ask WeChat whether these users have really unfollowed.
 
-        :param list[str] openids: as many as one call of user/info/batchget takes, at most.
+        :param list[str] openids: at most as many as one call of user/info/batchget takes.
         """
         if len(openids) == 1:
             call = Call(tuple(openids), account_id, "user_info", (openids[0],))
         else:
             call = Call(tuple(openids), account_id, "batchget_user_info", (openids,))
-        self._submit(pool, lane.access, call)
+        self._submit(pool, run.access, call)
 
     @api.model
-    def _finish_confirmation(self, lane, pool, call):
-        """Mark those who have left, as WeChat has confirmed.
+    def _finish_confirmation(self, run, pool, call):
+        """Mark the users that have left, as WeChat has confirmed.
 
-        :param Call call: from :meth:`_confirm`.
+        :param Call call: from _confirm_leavers.
         """
         openids = call.key
         if getattr(call.error, "errcode", None) in UNKNOWN_OPENID:
             if len(openids) > 1:
-                # One of them spoils the batch.
+                # One unknown OpenID fails the whole batch.
                 for openid in openids:
-                    self._confirm(lane, pool, call.lane, [openid])
+                    self._confirm_leavers(run, pool, call.lane, [openid])
                 return
-            self._mark(call.lane, openids, "unfollowed")
+            self._mark_bindings(call.lane, openids, "unfollowed")
         elif call.answer:
             infos = {openids[0]: call.answer} if call.method == "user_info" else call.answer
             gone = [openid for openid, info in infos.items() if not info["subscribe"]]
             if gone:
-                self._mark(call.lane, gone, "unfollowed")
+                self._mark_bindings(call.lane, gone, "unfollowed")
         elif call.error:
             _logger.warning("wechat.bindings: leavers not confirmed account=%s error=%s", call.lane, call.error)
 
-    # === BUSINESS METHODS - RECEIPT === #
+    # === BUSINESS METHODS - RECEIPTS === #
 
     @api.model
     def _apply_receipts(self, receipts):
-        """Write what receipts say into their messages, whatever their order and number: what was delivered stays so.
+        """Update the messages of receipts, in any order and number of receipts. Delivered is final.
 
         :param wechat.event receipts: claimed by this transaction.
-        :return: the messages whose state has changed.
+        :return: the messages with a new state.
         :rtype: wechat.message
         """
         if not receipts:
@@ -2106,7 +2189,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         self._adopt_receipts(receipts)
         statuses = {status or "" for status in receipts.mapped("receipt_status")}
         outcomes = [self._get_receipt_outcome(status) for status in statuses]
-        # A conflict is repeated by the caller, and nothing to alarm anybody with.
+        # Conflicts are not logged: the caller repeats the transaction.
         self.env.cr.execute(
             SQL(
                 """
@@ -2147,18 +2230,18 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         )
         rows = self.env.cr.fetchall()
         self.invalidate_model(flush=False)
-        # What waits behind them may be sent now.
+        # The messages behind them may be sent now.
         if partner_ids := [partner_id for _id, partner_id, former in rows if partner_id and former in WAITING]:
-            self._wake_next(partner_ids)
+            self._unpark_next(partner_ids)
         return self.browse([message_id for message_id, _partner_id, _former in rows])
 
     @api.model
     def _adopt_receipts(self, receipts):
-        """Give the number of a receipt that no message has to the one message that it can only be about.
+        """Give the number of a receipt without a message to the only message that the receipt can be for.
 
-        That is, the only one of its account and OpenID that began before it and may have been sent, but has no number:
-        its sender died before it could store WeChat's answer, or never got it. As long as a sender is at it, the
-        receipt waits for what that one stores.
+        This is the only message of its account and OpenID that was called for before the receipt came, may have been
+        sent, and has no number: its process died before it stored WeChat's answer, or never got one. While a message
+        has a valid lease, the receipt waits for its result.
 
         :param wechat.event receipts: claimed by this transaction.
         """
@@ -2202,10 +2285,10 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
 
     @api.model
     def _get_receipt_outcome(self, status):
-        """Return what the status of a receipt means.
+        """Return the outcome of a receipt.
 
         :param str status: verbatim; empty if the receipt has none.
-        :return: the status, the message's state, its failure type and its reason.
+        :return: the status; state, failure type and failure reason of the message.
         :rtype: tuple[str, str, str | None, str | None]
         """
         normal = "".join(status.lower().split())
@@ -2216,17 +2299,17 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         return status, "failed", failure_type, reason
 
     def _follow_up_receipts(self):
-        """Tell what the receipts of these messages mean for others, each in a transaction of its own."""
+        """React to the receipts of these messages, each step in a transaction of its own."""
         if not self:
             return
         blocked = self.filtered(lambda message: message.failure_type == "wechat_blocked")
-        self._attempt(self._sync_notifications)
-        self._attempt(self._mark_recipients)
+        self._try_in_transaction(self._sync_notifications)
+        self._try_in_transaction(self._mark_recipients)
         if blocked:
-            self._attempt(blocked._apply_fallback)
+            self._try_in_transaction(blocked._apply_fallback)
 
     def _mark_recipients(self):
-        """Record on the bindings of these messages whether they can be reached: the last message of each tells."""
+        """Mark the bindings of these messages as reachable or not, by the last message of each."""
         ordered = self.filtered("openid").sorted(
             lambda message: (message.first_call_at or message.create_date, message.id)
         )
@@ -2244,18 +2327,18 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         for binding in bindings:
             key = (binding.account_id, binding.openid)
             began = key in last and last[key].first_call_at
-            # What began before the last change does not tell of it.
+            # The call is older than the last change.
             if key in blocked and not (binding.last_event_at and began and began < binding.last_event_at):
                 binding._mark_unreachable("blocked")
             elif key in delivered and began and began > binding.blocked_at:
                 binding._mark_reachable()
 
-    # === BUSINESS METHODS - UNKNOWN === #
+    # === BUSINESS METHODS - UNKNOWN RESULTS === #
 
     def _find_evidence(self):
-        """Return what the inbox tells of each of these messages.
+        """Return the evidence of the inbox about each of these messages.
 
-        :return: the message's id, whether pushes arrived then, whether there is a receipt that may be its own.
+        :return: the message's id, whether pushes arrived after its call, whether a receipt may be its own.
         :rtype: list[tuple[int, bool, bool]]
         """
         if not self:
@@ -2290,12 +2373,34 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
             )
         )
 
+    def _get_evidence_words(self, is_receiving, is_orphan):
+        """Return the evidence for and against that the message was sent, in words.
+
+        :param bool is_receiving: whether pushes arrived within half an hour after the first call.
+        :param bool is_orphan: whether the inbox has a receipt for the merchant that fits no message.
+        :rtype: list[str]
+        """
+        words = []
+        if self.failure_type == "wechat_unsent":
+            words.append(
+                self.env._("Receipts of later messages arrived, but none of this one: it was probably not sent.")
+            )
+        elif is_receiving:
+            words.append(self.env._("The webhook was receiving pushes then, but no receipt of this message."))
+        else:
+            words.append(self.env._("The webhook received nothing then, so a receipt may be lost."))
+        if is_orphan:
+            words.append(
+                self.env._("There is a receipt for this merchant that fits no message: it may belong to this message.")
+            )
+        return words
+
     @api.model
     def _mark_unsent(self):
-        """Say of messages whose result is unknown that they were probably not sent, where that follows.
+        """Mark unknown messages as probably not sent where the inbox shows it.
 
-        The webhook was working, for it got receipts of messages that were called for later, and for half an hour it
-        got none that could be the message's own.
+        The webhook received receipts of later messages, so it was working, and within half an hour it received none
+        that could be the message's own.
         """
         rows = self.env.execute_query(
             SQL(
@@ -2337,23 +2442,22 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
             self.invalidate_model(flush=False)
             messages._sync_notifications()
 
-    # === BUSINESS METHODS - SWEEP === #
+    # === BUSINESS METHODS - CLEANUP === #
 
     @api.model
-    def _sweep(self, buckets):
-        """Catch up with what no claim sees: messages whose lane was killed, whose time has passed, that were parked
-        behind one that is gone, or whose notification was not told.
+    def _cleanup(self, buckets):
+        """Clean up messages that no claim finds: expired leases and messages, orphaned parking, stale notifications.
 
-        :param list[int] buckets: of the lane.
+        :param list[int] buckets: of the sender.
         """
-        for step in (self._sweep_leases, self._sweep_expired, self._sweep_parked):
-            self._attempt(step, buckets)
-        self._attempt(self._sync_due_notifications)
+        for step in (self._cleanup_leases, self._cleanup_expired, self._cleanup_parked):
+            self._try_in_transaction(step, buckets)
+        self._try_in_transaction(self._sync_due_notifications)
 
     @api.model
-    def _sweep_leases(self, buckets):
-        """Take back messages whose lease is over: whoever claimed them was killed, perhaps in the middle of a call."""
-        self._update_swept(
+    def _cleanup_leases(self, buckets):
+        """Reclaim messages with an expired lease: their process was killed, perhaps in the middle of a call."""
+        self._run_cleanup_query(
             SQL(
                 """
                 UPDATE wechat_message
@@ -2379,14 +2483,14 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
                 priority=PRIORITY_REPEAT,
                 bucket=BUCKET,
                 buckets=buckets,
-                limit=SWEEP_ROWS,
+                limit=CLEANUP_ROWS,
             )
         )
 
     @api.model
-    def _sweep_expired(self, buckets):
-        """Cancel what has waited until its time was over, also for an account or template that is stopped."""
-        self._update_swept(
+    def _cleanup_expired(self, buckets):
+        """Cancel expired messages, also those of suspended accounts and templates."""
+        self._run_cleanup_query(
             SQL(
                 """
                 UPDATE wechat_message
@@ -2406,24 +2510,24 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
                 now=NOW,
                 bucket=BUCKET,
                 buckets=buckets,
-                limit=SWEEP_ROWS,
+                limit=CLEANUP_ROWS,
             )
         )
 
-    def _update_swept(self, query):
-        """Run an update of a sweep, and let what waited behind its messages be looked at."""
+    def _run_cleanup_query(self, query):
+        """Run an update of a cleanup, and unpark the messages behind the updated ones."""
         self.env.cr.execute(query)
         rows = self.env.cr.dictfetchall()
         if rows:
             self.invalidate_model(flush=False)
-            self._wake_next([row["partner_id"] for row in rows if row["partner_id"]])
+            self._unpark_next([row["partner_id"] for row in rows if row["partner_id"]])
             messages = self.browse([row["id"] for row in rows])
             messages._sync_notifications()
             messages._apply_fallback()
 
     @api.model
-    def _sweep_parked(self, buckets):
-        """Let the first parked message of each merchant be looked at, in case nobody is left who would."""
+    def _cleanup_parked(self, buckets):
+        """Unpark the first parked message of each merchant, in case the message before it is gone."""
         self.env.cr.execute(
             SQL(
                 """
@@ -2448,9 +2552,9 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
     # === BUSINESS METHODS - FALLBACK === #
 
     def _apply_fallback(self):
-        """See to it that these messages go by e-mail or SMS instead, where the template asks for it, each once.
+        """Schedule the fallback of these messages by e-mail or SMS, where the template has one, each once.
 
-        That is done by a cron, at once, or when they were to be sent.
+        A scheduled action sends it, at once or at the time for which the message was scheduled.
         """
         fallen = self.filtered(lambda message: message._get_fallback() and not message.fallback_due_at)
         if not fallen:
@@ -2464,27 +2568,27 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
 
     @api.model
     def _cron_apply_fallbacks(self):
-        """Send by e-mail or SMS what is due and could not go by WeChat."""
+        """Send the due fallbacks by e-mail or SMS."""
         due = [("fallback_due_at", "<=", fields.Datetime.now())]
         remaining = self.search_count(due)
         while messages := self.search(due, order="fallback_due_at, id", limit=FALLBACK_BATCH):
-            messages._send_otherwise()
+            messages._send_fallbacks()
             remaining -= len(messages)
             if not self.env["ir.cron"]._commit_progress(len(messages), remaining=max(remaining, 0)):
                 break
 
-    def _send_otherwise(self):
+    def _send_fallbacks(self):
         """Send these messages by e-mail or SMS.
 
-        Odoo has one notification of a message and a partner: the new one takes the place of WeChat's. Whoever has
-        neither address nor number keeps WeChat's, which says why nothing arrived.
+        Odoo has one notification for a message and a partner: the new one replaces WeChat's. A recipient without
+        address and number keeps WeChat's, which says why nothing arrived.
         """
         self.fallback_due_at = False
         fallen = self.filtered(lambda message: message._get_fallback())
         recipients_data = self.env["mail.followers"]._get_recipient_data(
             self.env["mail.thread"], "user_notification", False, fallen.partner_id.ids
         )
-        # An SMS says what each recipient's own card says; an e-mail is the message of the chatter.
+        # An SMS holds each recipient's own card; an e-mail holds the message of the chatter.
         for (mail_message, fallback, _body), messages in fallen.grouped(
             lambda message: (
                 message.mail_message_id,
@@ -2498,19 +2602,19 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
             data = [{**recipients_data[0][partner.id], "notif": fallback} for partner in messages.partner_id]
             try:
                 with self.env.cr.savepoint():
-                    messages._notify_otherwise(record, fallback, data)
+                    messages._notify_by_fallback(record, fallback, data)
             except CONCURRENCY_ERRORS:
-                # The scheduled action is repeated with all of them.
+                # Odoo repeats the scheduled action.
                 raise
-            except Exception:  # pylint: disable=broad-except  # a third party's, who must not stop all the others
+            except Exception:  # pylint: disable=broad-except  # another addon's failure must not stop the others
                 _logger.exception("wechat.notices: fallback failed messages=%s by=%s", messages.ids, fallback)
 
-    def _notify_otherwise(self, record, fallback, recipients_data):
-        """Notify the recipients of one message by e-mail or SMS.
+    def _notify_by_fallback(self, record, fallback, recipients_data):
+        """Notify the recipients of one Odoo message by e-mail or SMS.
 
-        :param mail.thread record: what the message is about.
-        :param str fallback: how.
-        :param list[dict] recipients_data: see ``_notify_get_recipients``.
+        :param mail.thread record: the document.
+        :param str fallback: email or sms.
+        :param list[dict] recipients_data: see Odoo's _notify_get_recipients.
         """
         mail_message = self.mail_message_id
         self.notification_id.unlink()
@@ -2522,7 +2626,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         mail_message._notify_message_notification_update()
 
     def _get_fallback(self):
-        """Return how to reach the recipient instead, or False.
+        """Return the fallback that applies to this message (email or sms), or False.
 
         :rtype: str | bool
         """
@@ -2533,113 +2637,22 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         address = {"email": self.partner_id.email_normalized, "sms": self.partner_id.phone}
         return bool(address.get(fallback) and self.mail_message_id) and fallback
 
-    # === BUSINESS METHODS - QUEUEING === #
-
-    @api.model
-    def _queue_notices(self, template, notices, scheduled_at=None, kind="notice"):
-        """Create the notifications of messages and put their cards into the outbox.
-
-        Whoever is not reached by WeChat gets a failed message, which says why, and the template's fallback.
-
-        :param wechat.template template: sudoed; may be empty, if it was deleted since the message was posted.
-        :param list[tuple] notices: message, card and partners to notify.
-        :param datetime scheduled_at: not before; in UTC.
-        :param str kind: a value of the field ``kind``.
-        :return: the sudoed messages.
-        :rtype: wechat.message
-        """
-        partners = self.env["res.partner"].union(*(recipients for _message, _card, recipients in notices))
-        obstacles = partners._wechat_get_reachability(template.account_id)
-        vals_list = [
-            {
-                **self._prepare_notice(template, message, card, partner, obstacles.get(partner.id)),
-                **({"next_attempt_at": scheduled_at} if scheduled_at else {}),
-                "kind": kind,
-            }
-            for message, card, recipients in notices
-            # A record that names nobody fails visibly.
-            for partner in recipients or [recipients]
-        ]
-        # sudo: mail.notification - creating notifications is the purpose of notify methods
-        notifications_sudo = (
-            self.env["mail.notification"].sudo().create([self._prepare_notification(vals) for vals in vals_list])
-        )
-        for vals, notification in zip(vals_list, notifications_sudo, strict=True):
-            vals.update(notification_id=notification.id, notified_state=vals["state"])
-        # sudo: wechat.message - nobody writes the outbox directly; the caller was allowed to send
-        messages_sudo = self._queue(vals_list).sudo()
-        messages_sudo._apply_fallback()
-        return messages_sudo
-
-    @api.model
-    def _prepare_notice(self, template, message, card, partner, obstacle):
-        """Return the values of one message of the outbox.
-
-        :param str | None obstacle: why WeChat does not reach the partner.
-        :rtype: dict
-        """
-        failure_type, reason = self._get_notice_failure(card, partner, obstacle)
-        return {
-            "partner_id": partner.id,
-            "template_id": template.id,
-            "card": card.card,
-            "body": card.body,
-            "mail_message_id": message.id,
-            "res_model": message.model,
-            "res_id": message.res_id,
-            "state": "failed" if failure_type else "outgoing",
-            "failure_type": failure_type,
-            "failure_reason": reason,
-        }
-
-    @api.model
-    def _get_notice_failure(self, card, partner, obstacle):
-        """Return why a card is not even tried to be sent: failure type and reason, as it is stored, or None twice.
-
-        :rtype: tuple[str | None, str | None]
-        """
-        if card.errors:
-            return card.failure_type, encode_terms(*card.errors)
-        if not partner:
-            return "wechat_recipient", encode_terms(_lt("The document names no merchant who could be notified."))
-        return obstacle, obstacle and encode_terms(partner._wechat_get_obstacle_term(obstacle))
-
-    @api.model
-    def _prepare_notification(self, vals):
-        """Return the values of the notification of a message.
-
-        :param dict vals: the message's values.
-        :rtype: dict
-        """
-        # sudo: mail.message - only who wrote it, of a message that was just posted
-        message_sudo = self.env["mail.message"].sudo().browse(vals["mail_message_id"])
-        return {
-            "author_id": message_sudo.author_id.id,
-            "mail_message_id": message_sudo.id,
-            "res_partner_id": vals["partner_id"],
-            "notification_type": "wechat",
-            "notification_status": NOTIFICATION_STATUS[vals["state"]],
-            "failure_type": vals["failure_type"],
-            # It is no message for anybody's inbox.
-            "is_read": True,
-        }
-
-    # === BUSINESS METHODS - TELLING === #
+    # === BUSINESS METHODS - NOTIFICATIONS === #
 
     def _sync_notifications(self):
-        """Let the notifications say what has become of these messages, and the web clients of their authors too.
+        """Update the notifications of these messages, and the web clients of their authors.
 
-        Of several messages of one notification the newest counts, since the others were sent again; but what has been
-        delivered was delivered. To be called in a transaction of its own, after the messages' was committed.
+        Of several messages of one notification, a delivered one counts, else the newest: the others were sent again.
+        The caller commits the messages before, and calls this in a transaction of its own.
 
-        While many are told at once, that a message to many was sent and delivered, as expected, is seen when its
-        document is opened: to tell a web client of ten thousand of them costs more than to send them.
+        Web clients are not notified that many mass messages were sent and delivered as expected: ten thousand bus
+        notifications would cost more than the sending. The document shows the states when it is opened.
         """
         if not self:
             return
         self.flush_model(["state", "failure_type", "notification_id", "notified_state"])
         self.env["mail.notification"].flush_model()
-        # A conflict is repeated by the caller, and nothing to alarm anybody with.
+        # Conflicts are not logged: the caller repeats the transaction.
         self.env.cr.execute(
             SQL(
                 """
@@ -2650,7 +2663,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
                 ), decisive AS (
                     SELECT DISTINCT ON (notification_id)
                            notification_id,
-                           -- What nobody has canceled by hand has failed, except for a disabled merchant.
+                           -- A message that was not canceled by a user has failed, except for a disabled merchant.
                            CASE WHEN state = 'canceled' AND failure_type != 'wechat_disabled' THEN 'exception'
                                 ELSE (%(statuses)s::jsonb) ->> state END AS status,
                            CASE WHEN state IN ('failed', 'unknown', 'canceled') THEN failure_type END AS failure_type,
@@ -2687,9 +2700,9 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
 
     @api.model
     def _sync_due_notifications(self):
-        """Catch up with what was not told, because whoever was to tell it was killed in between.
+        """Update outdated notifications, such as those of a process that was killed.
 
-        :return: whether there is more to tell.
+        :return: whether more may be outdated.
         :rtype: bool
         """
         self.flush_model(["state", "notification_id", "notified_state"])
@@ -2712,9 +2725,9 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
 
     @api.autovacuum
     def _gc_messages(self):
-        """Delete the messages whose retention is over.
+        """Delete the messages at the end of their retention.
 
-        :return: the number of deleted messages, and whether more remain.
+        :return: the number of deleted messages, and whether more may remain.
         :rtype: tuple[int, bool]
         """
         done, remaining = 0, False

@@ -6,7 +6,7 @@ from ..common_push import WechatPushCase
 
 
 class TestAutomations(WechatPushCase):
-    """Ordinary automation rules, as the demo has them and as an administrator would click them together."""
+    """Automation rules as in the demo, made of standard actions."""
 
     def _create_rule(self, name, actions, **values):
         """Create an automation rule on partners.
@@ -60,7 +60,7 @@ for record in records.with_context(mail_activity_quick_update=True):
             filter_domain="[('is_wechat_bound', '=', True)]",
         )
 
-    def test_a_new_merchant_is_sent_its_code(self):
+    def test_new_merchant_gets_its_code(self):
         self._create_code_rule()
         merchants = self.env["res.partner"].with_user(self.user)
         merchant = merchants.create({"name": "新商家", "is_company": True, "email": "new@example.com"})
@@ -77,7 +77,7 @@ for record in records.with_context(mail_activity_quick_update=True):
         mail = self.env["mail.mail"].sudo().search([("recipient_ids", "in", merchant.ids)])
         self.assertIn(code.share_url, str(mail.body_html))
 
-    def test_a_bound_merchant_is_welcomed_once(self):
+    def test_bound_merchant_is_welcomed_once(self):
         self._create_welcome_rule()
         self.merchant.user_id = self.user
         openid = self._make_openid()
@@ -87,7 +87,7 @@ for record in records.with_context(mail_activity_quick_update=True):
         self.assertIn(self.tag, self.merchant.category_id)
         activity = self.merchant.activity_ids
         self.assertEqual((activity.summary, activity.user_id), ("欢迎商家", self.user))
-        # Leaving and coming back is no new binding.
+        # Following again is no new binding.
         self._push_unsubscribe(openid)
         self._push_subscribe(openid)
         self.assertEqual(self.merchant.activity_ids, activity)

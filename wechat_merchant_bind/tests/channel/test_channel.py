@@ -7,7 +7,7 @@ from odoo.exceptions import AccessError
 from odoo.addons.mail.tools.discuss import Store
 
 from ...models.audit.term_text import encode_terms
-from ...models.outbox import wechat_message as wechat_message_notification
+from ...models.outbox import wechat_message
 from ..common import WechatCase
 
 
@@ -18,7 +18,7 @@ class ChannelCase(WechatCase):
         cls.template = cls._create_template()
 
     def _send(self, records=None, user=None, **kwargs):
-        """Notify about records as a user does and return the messages."""
+        """Notify about records with the rights of a user; return the messages."""
         records = (records or self.merchant).with_user(user or self.user)
         return records._message_wechat_with_template(self.template, **kwargs)
 
@@ -27,7 +27,7 @@ class ChannelCase(WechatCase):
 
 
 class TestSending(ChannelCase):
-    """Documents notify by WeChat: one message each, and a row of the outbox for each recipient."""
+    """Notices of documents: a message for each document, a row of the outbox for each recipient."""
 
     def test_message(self):
         self._bind()
@@ -83,7 +83,7 @@ class TestSending(ChannelCase):
         with self.assertLogs("odoo.addons.wechat_merchant_bind.models.channel.mail_thread", "WARNING"):
             self.assertFalse(self.merchant._message_wechat_with_template("other_addon.deleted"))
 
-    def test_cards_of_the_caller(self):
+    def test_prepared_cards_are_sent(self):
         self._bind()
         cards = self.template._prepare_cards(self.merchant)
         cards[self.merchant.id].card["data"]["thing1"]["value"] = "自定义"
@@ -96,19 +96,19 @@ class TestSending(ChannelCase):
         row = self.assertWechatNotification(self._send(scheduled_at=moment), self.merchant, "outgoing")
         self.assertEqual(row.next_attempt_at, moment)
 
-    def test_wrong_value(self):
+    def test_refused_value_fails_visibly(self):
         self._bind()
         self.template.line_ids[1].write({"key": "amount2", "value": "无"})
         row = self.assertWechatNotification(self._send(), self.merchant, "failed", "wechat_value")
         self.assertIn("编号", row.failure_reason)
 
-    def test_no_recipient(self):
-        """A document that names nobody says so, and so does the outbox."""
+    def test_document_without_recipient_fails_visibly(self):
+        """The chatter and the outbox show that the document has no recipient."""
         message = self._send(partner_ids=[])
         self.assertRecordValues(self._get_rows(message), [{"state": "failed", "failure_type": "wechat_recipient"}])
         self.assertRecordValues(message.notification_ids, [{"notification_status": "exception"}])
 
-    def test_one_set_of_queries_for_all(self):
+    def test_number_of_queries_is_constant(self):
         merchants = self.env["res.partner"].create([{"name": f"商家 {number}"} for number in range(120)])
         for merchant in merchants[::2]:
             self._bind(merchant)
@@ -120,12 +120,12 @@ class TestSending(ChannelCase):
             self.env.flush_all()
             return self.env.cr.sql_log_count - before
 
-        # Whoever comes first fills the caches.
+        # Fill the caches.
         count(merchants[:20])
         count(merchants[20:40])
         self.assertEqual(count(merchants[40:60]), count(merchants[60:]))
 
-    def test_followers_of_notes(self):
+    def test_followers_of_notes_are_notified(self):
         self._bind()
         self.merchant.message_subscribe(self.employee.partner_id.ids, self.env.ref("mail.mt_note").ids)
         self.employee.notification_type = "inbox"
@@ -137,7 +137,7 @@ class TestSending(ChannelCase):
 
 
 class TestRecipients(ChannelCase):
-    """Whom a record notifies, and whether WeChat reaches them."""
+    """Recipients of a record, and their reachability."""
 
     def test_reachability(self):
         unfollowed, disabled, foreign = (self._create_merchant(name) for name in ("甲", "乙", "丙"))
@@ -168,7 +168,7 @@ class TestRecipients(ChannelCase):
             row = self.assertWechatNotification(message, partner, "failed", failure_type)
             self.assertIn(partner.name, row.failure_reason)
 
-    def test_refusing(self):
+    def test_refusing_partner_is_unreachable_for_a_week(self):
         binding = self._bind()
         binding._mark_unreachable("blocked")
         self.assertEqual(self.merchant._wechat_get_reachability()[self.merchant.id], "wechat_blocked")
@@ -176,7 +176,7 @@ class TestRecipients(ChannelCase):
         binding.blocked_at = fields.Datetime.subtract(binding.blocked_at, days=8)
         self.assertIsNone(self.merchant._wechat_get_reachability()[self.merchant.id])
 
-    def test_customer_else_its_company(self):
+    def test_customer_or_its_bound_company_is_notified(self):
         contact = self._create_merchant("财务", parent_id=self.merchant.id, is_company=False)
         bank = self.env["res.partner.bank"].create({"acc_number": "1", "partner_id": contact.id})
         account_of_nobody = bank.new({})
@@ -194,7 +194,7 @@ class TestRecipients(ChannelCase):
         info = account_of_nobody._wechat_get_recipients_info()[account_of_nobody.id]
         self.assertFalse(info["partners"] or info["customer"])
 
-    def test_all_bound_contacts(self):
+    def test_all_bound_contacts_are_notified(self):
         contacts = self.env["res.partner"].union(
             *(self._create_merchant(name, parent_id=self.merchant.id, is_company=False) for name in ("老板", "仓库"))
         )
@@ -206,7 +206,7 @@ class TestRecipients(ChannelCase):
 
 
 class TestPosting(ChannelCase):
-    """``message_post`` of type ``wechat``, as Odoo's other channels know it."""
+    """message_post with the type wechat."""
 
     def _post(self, user, **kwargs):
         return self.merchant.with_user(user).message_post(
@@ -218,7 +218,7 @@ class TestPosting(ChannelCase):
         message = self._post(self.user, wechat_template_id=self.template.id)
         self.assertWechatNotification(message, self.merchant, "outgoing")
 
-    def test_who_may_not_send(self):
+    def test_user_without_right_cannot_send(self):
         self._bind()
         with self.assertRaises(ValueError):
             self._post(self.employee, wechat_template_id=self.template.id)
@@ -232,7 +232,7 @@ class TestPosting(ChannelCase):
         self.env["mail.message.schedule"].search([("mail_message_id", "=", message.id)]).force_send()
         self.assertWechatNotification(message, self.merchant, "outgoing")
 
-    def test_template_deleted_meanwhile(self):
+    def test_template_deleted_before_scheduled_post(self):
         self._bind()
         message = self._post(self.user, wechat_template_id=self.template.id, scheduled_date=datetime(2031, 1, 1))
         self.template.unlink()
@@ -240,8 +240,8 @@ class TestPosting(ChannelCase):
         self.assertWechatNotification(message, self.merchant, "failed", "wechat_template")
 
 
-class TestTelling(ChannelCase):
-    """Notifications say what has become of messages."""
+class TestNotifications(ChannelCase):
+    """Notifications show the results of messages."""
 
     def setUp(self):
         super().setUp()
@@ -250,7 +250,7 @@ class TestTelling(ChannelCase):
         self.row = self._get_rows(self.message)
 
     def _resend(self):
-        """Return a new row of the same notification."""
+        """Queue a new row of the same notification and return it."""
         return self.row.copy({"mail_message_id": self.message.id, "resent_from_id": self.row.id, "state": "outgoing"})
 
     def test_states(self):
@@ -271,7 +271,7 @@ class TestTelling(ChannelCase):
                 self.assertEqual(reasons, expected)
                 self.assertEqual(self.row.notified_state, state)
 
-    def test_the_newest_counts_but_delivered_wins(self):
+    def test_newest_or_delivered_message_sets_status(self):
         self.row.write({"state": "failed", "failure_type": "wechat_unknown"})
         newer = self._resend()
         (self.row + newer)._sync_notifications()
@@ -284,7 +284,7 @@ class TestTelling(ChannelCase):
         self.row._sync_notifications()
         self.assertRecordValues(notification, [{"notification_status": "sent", "failure_type": False}])
 
-    def test_what_was_not_told_is_caught_up_with(self):
+    def test_outdated_notifications_are_updated(self):
         self.row.state = "sending"
         self.assertFalse(self.env["wechat.message"]._sync_due_notifications())
         self.assertEqual(self.message.notification_ids.notification_status, "ready")
@@ -295,8 +295,8 @@ class TestTelling(ChannelCase):
             self.assertFalse(self.env["wechat.message"]._sync_due_notifications())
         self.assertWechatNotification(self.message, self.merchant, "sent")
 
-    def _get_told(self, **values):
-        """Write what has become of the message; return what the author's web client is told of it."""
+    def _get_bus_messages(self, **values):
+        """Write a result of the message; return the bus messages to its author."""
         self.row.write(values)
         self.env["bus.bus"].search([]).unlink()
         self.row._sync_notifications()
@@ -304,20 +304,20 @@ class TestTelling(ChannelCase):
         told = self.env["bus.bus"].search([("channel", "like", f'"res.partner",{self.user.partner_id.id}]')])
         return "".join(told.mapped("message"))
 
-    def test_the_author_is_told_live(self):
-        self.assertIn('"notification_status":"sent"', self._get_told(state="delivered"))
+    def test_author_is_notified_live(self):
+        self.assertIn('"notification_status":"sent"', self._get_bus_messages(state="delivered"))
 
-    def test_of_many_the_author_is_told_only_what_is_unexpected(self):
+    def test_expected_results_of_mass_messages_are_not_notified_live(self):
         self.row.kind = "mass"
-        self.assertIn('"notification_status":"pending"', self._get_told(state="sent"))
-        self._get_told(state="outgoing")
-        self.patch(wechat_message_notification, "LIVE_AT_MOST", 0)
-        self.assertFalse(self._get_told(state="sent"))
+        self.assertIn('"notification_status":"pending"', self._get_bus_messages(state="sent"))
+        self._get_bus_messages(state="outgoing")
+        self.patch(wechat_message, "LIVE_AT_MOST", 0)
+        self.assertFalse(self._get_bus_messages(state="sent"))
         self.assertWechatNotification(self.message, self.merchant, "sent")
-        told = self._get_told(state="failed", failure_type="wechat_blocked")
+        told = self._get_bus_messages(state="failed", failure_type="wechat_blocked")
         self.assertIn('"notification_status":"exception"', told)
-        # It disappears from the menu of failures.
-        self.assertIn('"notification_status":"sent"', self._get_told(state="delivered", failure_type=False))
+        # The failure disappears from the failure menu.
+        self.assertIn('"notification_status":"sent"', self._get_bus_messages(state="delivered", failure_type=False))
 
     def test_errors(self):
         mine = self.env["res.partner"].with_user(self.user)
@@ -339,31 +339,31 @@ class TestTelling(ChannelCase):
         self.row.write({"state": "failed", "failure_type": "wechat_refused"})
         self.row._sync_notifications()
 
-    def test_failures_are_canceled_by_the_menu(self):
+    def test_failure_menu_cancels_own_failures(self):
         self._fail()
         self.env["res.partner"].with_user(self.manager).notify_cancel_by_type("wechat")
         self.assertEqual(self.message.notification_ids.notification_status, "exception")
         self.env["res.partner"].with_user(self.user).notify_cancel_by_type("wechat")
         self.assertEqual(self.message.notification_ids.notification_status, "canceled")
 
-    def test_ignore(self):
+    def test_ignored_failure_leaves_the_menu(self):
         self._fail()
         with self.assertRaises(AccessError):
             self.row.with_user(self.employee).action_ignore()
         self.row.with_user(self.user).action_ignore()
         self.assertEqual(self.message.notification_ids.notification_status, "canceled")
         self.assertEqual(self.row.state, "failed")
-        # A late receipt is news all the same.
+        # A late receipt still updates the notification.
         self.row.state = "delivered"
         self.row._sync_notifications()
         self.assertEqual(self.message.notification_ids.notification_status, "sent")
 
     def _get_stored(self, notification, lang):
-        """Return what the web client of a user is told of a notification."""
+        """Return the values of a notification for the web client of a user."""
         store = Store().add(notification.with_user(self.employee).with_context(lang=lang))
         return store.get_result()["mail.notification"][0]
 
-    def test_the_web_client_is_told_why_in_the_language_of_its_user(self):
+    def test_web_client_gets_the_reason_in_its_language(self):
         reason = encode_terms(self.merchant._wechat_get_obstacle_term("wechat_unbound"))
         self.row.write({"state": "failed", "failure_type": "wechat_unbound", "failure_reason": reason})
         self.row._sync_notifications()
@@ -374,7 +374,7 @@ class TestTelling(ChannelCase):
                 self.employee.lang = lang
                 self.assertIn(words, self._get_stored(notification, lang)["failure_reason"])
 
-    def test_notifications_of_other_kinds_are_told_as_without_the_addon(self):
+    def test_other_notifications_are_unchanged(self):
         email = self.env["mail.notification"].create(
             {
                 "mail_message_id": self.message.id,

@@ -35,12 +35,12 @@ class TestComposer(WechatTemplateCase):
         composer = composer.with_context(active_model="res.partner", active_ids=self.merchant.ids)
         with Form(composer) as form:
             self.assertEqual((form.res_model, form.res_ids), ("res.partner", f"[{self.merchant.id}]"))
-            # The only one there is.
+            # The only template of the model.
             self.assertEqual(form.template_id, self.template)
             self.assertEqual(form.card["lines"][0]["value"], "杭州西湖茶庄")
             self.assertEqual((form.reached_count, form.unreached_count), (0, 1))
 
-    def test_one(self):
+    def test_one_record(self):
         self._bind()
         action = self._compose(self.merchant).action_send()
         self.assertEqual(action["type"], "ir.actions.act_window_close")
@@ -51,7 +51,7 @@ class TestComposer(WechatTemplateCase):
         self.assertEqual(message.mail_message_id.message_type, "wechat")
         self.assertIn("杭州西湖茶庄", self.merchant.message_ids[0].body)
 
-    def test_one_that_would_not_arrive_is_refused(self):
+    def test_unreachable_recipient_is_refused(self):
         with self.assertRaisesRegex(UserError, "(?s)Nobody would get this.*杭州西湖茶庄"):
             self._compose(self.merchant).action_send()
         self._bind()
@@ -59,14 +59,14 @@ class TestComposer(WechatTemplateCase):
         with self.assertRaisesRegex(UserError, "amount1"):
             self._compose(self.merchant).action_send()
         self.assertFalse(self._find_messages(self.merchant))
-        # Whoever is not reached gets an e-mail, so there is something to send.
+        # Unreached recipients get an e-mail, so there is something to send.
         self._get_live_binding()._set_subscribed(False, fields.Datetime.now())
         self.template.write({"fallback": "email"})
         self.template.line_ids.write({"key": "thing1"})
         self._compose(self.merchant).action_send()
         self.assertEqual(self._find_messages(self.merchant).failure_type, "wechat_unfollowed")
 
-    def test_who_will_get_it_and_who_not_and_why(self):
+    def test_reached_and_unreached_recipients_are_shown(self):
         bound, unfollowed, unbound, disabled, long_named = (
             self._create_merchant(name) for name in ("绑定", "取关", "没绑", "禁用", "值不对")
         )
@@ -88,7 +88,7 @@ class TestComposer(WechatTemplateCase):
         ):
             self.assertTrue(any(reason in line and name in line for line in reasons), f"{reason}: {reasons}")
 
-    def test_many(self):
+    def test_many_records(self):
         partners = self.env["res.partner"].create([{"name": f"商家 {number}"} for number in range(5)])
         for partner in partners[:3]:
             self._bind(partner)
@@ -108,14 +108,14 @@ class TestComposer(WechatTemplateCase):
                 form.preview_index = index
                 self.assertEqual((form.preview_name, form.card["lines"][0]["value"]), (name, name))
 
-    def test_later(self):
+    def test_scheduled_time(self):
         self._bind()
         self._compose(self.merchant, scheduled_at="2040-01-01 08:00:00").action_send()
         message = self._find_messages(self.merchant)
         self.assertEqual(message.next_attempt_at, fields.Datetime.to_datetime("2040-01-01 08:00:00"))
         self.assertGreater(message.valid_until, message.next_attempt_at)
 
-    def test_ids_and_models_of_strangers(self):
+    def test_malformed_ids_and_models_are_refused(self):
         for values, error in (
             ({"res_ids": "x"}, UserError),
             ({"res_ids": '{"a": 1}'}, UserError),
@@ -133,14 +133,14 @@ class TestComposer(WechatTemplateCase):
         with self.assertRaises(AccessError):
             self._compose(self.merchant, user=self.employee)
 
-    def test_a_vanished_template(self):
+    def test_vanished_template_is_refused(self):
         self._bind()
         self.template.is_vanished = True
         with self.assertRaisesRegex(UserError, "does not have the template"):
             self._compose(self.merchant).action_send()
 
     def test_many_take_few_queries(self):
-        """What is asked for 200 records is asked for 20, but for what reads them by pieces."""
+        """200 records take about as many queries as 20: only reads in batches grow."""
         partners = self.env["res.partner"].create([{"name": f"商家 {number}"} for number in range(200)])
         for partner in partners:
             self._bind(partner)

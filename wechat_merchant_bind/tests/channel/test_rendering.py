@@ -7,15 +7,15 @@ from odoo.exceptions import ConcurrencyError, UserError
 from odoo.tests import Form
 from odoo.tools import mute_logger
 
-from ...models.channel import wechat_template as wechat_template_rendering
+from ...models.channel import wechat_template
 from .test_channel import ChannelCase
 
-# 20:00 of the last day of the year in UTC: in China it is the next year.
+# 20:00 UTC on the last day of the year, which is the next year in China.
 MOMENT = "datetime.datetime(2026, 12, 31, 20, 0)"
 
 
 class TestFailingExpressions(ChannelCase):
-    """What an expression does to the database fails its card and nothing else, except for what Odoo repeats."""
+    """Database errors of an expression fail only its card, except for conflicts, which Odoo repeats."""
 
     def setUp(self):
         super().setUp()
@@ -23,14 +23,14 @@ class TestFailingExpressions(ChannelCase):
         self._bind(self.other_merchant)
 
     def _let_expression(self, function):
-        """Let the first keyword of the template call a function on each partner."""
+        """Make the first keyword of the template call a function on each partner."""
         self.template.line_ids[0].value = "{{ object.run_test() }}"
         self.startPatcher(patch.object(type(self.env["res.partner"]), "run_test", function, create=True))
 
     def _raise_in_sql(self, code):
         self.env.cr.execute(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$")
 
-    @mute_logger("odoo.sql_db", wechat_template_rendering.__name__)
+    @mute_logger("odoo.sql_db", wechat_template.__name__)
     def test_conflicts_pass_through(self):
         def hide(_partner):
             try:
@@ -61,7 +61,7 @@ class TestFailingExpressions(ChannelCase):
                     with self.assertRaises(expected), self.env.cr.savepoint():
                         self._send()
 
-    @mute_logger("odoo.sql_db", wechat_template_rendering.__name__)
+    @mute_logger("odoo.sql_db", wechat_template.__name__)
     def test_conflicts_of_link_and_language_pass_through(self):
         self._let_expression(lambda _partner: self._raise_in_sql("40001"))
         self.template.line_ids[0].value = "x"
@@ -71,8 +71,8 @@ class TestFailingExpressions(ChannelCase):
                 with self.assertRaises(SerializationFailure), self.env.cr.savepoint():
                     self._send()
 
-    @mute_logger("odoo.sql_db", wechat_template_rendering.__name__)
-    def test_queries_that_fail_spoil_their_card_alone(self):
+    @mute_logger("odoo.sql_db", wechat_template.__name__)
+    def test_failing_query_fails_only_its_card(self):
         def cancel(partner):
             partner.env.cr.execute("SET LOCAL statement_timeout = 1")
             partner.env.cr.execute("SELECT pg_sleep(1)")
@@ -84,7 +84,7 @@ class TestFailingExpressions(ChannelCase):
                 return "x"
 
         def write(partner):
-            # The database notices it when it is flushed.
+            # The database raises the error at the flush.
             partner.parent_id = 2**31 - 1
 
         for function, reason in (
@@ -100,7 +100,7 @@ class TestFailingExpressions(ChannelCase):
                 lambda partner, function=function: function(partner) if partner.id == self.merchant.id else partner.name
             )
             with self.subTest(reason):
-                # The business that the notice is about, which is written when the notice is made.
+                # A pending change of the document, which is flushed when the notice is made.
                 self.merchant.street = reason
                 messages = self._send(self.merchant + self.other_merchant)
                 self.env.flush_all()
@@ -112,8 +112,8 @@ class TestFailingExpressions(ChannelCase):
                 self.assertEqual(row.card["data"]["character_string2"]["value"], f"SO{self.merchant.id}")
                 self.assertWechatNotification(messages[1], self.other_merchant, "outgoing")
 
-    @mute_logger("odoo.sql_db", wechat_template_rendering.__name__)
-    def test_link_and_language_whose_queries_fail(self):
+    @mute_logger("odoo.sql_db", wechat_template.__name__)
+    def test_failing_queries_of_link_and_language(self):
         self._let_expression(lambda partner: partner.env.cr.execute("SELECT 1 / 0"))
         self.template.line_ids[0].value = "{{ object.name }}"
         self.template.lang = "{{ object.run_test() }}"
@@ -121,8 +121,8 @@ class TestFailingExpressions(ChannelCase):
         self.template.url = "{{ object.run_test() }}"
         self.assertWechatNotification(self._send(), self.merchant, "failed", "wechat_value")
 
-    @mute_logger("odoo.sql_db", wechat_template_rendering.__name__)
-    def test_values_that_nothing_can_be_made_of(self):
+    @mute_logger("odoo.sql_db", wechat_template.__name__)
+    def test_unusable_values_fail_their_card(self):
         for key in ("thing1", "amount1", "number1", "character_string1", "time1", "anything"):
             self.template.line_ids[0].key = key
             for value in (
@@ -146,16 +146,16 @@ class TestFailingExpressions(ChannelCase):
                     self.env.flush_all()
                     self.assertEqual(len(message.notification_ids), 1)
 
-    @mute_logger("odoo.sql_db", wechat_template_rendering.__name__)
-    def test_posting_with_a_template_of_another_model(self):
+    @mute_logger("odoo.sql_db", wechat_template.__name__)
+    def test_posting_with_template_of_another_model_fails_visibly(self):
         self.template.model_id = self.env["ir.model"]._get("discuss.channel")
         message = self.merchant.with_user(self.user).message_post(
             body="x", message_type="wechat", partner_ids=self.merchant.ids, wechat_template_id=self.template.id
         )
         self.assertWechatNotification(message, self.merchant, "failed", "wechat_template")
 
-    @mute_logger("odoo.sql_db", wechat_template_rendering.__name__)
-    def test_template_that_is_no_more(self):
+    @mute_logger("odoo.sql_db", wechat_template.__name__)
+    def test_posting_with_deleted_template_fails_visibly(self):
         template = self.template
         with mute_logger("odoo.models.unlink"):
             template.unlink()
@@ -164,8 +164,8 @@ class TestFailingExpressions(ChannelCase):
             row = self.assertWechatNotification(message, self.merchant, "failed", "wechat_template")
             self.assertIn("no WeChat template", row.failure_reason)
 
-    @mute_logger("odoo.sql_db", wechat_template_rendering.__name__)
-    def test_form_keeps_what_was_entered_though_a_query_fails(self):
+    @mute_logger("odoo.sql_db", wechat_template.__name__)
+    def test_form_keeps_its_values_after_a_failing_query(self):
         with Form(self.template) as form:
             form.name = "改了"
             with form.line_ids.edit(0) as line:
@@ -176,7 +176,7 @@ class TestFailingExpressions(ChannelCase):
 
 
 class TestLocale(ChannelCase):
-    """A card is in its recipient's language and time zone, whoever or whatever causes it."""
+    """A card is in the language and the time zone of its recipient, not of the user."""
 
     def setUp(self):
         super().setUp()
@@ -188,7 +188,7 @@ class TestLocale(ChannelCase):
         record = record or self.merchant
         return self.template.sudo()._prepare_cards(record)[record.id].card["data"]["anything"]["value"]
 
-    def test_helpers_tell_the_time_of_the_recipient(self):
+    def test_helpers_use_the_time_zone_of_the_recipient(self):
         cron, public = self.env.ref("base.user_root"), self.public
         (cron + public).write({"tz": False})
         self.employee.tz = "America/New_York"
@@ -208,7 +208,7 @@ class TestLocale(ChannelCase):
                     record = self.merchant.with_user(user).sudo().with_context(tz="America/New_York", lang="en_US")
                     self.assertEqual(self._render(expression, record), expected)
 
-    def test_helpers_speak_the_language_of_the_recipient(self):
+    def test_helpers_use_the_language_of_the_recipient(self):
         chinese = self._render(f"format_date({MOMENT})")
         amount = "format_amount(1234.5, object.env.ref('base.EUR'))"
         self.assertIn("2027", chinese)
@@ -218,7 +218,7 @@ class TestLocale(ChannelCase):
         self.assertIn("1_234.50", self._render(amount))
         self.assertNotEqual(self._render(f"format_date({MOMENT})"), chinese)
 
-    def test_without_a_time_zone_the_company_decides(self):
+    def test_time_zone_of_the_company_is_the_default(self):
         self.merchant.tz = False
         company = self.env.company.partner_id
         for tz, expected in (("Asia/Tokyo", "05:00"), (False, "04:00")):
@@ -269,7 +269,7 @@ class TestLocale(ChannelCase):
                 },
             )
 
-    def test_card_is_rendered_once_for_recipients_alike(self):
+    def test_card_is_rendered_once_for_each_locale(self):
         self.template.notify_contacts = True
         contacts = self.env["res.partner"].create(
             [{"name": f"店员 {number}", "parent_id": self.merchant.id, "lang": "zh_CN"} for number in range(5)]
@@ -282,7 +282,7 @@ class TestLocale(ChannelCase):
             self.assertEqual(len(self._get_rows(self._send())), 6)
         self.assertEqual(prepare.call_count, 1)
 
-    def test_sms_instead_is_in_the_language_of_each_contact(self):
+    def test_sms_is_in_the_language_of_each_contact(self):
         self.template.write({"notify_contacts": True, "fallback": "sms"})
         self.template.line_ids[0].write({"key": "first", "value": "{{ object.type }}"})
         contacts = self.env["res.partner"].create(

@@ -3,7 +3,7 @@ from odoo.exceptions import ValidationError
 from odoo.tests import Form
 from odoo.tools import mute_logger
 
-from ...models.channel import wechat_template as wechat_template_rendering
+from ...models.channel import wechat_template
 from .test_channel import ChannelCase
 
 
@@ -42,7 +42,7 @@ class TestServerAction(ChannelCase):
     def _get_messages(self, partner):
         return partner.message_ids.filtered(lambda message: message.message_type == "wechat")
 
-    def test_place(self):
+    def test_action_type_is_offered(self):
         states = [state for state, _label in self.env["ir.actions.server"]._fields["state"].selection]
         self.assertLess(states.index("wechat"), states.index("followers"))
 
@@ -62,7 +62,7 @@ class TestServerAction(ChannelCase):
         self.assertIn("res.partner", models)
         self.assertNotIn("res.country", models)
 
-    def test_what_cannot_be_sent_is_refused(self):
+    def test_unsendable_actions_are_refused(self):
         channel = self.env["ir.model"]._get("discuss.channel")
         country = self.env["ir.model"]._get("res.country")
         with self.assertRaisesRegex(ValidationError, self.template.name):
@@ -71,7 +71,7 @@ class TestServerAction(ChannelCase):
             self._create_action(model_id=country.id, wechat_template_id=False)
         with self.assertRaisesRegex(ValidationError, self.template.name):
             self._create_action(model_id=channel.id, wechat_template_id=False).wechat_template_id = self.template
-        # Another model takes another template.
+        # The action of another model needs another template.
         self.action.model_id = channel
         self.assertFalse(self.action.wechat_template_id)
 
@@ -89,7 +89,7 @@ class TestServerAction(ChannelCase):
         )
 
     def test_automation_of_a_portal_user(self):
-        """Whoever causes a notice needs no right to send it, and does not sign it."""
+        """A portal user needs no right to send, and is not the author."""
         self._bind()
         self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
         self.merchant.with_user(self.portal).sudo().street = "南山路 1 号"
@@ -97,7 +97,7 @@ class TestServerAction(ChannelCase):
         self.assertEqual(message.author_id, self.env.ref("base.partner_root"))
         self.assertWechatNotification(message, self.merchant, "outgoing")
 
-    def test_card_that_can_not_be_made_fails_no_business(self):
+    def test_failing_card_does_not_fail_the_document(self):
         self._bind()
         self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
         self.template.line_ids[0].value = "{{ object.no_such_field }}"
@@ -107,7 +107,7 @@ class TestServerAction(ChannelCase):
         self.assertIn("商家", row.failure_reason)
 
     def _write_street(self):
-        """Change the merchant as an employee does, with a rule that notifies of it; return the message."""
+        """Change the merchant with an employee's rights and a rule that notifies; return the message."""
         self.merchant.with_user(self.employee).street = "南山路 1 号"
         self.env.flush_all()
         self.env.invalidate_all()
@@ -115,26 +115,26 @@ class TestServerAction(ChannelCase):
         return self._get_messages(self.merchant)
 
     def _assertStreetChanges(self, reason):
-        """Check that the merchant can be changed, and that the notice of it has failed for a reason."""
+        """Check that the merchant can be changed and that the notice fails with a reason."""
         row = self.assertWechatNotification(self._write_street(), self.merchant, "failed", "wechat_template")
         self.assertIn(reason, row.failure_reason)
 
-    def test_unusable_template_fails_no_business(self):
+    def test_unusable_template_does_not_fail_the_document(self):
         self._bind()
         self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
         self.template.active = False
         self._assertStreetChanges("is archived")
 
     @mute_logger("odoo.models.unlink")
-    def test_deleted_template_fails_no_business(self):
+    def test_deleted_template_does_not_fail_the_document(self):
         self._bind()
         self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
         self.template.unlink()
         self.assertTrue(self.action.exists())
         self._assertStreetChanges("no WeChat template")
 
-    def test_template_that_was_made_for_another_model_fails_no_business(self):
-        """As an earlier version has left it."""
+    def test_template_of_another_model_does_not_fail_the_document(self):
+        """Earlier versions allowed such actions."""
         self._bind()
         self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
         self.env.cr.execute(
@@ -144,21 +144,21 @@ class TestServerAction(ChannelCase):
         self.env.invalidate_all()
         self._assertStreetChanges("is made for")
 
-    def test_archived_account_fails_no_business(self):
+    def test_archived_account_does_not_fail_the_document(self):
         self._bind()
         self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
         self.account.active = False
         self.assertEqual(len(self._write_street().notification_ids), 1)
 
-    @mute_logger("odoo.sql_db", wechat_template_rendering.__name__)
-    def test_query_that_fails_fails_no_business(self):
+    @mute_logger("odoo.sql_db", wechat_template.__name__)
+    def test_failing_query_does_not_fail_the_document(self):
         self._bind()
         self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
         self.template.line_ids[0].value = "{{ object.env.cr.execute('SELECT 1 / 0') }}"
         row = self.assertWechatNotification(self._write_street(), self.merchant, "failed", "wechat_value")
         self.assertIn("division by zero", row.failure_reason)
 
-    def test_model_of_a_template_in_use_stays(self):
+    def test_model_of_a_used_template_is_kept(self):
         rule = self._create_rule()
         self._create_action(name="另一个通知")
         channel = self.env["ir.model"]._get("discuss.channel")
@@ -170,14 +170,14 @@ class TestServerAction(ChannelCase):
                     self.assertRaisesRegex(ValidationError, "(?s)另一个通知.*新商家 › 通知"),
                 ):
                     self.template.model_id = model
-        # What changes nothing is no change, and a template that nothing sends is free.
+        # Writing the same model is no change; an unused template may change.
         self.template.model_id = self.partner_model
         (rule.action_server_ids + self.action.search([("wechat_template_id", "=", self.template.id)])).write(
             {"wechat_template_id": False}
         )
         self.template.model_id = channel
 
-    def test_model_of_the_welcome_template_stays(self):
+    def test_model_of_the_welcome_template_is_kept(self):
         self.account.welcome_template_id = self._create_template()
         with self.assertRaisesRegex(ValidationError, "made for contacts"):
             self.account.welcome_template_id.model_id = self.env["ir.model"]._get("discuss.channel")
@@ -189,7 +189,7 @@ class TestServerAction(ChannelCase):
         self.assertEqual(template.sidebar_action_id.binding_model_id, template.model_id)
 
     @mute_logger("odoo.sql_db")
-    def test_on_deletion(self):
+    def test_notice_on_deletion_is_refused(self):
         with self.assertRaisesRegex(ValidationError, "WeChat"):
             self._create_rule("on_unlink")
         rule = self._create_rule()

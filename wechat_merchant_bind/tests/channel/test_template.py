@@ -8,7 +8,7 @@ from odoo.exceptions import AccessError, UserError, ValidationError
 from odoo.tests import Form
 from odoo.tools import mute_logger
 
-from ...models.channel import wechat_template as wechat_template_rendering
+from ...models.channel import wechat_template
 from ..common import ADD_TEMPLATE_PATH, TEMPLATES_PATH, WechatCase
 
 EDITOR = "mail.group_mail_template_editor"
@@ -16,12 +16,12 @@ UNSAFE = "{{ object.env['res.users'].search([]).mapped('login') }}"
 
 
 class WechatTemplateCase(WechatCase):
-    """Templates of res.partner, whose fields every database has."""
+    """Base class with templates of res.partner."""
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        # A company that lets only some write expressions.
+        # As in a company that lets only some users write expressions.
         cls.env["ir.config_parameter"].set_param("mail.restrict.template.rendering", True)
         cls.editor = cls._create_user(
             "editor", f"wechat_merchant_bind.group_manager,base.group_partner_manager,{EDITOR}"
@@ -29,7 +29,7 @@ class WechatTemplateCase(WechatCase):
 
     @classmethod
     def _create_template(cls, values_by_key, **values):
-        """Create a template whose keywords are labelled by their keys.
+        """Create a template with keywords labelled by their keys.
 
         :param dict[str, str] values_by_key: the expressions
         """
@@ -49,7 +49,7 @@ class WechatTemplateCase(WechatCase):
         )
 
     def _render(self, values_by_key, partner=None, **values):
-        """Return the card of a partner, and what it says by key."""
+        """Return the card of a partner, and its values by key."""
         partner = partner or self.merchant
         card = self._create_template(values_by_key, **values)._prepare_cards(partner)[partner.id]
         return card, {key: entry["value"] for key, entry in card.card["data"].items()}
@@ -97,14 +97,14 @@ class TestRendering(WechatTemplateCase):
         self.assertEqual(
             data,
             {
-                # An hour later than in China, and another day than in UTC.
+                # An hour later than in China, and a day later than in UTC.
                 "time1": "2019年10月2日 01:01",
                 "date2": "2019年10月1日",
                 "amount3": f"{'￥' if self.env.company.currency_id.name == 'CNY' else '$'}100.21",
                 "phone_number4": "+8613800138000",
                 "thing5": "到 2019年10月2日",
                 "thing6": "一*二*",
-                # A label in the merchant's language, not the value that the database has.
+                # The label in the merchant's language, not the stored value.
                 "phrase7": dict(
                     self.env["res.partner"]
                     .with_context(lang="zh_CN")
@@ -138,15 +138,15 @@ class TestRendering(WechatTemplateCase):
         for partner in self.merchant + self.other_merchant:
             label = dict(words._description_selection(self.env(context={"lang": partner.lang})))["contact"]
             self.assertEqual(cards[partner.id].card["data"]["thing1"]["value"], label)
-        # The template's language wins; one that can't be rendered, or isn't there, leaves the recipient's.
+        # The template's language wins. If it is missing or can't be rendered, the recipient's counts.
         for lang, expected in (("en_US", "en_US"), ("{{ object.nothing }}", "zh_CN"), ("fr_FR", "zh_CN")):
             template.lang = lang
-            with self.subTest(lang=lang), mute_logger(wechat_template_rendering.__name__):
+            with self.subTest(lang=lang), mute_logger(wechat_template.__name__):
                 card = template._prepare_cards(self.merchant)[self.merchant.id]
                 label = dict(words._description_selection(self.env(context={"lang": expected})))["contact"]
                 self.assertEqual(card.card["data"]["thing1"]["value"], label)
 
-    def test_what_is_lost_and_what_is_refused_is_told(self):
+    def test_cuts_and_refusals_are_explained(self):
         card, data = self._render(
             {
                 "thing1": "字" * 25,
@@ -165,8 +165,8 @@ class TestRendering(WechatTemplateCase):
         self.assertIn("很多", card.errors[0])
         self.assertIn("character_string4", card.errors[1])
 
-    @mute_logger(wechat_template_rendering.__name__)
-    def test_an_expression_that_fails_spoils_its_card_alone(self):
+    @mute_logger(wechat_template.__name__)
+    def test_failing_expression_fails_only_its_card(self):
         template = self._create_template({"number1": "{{ 1 / (object.color - 1) }}"})
         self.merchant.color, self.other_merchant.color = 1, 3
         cards = template._prepare_cards(self.merchant + self.other_merchant)
@@ -174,7 +174,7 @@ class TestRendering(WechatTemplateCase):
         self.assertEqual(cards[self.other_merchant.id].errors, [])
         self.assertEqual(cards[self.other_merchant.id].card["data"]["number1"]["value"], "0.5")
 
-    def test_blank_values_leave_the_default(self):
+    def test_blank_values_use_the_default(self):
         self.merchant.write({"ref": "  ", "comment": "<!-- only a\ncomment -->"})
         _card, data = self._render(
             {
@@ -194,7 +194,7 @@ class TestRendering(WechatTemplateCase):
             ("<?xml version='1.0'?>", "无"),
         ):
             with self.subTest(comment=comment):
-                # As it is from elsewhere, without the cleaning of Odoo's own HTML fields.
+                # HTML from elsewhere, not sanitised as in Odoo's own fields.
                 with patch.object(
                     type(self.merchant), "get_html", lambda _self, html=comment: Markup(html), create=True
                 ):
@@ -245,7 +245,7 @@ class TestRendering(WechatTemplateCase):
 
 
 class TestExpressionRights(WechatTemplateCase):
-    """Expressions are code. Whoever is no template editor writes none, wherever they stand."""
+    """Only template editors may write expressions, in any field."""
 
     def test_writing(self):
         template = self._create_template({"thing1": "{{ object.name }}"}).with_user(self.manager)
@@ -273,7 +273,7 @@ class TestExpressionRights(WechatTemplateCase):
         ):
             with self.assertRaises(AccessError):
                 write()
-        # What mail.render.mixin allows to everybody, and what is no expression, are their own.
+        # Texts without expressions, and expressions that mail.render.mixin allows to all users.
         template.write({"name": "改名", "url": "https://example.com", "fallback": "email"})
         template.line_ids.value = "{{ object.name }} 您好"
         template.with_user(self.editor).line_ids.value = UNSAFE
@@ -281,7 +281,7 @@ class TestExpressionRights(WechatTemplateCase):
         with self.assertRaises(AccessError):
             template.copy()
 
-    def test_previewing_what_is_not_written(self):
+    def test_previewing_an_unsaved_expression(self):
         template = self._create_template({"thing1": "{{ object.name }}"})
         with Form(template.with_user(self.manager)) as form:
             form.preview_ref = f"res.partner,{self.merchant.id}"
@@ -292,11 +292,11 @@ class TestExpressionRights(WechatTemplateCase):
             with form.line_ids.edit(0) as line:
                 line.value = "{{ object.name }}"
 
-    def test_rendering_for_all_who_may_send(self):
+    def test_every_sender_may_render_an_editors_template(self):
         template = self._create_template({"thing1": "{{ object.create_uid.name }}"})
         card = template.with_user(self.user)._prepare_cards(self.merchant.with_user(self.user))[self.merchant.id]
         self.assertIn("thing1", card.errors[0])
-        # As the composer and the automations do, once an editor has written it.
+        # As in the composer and in automation rules, after an editor wrote the template.
         card = template.sudo()._prepare_cards(self.merchant.with_user(self.user))[self.merchant.id]
         self.assertEqual(card.errors, [])
 
@@ -347,7 +347,7 @@ class TestSynchronisation(WechatTemplateCase):
     def _find(self, uid="uid-1"):
         return self.env["wechat.template"].search([("template_uid", "=", uid)])
 
-    def test_new_ones_are_added_with_their_keywords(self):
+    def test_new_templates_are_added_with_their_keywords(self):
         self._answer(self._prepare())
         action = self.account.with_user(self.manager).action_sync_templates()
         template = self._find()
@@ -372,7 +372,7 @@ class TestSynchronisation(WechatTemplateCase):
         )
         self.assertIn("1", action["params"]["message"])
 
-    def test_what_was_filled_in_is_kept(self):
+    def test_expressions_are_kept(self):
         self._answer(self._prepare())
         self.account._sync_templates()
         template = self._find()
@@ -394,7 +394,7 @@ class TestSynchronisation(WechatTemplateCase):
             )
         self.assertEqual(template.name, "我们的名字")
 
-    def test_vanished_ones_are_marked_and_come_back(self):
+    def test_vanished_templates_are_marked_and_restored(self):
         self._answer(self._prepare())
         self.account._sync_templates()
         template = self._find()
@@ -408,12 +408,12 @@ class TestSynchronisation(WechatTemplateCase):
         self.assertEqual(self.account._sync_templates(), {"all": 1, "new": 0, "vanished": 0})
         self.assertFalse(template.is_vanished)
 
-    def test_a_refusal_is_told_in_words(self):
+    def test_refusal_is_explained(self):
         self.wechat.answer(TEMPLATES_PATH, {"errcode": 48001, "errmsg": "api unauthorized rid: 1-2-3"})
         with self.assertRaisesRegex(UserError, "(?s)could not be read.*48001 api unauthorized"):
             self.env["wechat.template"].with_user(self.manager).action_sync()
 
-    def test_one_refused_account_does_not_keep_the_others_from_their_templates(self):
+    def test_other_accounts_are_read_after_a_refusal(self):
         self.account.sequence = -1
         other = self._create_account(sequence=1)
         self.env["wechat.account"].search([("id", "not in", (self.account + other).ids)]).active = False
@@ -427,13 +427,13 @@ class TestSynchronisation(WechatTemplateCase):
         self.assertIn("WeChat has 1 templates: 1 are new here", params["message"])
         self.assertRegex(params["message"], f"The templates of {self.account.name} could not be read.*48001 no")
 
-    def test_every_refused_account_is_named_if_none_could_be_read(self):
+    def test_all_refused_accounts_are_named(self):
         other = self._create_account(name="第二个公众号")
         self.wechat.answer(TEMPLATES_PATH, *[{"errcode": 48001, "errmsg": "no"}] * 2)
         with self.assertRaisesRegex(UserError, f"(?s){self.account.name}.*第二个公众号"):
             (self.account + other).with_user(self.manager).action_sync_templates()
 
-    def test_one_account_does_not_keep_the_cron_from_the_next(self):
+    def test_cron_continues_after_a_refusal(self):
         self.account.sequence = -1
         other = self._create_account()
         self.wechat.answer(
@@ -453,7 +453,7 @@ class TestSynchronisation(WechatTemplateCase):
         self.assertEqual(call.payload, {"template_id_short": "43216", "keyword_name_list": ["订单号", "金额"]})
         self.assertEqual(action["res_id"], self._find("library-43216").id)
 
-    def test_what_the_library_refuses(self):
+    def test_refusals_of_the_library(self):
         dialog = self.env["wechat.template.add"].create({"template_id_short": "1", "words": "x"})
         for code, words in (
             (40037, "no template with the number 1"),
@@ -473,7 +473,7 @@ class TestTestMessage(WechatTemplateCase):
             .create({"template_id": template.id, "partner_id": self.merchant.id, **values})
         )
 
-    def test_it_is_queued_before_everything_else(self):
+    def test_test_message_has_the_highest_priority(self):
         self._bind()
         template = self._create_template({"thing1": "{{ object.name }}"})
         test = self._create_test(template, resource_ref=f"res.partner,{self.other_merchant.id}")
@@ -495,7 +495,7 @@ class TestTestMessage(WechatTemplateCase):
         self.assertEqual(test.message_id.sudo().card["data"]["thing1"]["value"], "绍兴黄酒行")
         self.assertEqual(test.state, "outgoing")
 
-    def test_what_would_not_arrive_is_refused(self):
+    def test_unsendable_test_message_is_refused(self):
         template = self._create_template({"amount1": "很多"})
         with self.assertRaisesRegex(UserError, "not bound"):
             self._create_test(template).action_send()
@@ -511,10 +511,10 @@ class TestWelcome(WechatTemplateCase):
         self.env["wechat.binding"]._create_from_scan(code, self._make_openid(), datetime(2026, 1, 1))
         return self.env["wechat.message"].search([("partner_id", "=", self.merchant.id)])
 
-    def test_it_is_off_by_default(self):
+    def test_welcome_is_off_by_default(self):
         self.assertFalse(self._scan())
 
-    def test_it_is_queued_without_a_call(self):
+    def test_welcome_is_queued_without_a_call(self):
         self.account.welcome_template_id = self._create_template({"thing1": "{{ object.name }}"})
         code = self._make_code()
         self.wechat.calls.clear()
@@ -524,13 +524,13 @@ class TestWelcome(WechatTemplateCase):
         self.assertEqual(message.card["data"]["thing1"]["value"], "杭州西湖茶庄")
         self.assertEqual(self.wechat.calls, [])
 
-    def test_a_card_that_would_be_refused_is_kept_and_explained(self):
+    def test_refused_card_is_kept_with_its_reason(self):
         self.account.welcome_template_id = self._create_template({"amount1": "很多"})
         message = self._scan()
         self.assertRecordValues(message, [{"state": "failed", "failure_type": "wechat_value"}])
         self.assertIn("amount1", message.failure_reason)
 
-    def test_whatever_fails_leaves_the_binding(self):
+    def test_failing_welcome_keeps_the_binding(self):
         self.account.welcome_template_id = self._create_template({"thing1": "x"})
 
         def fail(*_args):
@@ -545,7 +545,7 @@ class TestWelcome(WechatTemplateCase):
             self.assertFalse(self._scan())
         self.assertTrue(self._get_live_binding())
 
-    def test_it_must_fit(self):
+    def test_welcome_template_must_fit_the_account(self):
         other = self._create_template({"thing1": "x"}, account_id=self._create_account().id)
         users = self._create_template({"thing1": "x"}, model_id=self.env["ir.model"]._get_id("mail.channel") or False)
         for template in other + users:
@@ -554,7 +554,7 @@ class TestWelcome(WechatTemplateCase):
 
 
 class TestActionMenu(WechatTemplateCase):
-    def test_a_manager_adds_and_removes_it(self):
+    def test_manager_adds_and_removes_the_action(self):
         template = self._create_template({"thing1": "x"}).with_user(self.manager)
         template.action_create_sidebar_action()
         action = template.sudo().sidebar_action_id

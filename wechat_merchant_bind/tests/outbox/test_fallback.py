@@ -10,7 +10,7 @@ from ..channel.test_channel import ChannelCase
 
 
 class TestFallback(ChannelCase):
-    """Whom WeChat does not reach gets an e-mail or SMS instead, where the template asks for it."""
+    """Recipients that WeChat does not reach get an e-mail or SMS, where the template has a fallback."""
 
     def setUp(self):
         super().setUp()
@@ -24,7 +24,7 @@ class TestFallback(ChannelCase):
         self.env.invalidate_all()
 
     def _assertInstead(self, message, notification_type):
-        """Check that the one notification of the message is of another channel, and the outbox says so."""
+        """Check that the only notification of the message is of another channel, also in the outbox."""
         self.assertRecordValues(
             message.notification_ids,
             [
@@ -39,7 +39,7 @@ class TestFallback(ChannelCase):
 
     def test_email(self):
         message = self._send()
-        # Nobody waits for it.
+        # The fallback is sent later.
         self.assertWechatNotification(message, self.merchant, "failed", "wechat_unbound")
         self._run_cron()
         self._assertInstead(message, "email")
@@ -55,8 +55,8 @@ class TestFallback(ChannelCase):
         sms = self.env["sms.sms"].search([("mail_message_id", "=", message.id)])
         self.assertEqual((sms.body, sms.state), (self._get_rows(message).body, "outgoing"))
 
-    def test_what_ends_while_it_waits(self):
-        """It has failed, and is sent otherwise, whatever has ended it."""
+    def test_message_that_ends_while_waiting(self):
+        """The fallback is sent for each way to end."""
         for failure_type, end in (
             ("wechat_expired", lambda row: row.write({"valid_until": fields.Datetime.now() - timedelta(hours=1)})),
             ("wechat_template", lambda _row: self.template.action_archive()),
@@ -75,7 +75,7 @@ class TestFallback(ChannelCase):
                 self._run_cron()
                 self.assertEqual((row.fallback, message.notification_ids.notification_type), ("email", "email"))
 
-    def test_canceled_by_hand(self):
+    def test_no_fallback_after_canceling_by_a_user(self):
         self._bind()
         message = self._send()
         self._get_rows(message).with_user(self.user).action_cancel()
@@ -83,7 +83,7 @@ class TestFallback(ChannelCase):
         self.assertWechatNotification(message, self.merchant, "canceled")
         self.assertFalse(message.has_wechat_error)
 
-    def test_only_once(self):
+    def test_fallback_is_sent_once(self):
         message = self._send()
         self._run_cron()
         self._get_rows(message)._apply_fallback()
@@ -100,7 +100,7 @@ class TestFallback(ChannelCase):
         self._run_cron()
         self._assertInstead(message, "email")
 
-    def test_nothing_instead(self):
+    def test_no_fallback(self):
         for values, failure_type in (
             ({"fallback": "none"}, "wechat_unbound"),
             ({"fallback": "sms"}, "wechat_unbound"),
@@ -124,7 +124,7 @@ class TestFallback(ChannelCase):
         self.assertFalse(self._get_rows(self._send()).fallback_due_at)
 
     def test_scheduled(self):
-        """What is to be said tomorrow is not said today by e-mail."""
+        """The fallback of a scheduled message keeps its time."""
         moment = fields.Datetime.now() + timedelta(days=1)
         message = self._send(scheduled_at=moment)
         self._run_cron()
@@ -136,7 +136,7 @@ class TestFallback(ChannelCase):
         self._assertInstead(message, "email")
 
     @mute_logger("odoo.addons.wechat_merchant_bind.models.outbox.wechat_message")
-    def test_one_that_fails_stops_no_other(self):
+    def test_failing_fallback_does_not_stop_others(self):
         self.other_merchant.email = "other@example.com"
         message, other = self._send(self.merchant + self.other_merchant)
         original = MailThread._notify_thread_by_email

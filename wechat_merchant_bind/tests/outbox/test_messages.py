@@ -11,7 +11,7 @@ from .test_receipts import CRON as RECEIPTS_CRON
 
 
 class TestUnknown(OutboxCase):
-    """Messages whose result is unknown."""
+    """Messages with an unknown result."""
 
     def _create_unknown(self, minutes, partner=None, **columns):
         message = self._queue(partner or self.merchant, state="unknown", failure_type="wechat_unknown")
@@ -33,7 +33,7 @@ class TestUnknown(OutboxCase):
         return event
 
     def _deliver_later_message(self, minutes, receipt_openid=None):
-        """Let a message to somebody else be called for, and its receipt come."""
+        """Create a message to another merchant, and its receipt."""
         later = self._queue(self.other_merchant, state="delivered", msgid=f"{next(self._serial)}")
         openid = self._make_openid()
         self._set(later, first_call_at=f"now() AT TIME ZONE 'UTC' - interval '{minutes} minutes'", openid=f"'{openid}'")
@@ -48,20 +48,20 @@ class TestUnknown(OutboxCase):
     def test_probably_not_sent(self):
         message, young = self._create_unknown(60), self._create_unknown(20)
         self._mark()
-        self.assertEqual(message.failure_type, "wechat_unknown", "Nothing shows that receipts would have come")
+        self.assertEqual(message.failure_type, "wechat_unknown", "Nothing shows that receipts arrive")
         self._create_event(50, event="view")
         self._deliver_later_message(70)
         self._mark()
-        self.assertEqual(message.failure_type, "wechat_unknown", "That one was called for before")
+        self.assertEqual(message.failure_type, "wechat_unknown", "The delivered message is an earlier one")
         self._deliver_later_message(10, receipt_openid=self._make_openid())
         self._mark()
-        self.assertEqual(message.failure_type, "wechat_unknown", "That receipt is of another person")
+        self.assertEqual(message.failure_type, "wechat_unknown", "The receipt is of another recipient")
         self._deliver_later_message(10)
         self._mark()
         self.assertEqual((message.failure_type, young.failure_type), ("wechat_unsent", "wechat_unknown"))
         self.assertEqual(message.state, "unknown")
 
-    def test_not_with_a_receipt_that_may_be_its_own(self):
+    def test_unmatched_receipt_keeps_the_result_unknown(self):
         message = self._create_unknown(60)
         self._deliver_later_message(10)
         self._create_event(55, event="templatesendjobfinish", msgid="7", openid=self.openid)
@@ -69,14 +69,14 @@ class TestUnknown(OutboxCase):
         self.assertEqual(message.failure_type, "wechat_unknown")
         self.assertIn("fits no message", message.evidence)
 
-    def test_the_scheduled_action_marks(self):
+    def test_scheduled_action_marks_unsent_messages(self):
         message = self._create_unknown(60)
         self._deliver_later_message(10)
         self.env.ref(RECEIPTS_CRON).method_direct_trigger()
         self.env.invalidate_all()
         self.assertEqual(message.failure_type, "wechat_unsent")
 
-    def test_what_is_known(self):
+    def test_evidence(self):
         message = self._create_unknown(60).with_user(self.user)
         self.assertIn("received nothing then", message.evidence)
         self._create_event(45, event="view")
@@ -86,13 +86,13 @@ class TestUnknown(OutboxCase):
         self.assertIn("probably not sent", message.evidence)
         self.assertFalse(self._queue(state="delivered").evidence)
 
-    def test_evidence_of_many_takes_one_query(self):
+    def test_evidence_of_many_messages_takes_one_query(self):
         messages = self.env["wechat.message"].union(*(self._create_unknown(60) for _number in range(10)))
         messages.mapped("state")
         with self.assertQueryCount(1):
             messages.mapped("evidence")
 
-    def test_in_bulk_again(self):
+    def test_resending_in_bulk(self):
         messages = self._create_unknown(60) | self._create_unknown(60, self.merchant)
         messages.with_user(self.user).action_resend()
         again = self.env["wechat.message"].search([("resent_from_id", "in", messages.ids)])
@@ -100,7 +100,7 @@ class TestUnknown(OutboxCase):
 
 
 class TestRetention(OutboxCase):
-    """How long messages are kept, and what they outlive."""
+    """Retention of messages, and the deletion of related records."""
 
     def test_vacuum(self):
         states = ("outgoing", "sending", "unknown", "sent", "delivered", "failed", "canceled")
@@ -123,14 +123,14 @@ class TestRetention(OutboxCase):
         self._bind(merchant)
         return merchant
 
-    def test_the_rest_in_the_next_run(self):
+    def test_vacuum_continues_in_the_next_run(self):
         messages = self._queue(state="failed", count=3)
         self._set(messages, create_date="now() AT TIME ZONE 'UTC' - interval '200 days'")
         with patch("odoo.addons.wechat_merchant_bind.models.outbox.wechat_message.VACUUM_BATCH", 2):
             self.assertEqual(self.env["wechat.message"]._gc_messages(), (2, True))
             self.assertEqual(self.env["wechat.message"]._gc_messages(), (1, False))
 
-    def test_it_outlives_its_template_and_its_merchant(self):
+    def test_message_outlives_template_and_merchant(self):
         message = self._queue(state="delivered")
         name = message.template_name
         self.template.unlink()
@@ -144,7 +144,7 @@ class TestRetention(OutboxCase):
             [{"template_name": name, "partner_name": "杭州西湖茶庄", "partner_id": False, "state": "delivered"}],
         )
 
-    def test_it_survives_a_merge(self):
+    def test_message_survives_a_merge(self):
         message = self._queue(self.other_merchant, state="delivered")
         self.env["base.partner.merge.automatic.wizard"]._merge((self.merchant | self.other_merchant).ids, self.merchant)
         self.env.invalidate_all()
@@ -152,9 +152,9 @@ class TestRetention(OutboxCase):
 
 
 class TestPresentation(OutboxCase):
-    """What the lists show."""
+    """Values that lists and forms show."""
 
-    def test_the_document_as_far_as_it_may_be_read(self):
+    def test_only_readable_documents_are_named(self):
         secret = self.env["wechat.operation"].search([], limit=1)
         readable = self._queue(state="delivered", res_model="res.partner", res_id=self.merchant.id)
         hidden = self._queue(state="delivered", res_model="wechat.operation", res_id=secret.id or 1)
@@ -171,13 +171,13 @@ class TestPresentation(OutboxCase):
         return self._queue(res_model=document._name, res_id=document.id, **values)
 
     def _read_shown(self, message, user):
-        """Return what a user is shown of the content of a message."""
+        """Return the content of a message that a user can read."""
         self.env.invalidate_all()
         names = ["visible_card", "visible_body", "visible_failure_reason", "document_name"]
         [values] = message.with_user(user).read(names)
         return [values[name] for name in names]
 
-    def test_the_card_is_shown_to_readers_of_its_document_only(self):
+    def test_card_is_shown_only_to_readers_of_the_document(self):
         secret = self._create_secret()
         reason = {"state": "failed", "failure_type": "wechat_value", "failure_reason": "金额 100.21 太长"}
         message, readable = self._queue_about(secret, **reason), self._queue_about(self.merchant, **reason)
@@ -188,7 +188,7 @@ class TestPresentation(OutboxCase):
         self.assertEqual(name, self.merchant.display_name)
         self.assertEqual(self._read_shown(message, self.manager)[1], "一箱龙井", "Managers read the log")
 
-    def test_no_door_leads_to_the_content_of_a_hidden_card(self):
+    def test_content_of_a_hidden_card_cannot_be_read(self):
         secret = self._create_secret()
         message = self._queue_about(secret, state="failed", failure_type="wechat_system")
         self.user.group_ids += self.env.ref("base.group_allow_export")
@@ -205,7 +205,7 @@ class TestPresentation(OutboxCase):
         self.assertNotIn("龙井", str(messages.read()))
         self.assertNotIn("龙井", str(messages.export_data(["visible_body", "visible_card"])))
 
-    def test_only_readable_cards_are_found_by_their_content(self):
+    def test_search_finds_only_readable_cards(self):
         secret = self._create_secret()
         self._queue_about(secret)
         readable, free = self._queue_about(self.merchant), self._queue(res_model=False)
@@ -213,7 +213,7 @@ class TestPresentation(OutboxCase):
         self.assertEqual(messages.search([("visible_body", "ilike", "龙井")]), readable + free)
         self.assertFalse(messages.search([("visible_body", "ilike", "铁观音")]))
 
-    def test_reading_cards_costs_no_query_for_each_document(self):
+    def test_reading_cards_takes_a_constant_number_of_queries(self):
         merchants = self.env["res.partner"].union(*(self._create_merchant(f"商家{n}") for n in range(12)))
         messages = self.env["wechat.message"].union(*(self._queue_about(merchant) for merchant in merchants))
         counts = []
@@ -224,7 +224,7 @@ class TestPresentation(OutboxCase):
             counts.append(self.env.cr.sql_log_count - before)
         self.assertLessEqual(counts[2], counts[1] + 2, counts)
 
-    def test_the_reason_is_read_in_the_language_of_its_reader(self):
+    def test_reason_is_in_the_language_of_its_reader(self):
         self.merchant.lang = "zh_CN"
         self.wechat.answer(SEND_PATH, {"errcode": 43019, "errmsg": "blacklisted rid: 1"})
         refused = self._queue_about(self.merchant)
@@ -243,12 +243,12 @@ class TestPresentation(OutboxCase):
                     self.assertIn(words, shown)
         self.assertIn("43019 blacklisted", self._read_shown(refused, self.user)[2], "WeChat's own text stays")
 
-    def test_the_problem(self):
+    def test_problem_of_failed_messages_only(self):
         delivered = self._queue(state="delivered", failure_type="wechat_system")
         failed = self._queue(state="failed", failure_type="wechat_system")
         self.assertEqual((delivered.failure_label, failed.failure_label), (False, "WeChat could not deliver"))
 
-    def test_the_button_of_a_merchant(self):
+    def test_button_of_a_merchant(self):
         self._queue(count=2, state="delivered")
         self.assertEqual((self.merchant | self.other_merchant).mapped("wechat_message_count"), [2, 0])
         action = self.merchant.with_user(self.user).action_wechat_messages()
@@ -265,11 +265,11 @@ class TestDigest(OutboxCase):
         domain = [("model", "=", "wechat.account"), ("res_id", "=", self.account.id)]
         return self.env["mail.mail"].search(domain)
 
-    def test_off_by_default(self):
+    def test_digest_is_off_by_default(self):
         self._queue(state="failed", failure_type="wechat_system")
         self.assertFalse(self._run_cron())
 
-    def test_to_managers_in_their_language(self):
+    def test_digest_is_in_the_language_of_each_manager(self):
         self.account.failure_digest = True
         self.manager.write({"email": "m@example.com", "lang": "zh_CN"})
         self.assertFalse(self._run_cron(), "Nothing has failed")
@@ -284,17 +284,17 @@ class TestDigest(OutboxCase):
         self.assertNotIn(self.openid, mail.body_html)
         mails = self._run_cron()
         self.assertNotIn(self.user.partner_id, mails.recipient_ids)
-        self.assertEqual(self._run_cron(), mails, "Nothing is told twice")
+        self.assertEqual(self._run_cron(), mails, "No failure is reported twice")
 
-    def test_since_the_last_one(self):
+    def test_digest_counts_since_the_last_one(self):
         self.account.failure_digest = True
         self.account.failure_digest_at = fields.Datetime.now() - timedelta(minutes=1)
         messages = self._queue(state="failed", failure_type="wechat_system")
         self._set(messages, write_date="now() AT TIME ZONE 'UTC' - interval '2 minutes'")
         self.assertFalse(self._run_cron())
 
-    def test_within_a_second(self):
-        """What fails in the very second of an e-mail is told by that one or by the next, and not by both."""
+    def test_failure_in_the_second_of_a_digest_is_counted_once(self):
+        """A failure in the second of a digest is in this digest or in the next one, not in both."""
         before, after = (self._queue(state="failed", failure_type="wechat_system") for _number in range(2))
         self.env.flush_all()
         last = "now() AT TIME ZONE 'UTC' - interval '1 minute'"

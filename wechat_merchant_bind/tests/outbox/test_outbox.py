@@ -9,10 +9,9 @@ from ...tools.call_pool import CallPool
 from ..common import SEND_PATH
 from ..common_outbox import DRAIN, LANES, OutboxCase
 
-# Messages of the claims whose plans are looked at.
+# Waiting messages of the claims with checked plans.
 WAITING = 100_000 if os.environ.get("WECHAT_TEST_ALL") else 30_000
-# Messages that were sent since the last vacuum, and pages of the table that a claim of 32 and its results may read
-# because of them.
+# Messages sent since the last vacuum, and pages of the table that a claim of 32 and its results may read for them.
 SENT, PAGES = 20_000, 5_000
 
 
@@ -51,8 +50,8 @@ class TestOutbox(OutboxCase):
         self._drain()
         self.assertEqual(self.wechat.count(SEND_PATH), 1)
 
-    def test_repeated_before_the_others(self):
-        """WeChat soon forgets what it may have taken: that does not wait behind thousands that were queued before."""
+    def test_repetitions_precede_notices(self):
+        """Messages that WeChat may have accepted do not wait behind older notices, since WeChat soon forgets them."""
         self.env.ref(LANES[1]).active = False
         killed_binding, other_binding = (
             self._bind(partner=self._create_merchant(name)) for name in ("绍兴黄酒行", "宁波汤圆店")
@@ -76,7 +75,7 @@ class TestOutbox(OutboxCase):
         self.assertEqual(last, other_binding.openid)
 
     def test_threads_have_work_while_results_are_written(self):
-        """A lane claims ahead of its threads, whose number a system parameter sets, and no further."""
+        """A sender claims ahead of its threads up to the window. A system parameter sets the number of threads."""
         self.env.ref(LANES[1]).active = False
         partners = self.env["res.partner"].union(*(self._create_merchant(f"商家 {number}") for number in range(15)))
         for partner in partners:
@@ -96,7 +95,7 @@ class TestOutbox(OutboxCase):
         self.assertEqual({threads for threads, _pending in pools}, {2})
         self.assertEqual(max(pending for _threads, pending in pools), 6)
 
-    def test_a_parameter_that_is_no_number(self):
+    def test_malformed_parameter_uses_the_default(self):
         self.env["ir.config_parameter"].set_param("wechat_merchant_bind.threads_per_lane", "many")
         message = self._queue()
         with self.assertLogs(DRAIN, "WARNING"):
@@ -105,7 +104,7 @@ class TestOutbox(OutboxCase):
 
 
 class TestClaimPlan(OutboxCase):
-    """Among all that wait, a claim reads no more than it needs, whatever keeps the others waiting."""
+    """A claim reads only few of the waiting messages, for each reason to wait."""
 
     @classmethod
     def setUpClass(cls):
@@ -133,7 +132,7 @@ class TestClaimPlan(OutboxCase):
         cls.env.cr.execute("ANALYZE wechat_message, wechat_binding, res_partner")
 
     def _get_budget(self):
-        """Return what the account may send, see :meth:`_claim` of the messages."""
+        """Return the budget of the account, see wechat.message._claim."""
         now = fields.Datetime.now()
         return {
             "account_id": self.account.id,
@@ -145,9 +144,9 @@ class TestClaimPlan(OutboxCase):
         }
 
     def _claim(self):
-        """Claim as a lane does.
+        """Claim like a sender.
 
-        :return: the nodes of the plan that PostgreSQL chose, as it has executed them.
+        :return: the executed nodes of PostgreSQL's plan.
         :rtype: list[dict]
         """
         query = self.env["wechat.message"]._get_claim_query([0, 2, 4, 6], [self._get_budget()], 32)
@@ -165,7 +164,7 @@ class TestClaimPlan(OutboxCase):
         return nodes
 
     def assertCheap(self, claimed):
-        """Check that a claim finds so many messages and reads hardly more rows than that."""
+        """Check the number of claimed messages, and that the claim reads few rows."""
         sending = self.env["wechat.message"].search_count([("state", "=", "sending")])
         nodes = self._claim()
         self.env.invalidate_all()
@@ -175,7 +174,7 @@ class TestClaimPlan(OutboxCase):
         rows = sum(
             (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"] for node in read
         )
-        self.assertLess(rows, 1000, f"Of {WAITING} that wait")
+        self.assertLess(rows, 1000, f"Of {WAITING} waiting messages")
 
     def _update(self, assignments):
         self.env.flush_all()
@@ -198,7 +197,7 @@ class TestClaimPlan(OutboxCase):
         self.template._stop("40037")
         self.assertCheap(0)
 
-    def test_all_are_one_merchants(self):
+    def test_all_are_for_one_merchant(self):
         self.env.cr.execute("SELECT partner_id FROM wechat_message WHERE partner_id % 2 = 0 LIMIT 1")
         [partner_id] = self.env.cr.fetchone()
         self._update(f"partner_id = {partner_id}")
@@ -207,21 +206,21 @@ class TestClaimPlan(OutboxCase):
             self.assertCheap(0)
 
     def _count_pages(self):
-        """Return how many pages of the outbox this transaction has read, however often."""
+        """Return the number of page reads of the outbox in this transaction."""
         self.env.cr.execute("SELECT pg_stat_get_xact_blocks_fetched('wechat_message'::regclass)")
         return self.env.cr.fetchone()[0]
 
     def _claim_and_count(self):
-        """Claim 32 messages; return them and how many pages that has read."""
+        """Claim 32 messages; return them and the number of page reads."""
         before = self._count_pages()
         rows = self.env["wechat.message"]._claim([0, 2, 4, 6], [self._get_budget()], 32)
         return rows, self._count_pages() - before
 
-    def test_what_was_sent_is_not_read(self):
-        """It stays in the index of what is being sent until it is vacuumed.
+    def test_sent_messages_are_not_read(self):
+        """Sent messages stay in the index of the messages that are being sent until they are vacuumed.
 
-        PostgreSQL thinks of reading it to claim only where a hundred thousand wait. The first claim tells what is read
-        anyway: what other tests have rolled back is in the indexes too.
+        PostgreSQL may read this index for a claim if a hundred thousand messages wait. The first claim measures the
+        usual reads: rolled back rows of other tests are in the indexes too.
         """
         _rows, usual = self._claim_and_count()
         self.env.cr.execute(
@@ -237,7 +236,7 @@ class TestClaimPlan(OutboxCase):
         self.env.cr.execute("ANALYZE wechat_message")
         rows, pages = self._claim_and_count()
         self.assertEqual([row["verdict"] for row in rows], ["send"] * 32)
-        self.assertLess(pages - usual, PAGES, f"To claim, after {SENT} were sent")
+        self.assertLess(pages - usual, PAGES, f"Claim after {SENT} sent messages")
         messages, claimed = self.env["wechat.message"], self._count_pages()
         self.assertTrue(messages._store_results([(messages._prepare_call(row), Outcome("sent")) for row in rows]))
-        self.assertLess(self._count_pages() - claimed, PAGES, f"To write results, after {SENT} were sent")
+        self.assertLess(self._count_pages() - claimed, PAGES, f"Results after {SENT} sent messages")

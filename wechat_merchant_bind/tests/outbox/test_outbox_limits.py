@@ -1,4 +1,4 @@
-"""Every message ends after a few calls, and none is sent without its template or its document, or before its time."""
+"""Limits of sending: number of calls, missing templates and documents, scheduled times, resending."""
 
 import itertools
 from dataclasses import dataclass
@@ -22,7 +22,6 @@ from ..common_outbox import DRAIN, OutboxCase
 FINAL = ("sent", "delivered", "failed", "unknown", "canceled")
 LOGGERS = (
     DRAIN,
-    "odoo.addons.wechat_merchant_bind.models.outbox.wechat_message",
     "odoo.addons.wechat_merchant_bind.models.account.wechat_account",
     "odoo.addons.wechat_merchant_bind.tools.call_pool",
     "odoo.models.unlink",
@@ -44,7 +43,7 @@ MIXED = [
 
 
 class QuietCase(WechatCase):
-    """Without the log lines of what goes wrong on purpose."""
+    """Base class without the log lines of expected errors."""
 
     def setUp(self):
         super().setUp()
@@ -53,14 +52,14 @@ class QuietCase(WechatCase):
 
 @dataclass
 class World:
-    """One message, what it stands on, and what WeChat answers."""
+    """One message with its related records, and the answers of WeChat."""
 
     message: object
     account: object
     template: object
     binding: object
     document: object
-    answers: list  # one a call; the last of them again and again
+    answers: list  # one for each call; the last one is repeated
     calls: int = 0
 
 
@@ -70,7 +69,7 @@ class LimitCase(QuietCase, OutboxCase):
         self.worlds = {}
 
     def _create_world(self, answers):
-        """Queue a message that has an account, a template, a merchant and a document of its own."""
+        """Queue a message with its own account, template, merchant and document."""
         account = self._create_account(send_rate=10_000)
         merchant = self._create_merchant(account.name)
         binding = self._bind(merchant, account=account)
@@ -85,14 +84,14 @@ class LimitCase(QuietCase, OutboxCase):
         """Answer a call for the message of one of the worlds."""
         world = self.worlds[call.payload["touser"]]
         answer = world.answers[min(world.calls, len(world.answers) - 1)]
-        # That the first host is out of reach, and the other one is tried, is one call.
+        # Trying the backup host after the first one is part of the same call.
         world.calls += call.host == API_HOST
         if isinstance(answer, dict) and answer["errcode"] in STALE:
             self.wechat.renew_token()
         return answer
 
     def _pass_time(self, messages):
-        """Let the time pass until messages are due and no pause is left."""
+        """Make messages due, and end all pauses."""
         self._make_due(messages)
         self.env.cr.execute(
             "UPDATE wechat_account SET send_paused_until = now() AT TIME ZONE 'UTC' - interval '1 second'"
@@ -101,7 +100,7 @@ class LimitCase(QuietCase, OutboxCase):
         self.env.invalidate_all()
 
     def _drain_worlds(self):
-        """Let the lanes run and the time pass, again and again, while a manager resumes what has stopped."""
+        """Run the senders repeatedly; in between, time passes and a manager resumes suspended sending."""
         self.startPatcher(patch(f"{DRAIN}.THREADS", 16))
         worlds = self.worlds.values()
         for _turn in range(MAX_CALLS + 4):
@@ -129,10 +128,10 @@ class LimitCase(QuietCase, OutboxCase):
 
 
 class TestCallLimit(LimitCase):
-    """A message is called for 8 times at most, whatever WeChat answers."""
+    """A message has 8 calls at most, with any answers."""
 
     def _answer(self, answer):
-        """Let WeChat give all calls that follow one answer."""
+        """Set one answer for all following calls."""
         self.wechat._answers.clear()
         self.wechat.answer(SEND_PATH, *[answer] * (2 * MAX_CALLS))
 
@@ -144,7 +143,7 @@ class TestCallLimit(LimitCase):
             with self.subTest(world=world):
                 self.assertIn(world.message.state, FINAL)
 
-    def test_answers_that_change_lead_to_an_end(self):
+    def test_changing_answers_lead_to_an_end(self):
         for turn in range(len(MIXED)):
             self._create_world((MIXED[turn:] + MIXED[:turn]) * 2)
         self._drain_worlds()
@@ -152,8 +151,8 @@ class TestCallLimit(LimitCase):
             with self.subTest(world=world):
                 self.assertIn(world.message.state, FINAL)
 
-    def test_whatever_becomes_of_what_it_stands_on(self):
-        """Template, account, binding and document may each change between two calls."""
+    def test_changes_between_calls_lead_to_an_end(self):
+        """Template, account, binding and document change between two calls."""
         changes = {
             "template": (
                 lambda _world: None,
@@ -185,8 +184,8 @@ class TestCallLimit(LimitCase):
                 with self.subTest(world=world):
                     self.assertIn(world.message.state, FINAL)
 
-    def test_out_of_reach_for_hours(self):
-        """The calls are spread over hours: a message survives a night without a network."""
+    def test_calls_are_spread_over_hours(self):
+        """A message survives a night without a network."""
         message = self._queue()
         waited = timedelta()
         for _call in range(MAX_CALLS):
@@ -200,7 +199,7 @@ class TestCallLimit(LimitCase):
         )
         self.assertIn("8 times", message.failure_reason)
 
-    def test_what_may_have_been_taken_is_unknown(self):
+    def test_ambiguous_result_becomes_unknown(self):
         message = self._queue()
         for answer in [*[OUT_OF_REACH] * (MAX_CALLS - 2), TIMEOUT, OUT_OF_REACH]:
             self._answer(answer)
@@ -210,8 +209,8 @@ class TestCallLimit(LimitCase):
             message, [{"state": "unknown", "failure_type": "wechat_unknown", "attempts": MAX_CALLS}]
         )
 
-    def test_called_for_as_often_as_may_be(self):
-        """What was counted by processes that were killed ends at the claim."""
+    def test_claim_ends_messages_without_calls_left(self):
+        """Calls that killed processes have announced count too."""
         for first_call_at, state in (("NULL", "failed"), ("now() AT TIME ZONE 'UTC'", "unknown")):
             message = self._queue()
             self._set(message, attempts=str(MAX_CALLS), first_call_at=first_call_at)
@@ -219,7 +218,7 @@ class TestCallLimit(LimitCase):
             self.assertEqual((message.state, self.wechat.count(SEND_PATH)), (state, 0))
             self.assertIn("8 times", message.failure_reason)
 
-    def test_repetitions_with_another_token_count(self):
+    def test_repetitions_with_another_token_are_counted(self):
         message = self._queue()
 
         def answer(_call):
@@ -233,15 +232,15 @@ class TestCallLimit(LimitCase):
             self._pass_time(message)
         self.assertEqual((message.state, message.attempts), ("failed", MAX_CALLS))
 
-    def test_a_call_counts_though_no_other_token_is_had(self):
+    def test_call_is_counted_without_another_token(self):
         message = self._queue()
         self.wechat.answer(SEND_PATH, {"errcode": 40001, "errmsg": "invalid credential"})
         self.wechat.answer(TOKEN_PATH, {"access_token": self.wechat.token, "expires_in": 7200}, 502, 502, 502)
         self._drain()
         self.assertEqual((message.state, message.attempts), ("outgoing", self.wechat.count(SEND_PATH)))
 
-    def test_a_paused_account_is_not_called(self):
-        """A quota that is used up for a day costs a message few of its calls."""
+    def test_paused_account_is_not_called(self):
+        """A used-up daily quota costs a message few of its calls."""
         message, other = self._queue(count=2)
         self._answer(USED_UP)
         self._drain()
@@ -254,7 +253,7 @@ class TestCallLimit(LimitCase):
             self._drain()
         self.assertGreater(sum(waits, timedelta()), timedelta(hours=8))
 
-    def test_what_met_a_pause_is_woken_by_its_end(self):
+    def test_end_of_a_pause_reschedules_messages(self):
         for end in (
             self.account.action_resume_sending,
             self.account._end_quota_pause,
@@ -269,7 +268,7 @@ class TestCallLimit(LimitCase):
             self.assertEqual((message.state, later.state), ("sent", "outgoing"))
             self.assertGreater(later.next_attempt_at, fields.Datetime.now() + timedelta(hours=23))
 
-    def test_what_was_out_of_reach_is_woken_by_an_answer(self):
+    def test_answer_reschedules_messages_after_an_outage(self):
         self._bind(self.other_merchant)
         message, other = self._queue(self.merchant, self.other_merchant)
         self._answer(OUT_OF_REACH)
@@ -285,10 +284,10 @@ class TestCallLimit(LimitCase):
 
 @tagged("post_install", "-at_install", "wechat_tools")
 class TestSendCall(BaseCase):
-    """Where a message is called for, nothing passes the limits."""
+    """SendCall keeps the limits of a message."""
 
     def _make(self, **values):
-        """Make a call and return whether WeChat was called."""
+        """Make a call; return whether WeChat was called."""
         calls = []
 
         class Client:
@@ -306,33 +305,33 @@ class TestSendCall(BaseCase):
         self.assertTrue(self._make()[0])
 
     @mute_logger(LOGGERS[3])
-    def test_not_more_often_than_it_may_be(self):
+    def test_no_call_beyond_the_limit(self):
         self.assertTrue(self._make(attempts=MAX_CALLS)[0])
         self.assertFalse(self._make(attempts=MAX_CALLS + 1)[0])
 
     @mute_logger(LOGGERS[3])
-    def test_not_without_an_announcement(self):
+    def test_no_call_without_announcement(self):
         _is_called, call = self._make()
         call.answer = None
         call.make()
         self.assertIsNone(call.answer)
 
     @mute_logger(LOGGERS[3])
-    def test_not_when_wechat_may_have_forgotten(self):
+    def test_no_call_after_the_repeat_time(self):
         begun_at = fields.Datetime.now() - timedelta(seconds=REPEAT_SECONDS)
         self.assertTrue(self._make(first_call_at=begun_at + timedelta(seconds=5))[0])
         self.assertFalse(self._make(first_call_at=begun_at)[0])
 
 
 class TestTemplateGone(QuietCase, ChannelCase):
-    """What has no template is not sent, and says so in the chatter."""
+    """A message without its template is not sent, and its failure is in the chatter."""
 
     def setUp(self):
         super().setUp()
         self._bind()
 
     def assertEnded(self, message, words, state="canceled"):
-        """Check that a message has ended for its template, visibly, and that WeChat was not called for it."""
+        """Check that a message has visibly ended for lack of a template, without a call."""
         row = self.assertWechatNotification(message, self.merchant, state, "wechat_template")
         self.assertIn(words, row.failure_reason)
         self.assertEqual(message.notification_ids.failure_reason, row.failure_reason)
@@ -343,8 +342,8 @@ class TestTemplateGone(QuietCase, ChannelCase):
         self.template.unlink()
         self.assertEnded(message, "deleted")
 
-    def test_deleted_beside_the_orm(self):
-        """The database deletes the templates of a model that is gone."""
+    def test_deleted_by_the_database(self):
+        """The database deletes the templates of a removed model."""
         message = self._send()
         self.env.flush_all()
         self.env.cr.execute("DELETE FROM wechat_template WHERE id = %s", [self.template.id])
@@ -410,7 +409,7 @@ class TestTemplateGone(QuietCase, ChannelCase):
 
 
 class TestDocumentGone(QuietCase, OutboxCase):
-    """What is about a document that was deleted is not sent."""
+    """A message about a deleted document is not sent."""
 
     def _queue_about(self, **values):
         document = self.env["res.partner"].create({"name": "订单"})
@@ -436,7 +435,7 @@ class TestDocumentGone(QuietCase, OutboxCase):
         )
         self.assertEqual((other.state, self.wechat.count(SEND_PATH)), ("sent", 1))
 
-    def test_of_a_model_that_is_gone(self):
+    def test_document_of_a_removed_model(self):
         message = self._queue(res_model="no.such.model", res_id=1)
         self._drain()
         self.assertEqual((message.state, self.wechat.count(SEND_PATH)), ("canceled", 0))
@@ -452,7 +451,7 @@ class TestDocumentGone(QuietCase, OutboxCase):
 
 
 class TestSentAgain(QuietCase, ChannelCase):
-    """What is sent again is made anew of its document, and nothing with errors is queued."""
+    """Resending renders the card again, and refuses cards with errors."""
 
     def setUp(self):
         super().setUp()
@@ -475,7 +474,7 @@ class TestSentAgain(QuietCase, ChannelCase):
             self._resend()
         self.assertFalse(self.row.resent_ids)
 
-    def test_with_the_document_and_the_template_as_they_are_now(self):
+    def test_card_is_rendered_again(self):
         self.merchant.name = "杭州龙井茶庄"
         self.template.line_ids[1].value = "NO{{ object.id }}"
         self._resend()
@@ -487,25 +486,25 @@ class TestSentAgain(QuietCase, ChannelCase):
         self.assertIn("杭州龙井茶庄", again.body)
         self.assertEqual((again.state, again.template_uid), ("outgoing", self.template.template_uid))
         self.assertEqual(self.message.notification_ids.notification_status, "ready")
-        self.assertIn("杭州龙井茶庄", str(self.message.body), "The chatter tells what is sent")
+        self.assertIn("杭州龙井茶庄", str(self.message.body), "The chatter shows the new card")
 
-    def test_not_with_a_value_that_is_still_wrong(self):
+    def test_refused_with_a_value_that_is_still_wrong(self):
         self.template.line_ids[1].write({"key": "amount2", "value": "无"})
         self.assertRefused("编号")
         self.template.line_ids[1].value = "{{ object.no_such_field }}"
         self.assertRefused("no_such_field")
 
-    def test_not_without_its_document(self):
+    def test_refused_without_its_document(self):
         rows = self.row
         rows.write({"res_id": self.env["res.partner"].search([], order="id desc", limit=1).id + 1000})
         self.assertRefused("deleted")
 
-    def test_not_about_a_document_that_the_user_may_not_read(self):
+    def test_refused_for_an_unreadable_document(self):
         self.row.write({"res_model": "ir.config_parameter", "res_id": 1})
         self.template.model_id = self.env["ir.model"]._get("ir.config_parameter")
         self.assertRefused("may not read")
 
-    def test_not_with_a_template_that_is_gone(self):
+    def test_refused_without_its_template(self):
         self.template.action_archive()
         self.assertRefused("archived")
         self.template.action_unarchive()
@@ -514,18 +513,18 @@ class TestSentAgain(QuietCase, ChannelCase):
         self.template.unlink()
         self.assertRefused("deleted")
 
-    def test_not_to_somebody_who_is_not_reached(self):
+    def test_refused_for_an_unreachable_recipient(self):
         binding = self._get_live_binding()
         binding._set_subscribed(False, fields.Datetime.now())
         self.assertRefused("unfollowed")
         binding._unbind("x")
         self.assertRefused("not bound")
 
-    def test_not_with_the_wrong_value_that_no_document_can_mend(self):
+    def test_refused_with_a_wrong_value_and_no_document(self):
         self.row.write({"res_model": False, "res_id": False})
         self.assertRefused("47003")
 
-    def test_of_many_those_that_can_be(self):
+    def test_refusals_do_not_stop_other_messages(self):
         self.other_merchant.name = "一" * 5
         self._bind(self.other_merchant)
         other = self._fail(self._send(self.other_merchant))
@@ -536,7 +535,7 @@ class TestSentAgain(QuietCase, ChannelCase):
         self.assertTrue(self.row.resent_ids)
         self.assertFalse(other.resent_ids)
 
-    def test_to_each_contact_in_its_own_language(self):
+    def test_each_contact_gets_its_own_language(self):
         contact = self._create_merchant("Accountant", lang="en_US", is_company=False)
         self._bind(contact)
         self.template.line_ids[0].value = "{{ object.env.context.get('lang') }}"
@@ -547,9 +546,9 @@ class TestSentAgain(QuietCase, ChannelCase):
 
 
 class TestScheduled(OutboxCase):
-    """A message that is scheduled keeps its time."""
+    """Scheduled messages keep their time."""
 
-    def test_following_again_wakes_what_waited_for_it(self):
+    def test_following_again_reschedules_waiting_messages(self):
         moment = fields.Datetime.now() + timedelta(days=6)
         waiting, soon, scheduled = (
             self._queue(),
@@ -564,7 +563,7 @@ class TestScheduled(OutboxCase):
         self.assertEqual((waiting + soon + scheduled).mapped("state"), ["sent", "outgoing", "outgoing"])
         self.assertEqual(scheduled.next_attempt_at, moment)
 
-    def test_following_again_spares_what_waits_for_another_reason(self):
+    def test_following_again_keeps_other_delays(self):
         message = self._queue()
         self.wechat.answer(SEND_PATH, {"errcode": 43117, "errmsg": "too frequently"})
         self._drain()
@@ -573,7 +572,7 @@ class TestScheduled(OutboxCase):
         self.binding._set_subscribed(True, fields.Datetime.now())
         self.assertEqual(message.next_attempt_at, held_until)
 
-    def test_resuming_moves_nothing_that_is_scheduled(self):
+    def test_resuming_keeps_scheduled_times(self):
         moment = fields.Datetime.now() + timedelta(days=6)
         scheduled = self._queue(next_attempt_at=moment)
         self.template._stop("40037")
@@ -584,8 +583,8 @@ class TestScheduled(OutboxCase):
         self._drain()
         self.assertEqual((scheduled.state, scheduled.next_attempt_at), ("outgoing", moment))
 
-    def test_enabling_moves_nothing(self):
-        """What waited for a disabled merchant was canceled; what is queued afterwards keeps its time."""
+    def test_enabling_keeps_scheduled_times(self):
+        """Messages queued for an enabled merchant after its disabling keep their time."""
         self.merchant.action_archive()
         self.merchant.action_unarchive()
         moment = fields.Datetime.now() + timedelta(days=6)
@@ -595,7 +594,7 @@ class TestScheduled(OutboxCase):
         self.merchant.action_unarchive()
         self.assertEqual((scheduled.state, scheduled.next_attempt_at), ("canceled", moment))
 
-    def test_a_limit_of_a_day_is_no_other_ones(self):
+    def test_daily_limit_is_reset_the_next_day(self):
         self.account.daily_limit = 1
         messages = self._queue(count=2)
         scheduled = self._queue(next_attempt_at=fields.Datetime.now() + timedelta(days=6))

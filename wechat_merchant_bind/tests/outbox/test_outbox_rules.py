@@ -14,7 +14,7 @@ SETTLE = "odoo.addons.wechat_merchant_bind.models.outbox.wechat_message"
 
 
 class TestQueue(OutboxCase):
-    def test_who_can_not_be_reached(self):
+    def test_unreachable_merchants_get_failed_messages(self):
         disabled = self._create_merchant("已停用")
         self._bind(disabled)
         disabled.active = False
@@ -28,7 +28,7 @@ class TestQueue(OutboxCase):
         self._drain()
         self.assertEqual(self.wechat.count(SEND_PATH), 0)
 
-    def test_lanes_are_woken_for_their_merchants(self):
+    def test_senders_are_triggered_for_their_merchants(self):
         self.env["ir.cron.trigger"].search([]).unlink()
         self._queue()
         lane = self.env.ref(LANES[self.merchant.id % 8 % 2])
@@ -39,7 +39,7 @@ class TestQueue(OutboxCase):
             lane,
         )
 
-    def test_each_lane_drains_its_share(self):
+    def test_each_sender_processes_its_share(self):
         partners = self.env["res.partner"]
         for number in range(8):
             partners += self._create_merchant(f"商家 {number}")
@@ -53,7 +53,7 @@ class TestQueue(OutboxCase):
         self.env.invalidate_all()
         self.assertEqual(set(messages.mapped("state")), {"sent"})
 
-    def test_an_urgent_message_waits_for_no_lane(self):
+    def test_every_sender_sends_urgent_messages(self):
         partners = self.env["res.partner"]
         for number in range(2):
             partners += self._create_merchant(f"商家 {number}")
@@ -62,10 +62,10 @@ class TestQueue(OutboxCase):
         notices = self._queue(*partners)
         self.env.ref(LANES[0]).method_direct_trigger()
         self.env.invalidate_all()
-        self.assertEqual(set(welcomes.mapped("state")), {"sent"}, "Whichever lane runs sends them")
-        self.assertEqual(set(notices.mapped("state")), {"sent", "outgoing"}, "The other lane's notice waits for it")
+        self.assertEqual(set(welcomes.mapped("state")), {"sent"}, "Every sender sends them")
+        self.assertEqual(set(notices.mapped("state")), {"sent", "outgoing"}, "The other sender's notice waits for it")
 
-    def test_a_copied_lane_takes_a_share(self):
+    def test_copied_sender_takes_a_share(self):
         self.assertEqual(
             self.env["wechat.message"].with_context(cron_id=self.env.ref(LANES[0]).id)._get_buckets(), [0, 2, 4, 6]
         )
@@ -74,7 +74,7 @@ class TestQueue(OutboxCase):
 
     def test_priorities(self):
         other = self._bind(self.other_merchant)
-        # In one share, or which comes first would depend on the lanes.
+        # In one bucket: otherwise, the order would depend on the senders.
         self._queue(count=2, kind="mass")
         self._queue(self.other_merchant, kind="test")
         self._queue()
@@ -93,25 +93,25 @@ class TestQueue(OutboxCase):
         messages = self._queue(count=3)
         self.wechat.answer(SEND_PATH, {"errcode": -1, "errmsg": "system error"})
         self._drain()
-        self.assertEqual(messages.mapped("state"), ["outgoing"] * 3, "What is tried again soon is not overtaken")
+        self.assertEqual(messages.mapped("state"), ["outgoing"] * 3, "The first message holds back the others")
         self._make_due(messages)
         self._drain()
         self.assertEqual(messages.mapped("state"), ["sent"] * 3)
         numbers = [call.payload["client_msg_id"] for call in self.wechat.calls if call.path == SEND_PATH]
         self.assertEqual(numbers, messages[:1].mapped("client_msg_id") + messages.mapped("client_msg_id"))
 
-    def test_what_waits_for_hours_keeps_nothing_waiting(self):
+    def test_delayed_message_does_not_hold_back_others(self):
         messages = self._queue(count=2)
         self.wechat.answer(SEND_PATH, {"errcode": 43117, "errmsg": "too frequently"})
         self._drain()
-        self.assertEqual(messages.mapped("state"), ["outgoing"] * 2, "The merchant is left alone")
+        self.assertEqual(messages.mapped("state"), ["outgoing"] * 2, "The other message is postponed too")
         self.assertGreater(min(messages.mapped("next_attempt_at")), fields.Datetime.now() + timedelta(hours=1))
         self._make_due(messages[1])
         self._drain()
         self.assertEqual(messages.mapped("state"), ["outgoing", "sent"])
 
-    def test_parked_behind_nothing(self):
-        """A message that was parked behind one that is gone is found by the next run."""
+    def test_orphaned_parked_message_is_unparked(self):
+        """A run unparks a message behind a deleted one."""
         message = self._queue()
         self._set(message, is_parked="TRUE")
         self._drain()
@@ -154,7 +154,7 @@ class TestQueue(OutboxCase):
         with patch.object(type(self.account), "_get_quiet_until", lambda _account, now: now + timedelta(hours=1)):
             self._drain()
         self.assertEqual((notice.state, welcome.state), ("outgoing", "sent"))
-        # The hour at which the test runs may be a quiet one.
+        # The current hour may be a quiet one.
         with patch.object(type(self.account), "_get_quiet_until", lambda _account, _now: None):
             self._drain()
         self.assertEqual(notice.state, "sent")
@@ -164,14 +164,14 @@ class TestQueue(OutboxCase):
         messages = self._queue(count=4)
         test = self._queue(kind="test")
         self._drain()
-        self.assertEqual(messages.mapped("state").count("sent"), 1, "The test counts, and is not counted out")
+        self.assertEqual(messages.mapped("state").count("sent"), 1, "The test counts for the limit")
         self.assertEqual(test.state, "sent")
         waiting = messages.filtered(lambda message: message.state == "outgoing")
         tomorrow = self.account._get_day_start(fields.Datetime.now()) + timedelta(days=1)
         self.assertGreaterEqual(min(waiting.mapped("next_attempt_at")), tomorrow)
 
-    def test_lease(self):
-        """Whoever claimed a message and was killed has perhaps called for it."""
+    def test_expired_lease_is_reclaimed(self):
+        """The killed process may have called WeChat."""
         message = self._queue()
         self._set(
             message,
@@ -195,8 +195,8 @@ class TestQueue(OutboxCase):
         self._drain()
         self.assertRecordValues(message, [{"state": "unknown", "failure_type": "wechat_unknown", "attempts": 2}])
 
-    def test_late_writer(self):
-        """A result is not written over what somebody else knows by now."""
+    def test_late_result_is_not_written(self):
+        """The result of an expired lease does not overwrite a newer state."""
         message = self._queue()
 
         def answer(_call):
@@ -234,8 +234,8 @@ class TestQueue(OutboxCase):
         self.assertEqual((self.merchant + self.other_merchant).mapped("wechat_state"), ["unfollowed"] * 2)
 
     @mute_logger(DRAIN)
-    def test_unreachable_wechat_is_left_alone(self):
-        """An hour without WeChat must not make everything that waits unknown."""
+    def test_outage_pauses_the_account(self):
+        """An hour without WeChat does not make all waiting messages unknown."""
         messages = self.env["wechat.message"]
         for number in range(15):
             partner = self._create_merchant(f"商家 {number}")
@@ -249,7 +249,7 @@ class TestQueue(OutboxCase):
             "UPDATE wechat_account SET send_paused_until = now() AT TIME ZONE 'UTC' - interval '1 second'"
         )
         self._drain_in_one()
-        self.assertEqual(self.wechat.count(SEND_PATH), 11, "One call tells whether WeChat is back")
+        self.assertEqual(self.wechat.count(SEND_PATH), 11, "One call tests whether WeChat answers again")
         self.env.cr.execute(
             "UPDATE wechat_account SET send_paused_until = now() AT TIME ZONE 'UTC' - interval '1 second'"
         )
@@ -261,7 +261,7 @@ class TestQueue(OutboxCase):
         self.assertFalse(self.account.send_paused_until)
 
     def _drain_in_one(self):
-        """Let one lane drain everything."""
+        """Run one sender for all buckets."""
         self.env.ref(LANES[1]).active = False
         self.env.ref(LANES[0]).method_direct_trigger()
         self.env.ref(LANES[1]).active = True
@@ -275,7 +275,7 @@ class TestByHand(OutboxCase):
         with self.assertRaises(AccessError):
             messages.with_user(self.employee).action_cancel()
         messages.with_user(self.user).action_cancel()
-        self.assertEqual(messages.mapped("state"), ["canceled", "unknown"], "What may have arrived is not canceled")
+        self.assertEqual(messages.mapped("state"), ["canceled", "unknown"], "It may have arrived")
         self._drain()
         self.assertEqual(self.wechat.calls, [])
 
@@ -287,7 +287,7 @@ class TestByHand(OutboxCase):
             messages.with_user(self.employee).action_resend()
         messages.with_user(self.user).action_resend()
         resent = messages.resent_ids.sorted("id")
-        self.assertEqual(resent.resent_from_id.sorted("id"), messages[:2], "What waits is sent anyway")
+        self.assertEqual(resent.resent_from_id.sorted("id"), messages[:2], "Waiting messages are not resent")
         self.assertEqual(resent.user_id, self.user)
         self.assertEqual(resent.mapped("card"), messages[:2].mapped("card"))
         self.assertFalse(set(resent.mapped("client_msg_id")) & set(messages.mapped("client_msg_id")))
@@ -297,7 +297,7 @@ class TestByHand(OutboxCase):
         with self.assertRaises(UserError):
             messages.with_user(self.user).action_resend()
 
-    def test_stops_ask_one_manager_once(self):
+    def test_suspension_schedules_one_activity(self):
         for record in (self.account, self.template):
             record._schedule_stop_activity("拒绝", "原因")
             record._schedule_stop_activity("拒绝", "原因")
@@ -323,8 +323,8 @@ class TestBindings(OutboxCase):
             ],
         )
 
-    def test_bound_anew(self):
-        """Nothing that was meant for the former WeChat goes to the new one, even if it was overlooked."""
+    def test_message_of_a_former_binding_is_canceled(self):
+        """A message for a former OpenID is not sent to the new one, even if unbinding missed it."""
         message = self._queue()
         self.env.cr.execute("UPDATE wechat_binding SET state = 'unbound' WHERE id = %s", [self.binding.id])
         self.env.invalidate_all()
@@ -392,23 +392,23 @@ class TestIdentity(OutboxCase):
         self.assertEqual(message.state, "sent")
         self.assertFalse(self.account.activity_ids)
 
-    def test_login_from_another_host_stops_nothing(self):
-        """Odoo then rewrites web.base.url."""
+    def test_login_from_another_host_keeps_sending(self):
+        """Odoo rewrites web.base.url after such a login."""
         message = self._queue()
         self.env["ir.config_parameter"].set_param("web.base.url", "https://other.example.com")
         self.assertFalse(self.account.is_outbox_unconfirmed)
         self._drain()
         self.assertEqual(message.state, "sent")
 
-    def test_remembered_at_the_first_message(self):
+    def test_identity_is_stored_with_the_first_message(self):
         parameters = self.env["ir.config_parameter"]
         parameters.set_param(IDENTITY_PARAMETER, False)
         parameters.set_param("database.uuid", "new")
         self._queue()
         self.assertEqual(parameters.get_param(IDENTITY_PARAMETER), "new")
 
-    def test_update_asks_for_no_confirmation(self):
-        """Earlier versions kept the address beside the number. A copy still waits for a confirmation."""
+    def test_update_needs_no_confirmation(self):
+        """Earlier versions stored the address with the UUID. A copy still needs a confirmation."""
         migration = load_script("wechat_merchant_bind/migrations/19.0.1.4.0/post-outbox_identity.py", "outbox_identity")
         parameters = self.env["ir.config_parameter"]
         number = parameters.get_param("database.uuid")
@@ -455,7 +455,7 @@ class TestPause(OutboxCase):
 
 
 class TestRefusals(OutboxCase):
-    """What WeChat's refusal of a message stops: what it concerns, and nothing else."""
+    """Suspension after refusals of WeChat: of the template, of the account, or of neither."""
 
     def _queue_three(self):
         """Queue a message to each of three merchants."""
@@ -468,7 +468,7 @@ class TestRefusals(OutboxCase):
     def _refuse(self, errcode, times=1, errmsg="refused"):
         self.wechat.answer(SEND_PATH, *[{"errcode": errcode, "errmsg": f"{errmsg} rid: 1-2-3"}] * times)
 
-    def test_what_concerns_the_template_stops_the_template(self):
+    def test_template_errors_suspend_the_template(self):
         for errcode, words in ((40013, "小程序"), (40166, "小程序"), (43116, "封禁"), (40036, "编号"), (40165, "页面")):
             with self.subTest(errcode), mute_logger(SETTLE):
                 messages = self._queue_three()
@@ -484,8 +484,8 @@ class TestRefusals(OutboxCase):
                 messages.with_user(self.user).action_cancel()
         self.assertEqual(self.wechat.count(TEMPLATES_PATH), 0)
 
-    def test_what_concerns_another_call_stops_nothing(self):
-        """The codes of other calls tell nothing of the account's messages."""
+    def test_errors_of_other_calls_suspend_nothing(self):
+        """Errors of other calls do not concern messages."""
         for errcode in (45029, 45026, 76022, 40247):
             with self.subTest(errcode):
                 message = self._queue()
@@ -494,8 +494,8 @@ class TestRefusals(OutboxCase):
                 self.assertRecordValues(message, [{"state": "failed", "failure_type": "wechat_refused"}])
                 self.assertFalse(self.account.send_stop_reason or self.template.stop_reason)
 
-    def test_a_link_that_is_too_long(self):
-        """The message fails, whose card would stay as it is; the reason names the link, not the key that it holds."""
+    def test_long_link_fails_the_message(self):
+        """A repetition would have the same link. The reason shows the link without its query."""
         link = f"https://example.com/{'x' * 100}?access_token=key-of-the-document"
         message = self._queue(card={"data": {}, "url": link})
         self._refuse(40039, errmsg="invalid url size")
@@ -508,8 +508,8 @@ class TestRefusals(OutboxCase):
         self.assertFalse(self.template.stop_reason)
 
     @mute_logger(SETTLE)
-    def test_links_that_are_too_long_again_and_again(self):
-        """They are the template's fault."""
+    def test_repeated_long_links_suspend_the_template(self):
+        """Then the template is wrong."""
         for _number in range(WRONG_VALUES_MAX):
             self._queue(self._bind(self._create_merchant("商家")).partner_id)
         self._refuse(40039, times=WRONG_VALUES_MAX)
@@ -518,7 +518,7 @@ class TestRefusals(OutboxCase):
         self.env.invalidate_all()
         self.assertIn("example.com", self.template.stop_reason)
 
-    def test_content_that_was_blocked(self):
+    def test_blocked_content_fails_the_message(self):
         for errcode in (45168, 40249):
             with self.subTest(errcode):
                 message = self._queue()
@@ -529,7 +529,7 @@ class TestRefusals(OutboxCase):
                 self._drain()
         self.assertEqual(self.wechat.count(SEND_PATH), 2)
 
-    def test_a_message_that_was_sent_before_keeps_its_number(self):
+    def test_repetition_returns_the_first_number(self):
         message = self._queue()
         self.wechat.answer(SEND_PATH, 502, {"errcode": 45065, "errmsg": "clientmsgid exist", "msg_id": FIRST_MSGID})
         self._drain()
@@ -538,7 +538,7 @@ class TestRefusals(OutboxCase):
         self.assertRecordValues(message, [{"state": "sent", "msgid": str(FIRST_MSGID), "attempts": 2, "errcode": 0}])
 
     def test_zero_is_stored_as_no_number(self):
-        """Else only one message of an account could have it."""
+        """Numbers are unique for each account."""
         messages = self._queue_three()
         self.wechat.answer(SEND_PATH, *[{"errcode": 0, "errmsg": "ok", "msgid": 0}] * 3)
         self._drain()
@@ -546,13 +546,13 @@ class TestRefusals(OutboxCase):
 
 
 class TestUnknownTemplate(OutboxCase):
-    """WeChat says in passing of templates that it has that it does not know them."""
+    """WeChat temporarily refuses existing templates as unknown."""
 
     def _refuse(self, errcode=40037, times=1):
         self.wechat.answer(SEND_PATH, *[{"errcode": errcode, "errmsg": "invalid template_id rid: 1-2-3"}] * times)
 
     def _list(self, *uids):
-        """Let WeChat list these templates from now on."""
+        """Set the templates that WeChat lists."""
         answer = {"template_list": [{"template_id": uid, "title": "通知"} for uid in uids]}
         self.wechat.answer(TEMPLATES_PATH, *[answer] * 20)
 
@@ -561,7 +561,7 @@ class TestUnknownTemplate(OutboxCase):
         self.env.invalidate_all()
 
     @mute_logger(SETTLE)
-    def test_a_template_that_wechat_lists_is_tried_again_later(self):
+    def test_listed_template_is_tried_again_later(self):
         for errcode in (40037, 43100):
             with self.subTest(errcode):
                 self._let_a_minute_pass()
@@ -581,7 +581,7 @@ class TestUnknownTemplate(OutboxCase):
                 self.assertEqual(message.state, "sent")
 
     @mute_logger(SETTLE)
-    def test_a_template_that_wechat_does_not_list_is_stopped(self):
+    def test_unlisted_template_is_suspended(self):
         message, other = self._queue(), self._queue(self._bind(self.other_merchant).partner_id)
         self._list("other")
         self._refuse(times=2)
@@ -595,7 +595,7 @@ class TestUnknownTemplate(OutboxCase):
         self.assertEqual(self.wechat.count(SEND_PATH), calls)
 
     @mute_logger(SETTLE)
-    def test_a_list_without_templates_is_an_answer(self):
+    def test_empty_list_is_an_answer(self):
         self._queue()
         self._list()
         self._refuse()
@@ -603,8 +603,8 @@ class TestUnknownTemplate(OutboxCase):
         self.assertTrue(self.template.stop_reason)
 
     @mute_logger(SETTLE)
-    def test_wechat_is_asked_once_a_minute(self):
-        """However many messages meet the refusal, in however many runs."""
+    def test_templates_are_listed_once_a_minute(self):
+        """Many messages and runs meet the refusal."""
         self._list(self.template.template_uid)
         for number in range(23):
             self._queue(self._bind(self._create_merchant(f"商家 {number}")).partner_id)
@@ -619,7 +619,7 @@ class TestUnknownTemplate(OutboxCase):
         self.assertFalse(self.template.stop_reason)
 
     @mute_logger(SETTLE)
-    def test_without_an_answer_nothing_is_stopped(self):
+    def test_failed_list_suspends_nothing(self):
         message = self._queue()
         self.wechat.answer(TEMPLATES_PATH, 502, 502)
         self._refuse()
@@ -631,7 +631,7 @@ class TestUnknownTemplate(OutboxCase):
         self.assertEqual(message.state, "sent")
 
     @mute_logger(SETTLE)
-    def test_a_template_that_is_listed_and_refused_for_long_is_stopped(self):
+    def test_listed_template_is_suspended_after_many_refusals(self):
         message = self._queue()
         self._list(self.template.template_uid)
         self._refuse(times=20)

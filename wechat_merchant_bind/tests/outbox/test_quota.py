@@ -9,7 +9,7 @@ CRON = "wechat_merchant_bind.ir_cron_check_quota"
 
 
 class TestQuota(OutboxCase):
-    """What WeChat tells of today's quota, and what follows from it."""
+    """The daily quota: checks, warnings and pauses."""
 
     def _answer(self, used, limit=100_000, remain=None):
         remain = limit - used if remain is None else remain
@@ -31,7 +31,7 @@ class TestQuota(OutboxCase):
             lambda activity: activity.activity_type_id == self.env.ref("mail.mail_activity_data_todo")
         )
 
-    def test_hourly(self):
+    def test_quota_is_checked_hourly(self):
         self._answer(1234)
         self._run_cron()
         self.assertRecordValues(
@@ -46,7 +46,7 @@ class TestQuota(OutboxCase):
         self._run_cron()
         self.assertEqual(self.wechat.count(QUOTA_PATH), 2)
 
-    def test_what_wechat_does_not_tell_stays(self):
+    def test_failed_check_keeps_the_quota(self):
         self._answer(5)
         self._run_cron()
         for answer in ({"errcode": 48001, "errmsg": "api unauthorized"}, 502, {"errcode": 0, "errmsg": "ok"}):
@@ -59,9 +59,9 @@ class TestQuota(OutboxCase):
         self.wechat.answer(QUOTA_PATH, 502)
         self._answer(7)
         self._run_cron()
-        self.assertEqual(sorted((self.account | other).mapped("quota_used")), [5, 7], "Others are asked all the same")
+        self.assertEqual(sorted((self.account | other).mapped("quota_used")), [5, 7], "Other accounts are checked")
 
-    def test_a_manager_is_warned_once(self):
+    def test_manager_is_warned_once(self):
         for used, is_short in ((79_999, False), (80_000, True), (99_999, True), (0, False), (90_000, True)):
             with self.subTest(used):
                 self._age_check()
@@ -70,23 +70,23 @@ class TestQuota(OutboxCase):
                 self.assertEqual((self.account.is_quota_short, len(self._get_activities())), (is_short, int(is_short)))
         self.assertIn("90000", self._get_activities().note.replace(",", ""))
 
-    def test_a_pause_by_the_quota_ends_with_it(self):
+    def test_free_quota_ends_its_pause(self):
         self.account._pause_sending(3600, "x", 45009)
         self._answer(100_000)
         self._run_cron()
-        self.assertTrue(self.account.is_send_paused, "WeChat's day is not over")
+        self.assertTrue(self.account.is_send_paused, "The quota is still used up")
         self._answer(3)
         self._run_cron()
         self.assertFalse(self.account.is_send_paused)
-        self.assertEqual(self.wechat.count(QUOTA_PATH), 2, "An account that the quota stops is asked about each time")
+        self.assertEqual(self.wechat.count(QUOTA_PATH), 2, "A paused account is checked at each run")
 
-    def test_another_pause_stays(self):
+    def test_free_quota_keeps_other_pauses(self):
         self.account._pause_sending(3600, "x", 45011)
         self._answer(3)
         self._run_cron()
         self.assertTrue(self.account.is_send_paused)
 
-    def test_the_outbox_and_its_end(self):
+    def test_expected_end_of_the_outbox(self):
         self.assertRecordValues(self.account, [{"outbox_count": 0, "outbox_ends_at": False}])
         self.account.send_rate = 2
         self._queue(count=10)
@@ -103,7 +103,7 @@ class TestQuota(OutboxCase):
         self._run_cron()
         self.assertTrue(self.account.is_outbox_over_quota)
 
-    def test_the_start_page(self):
+    def test_start_page_shows_the_quota(self):
         self._queue()
         self._queue(state="failed", failure_type="wechat_system")
         self._queue(state="unknown", failure_type="wechat_unknown")
@@ -119,7 +119,7 @@ class TestQuota(OutboxCase):
         self.env.invalidate_all()
         return self.env["wechat.account"].with_user(self.manager).get_overview()["alerts"]
 
-    def test_what_is_wrong_is_on_the_start_page(self):
+    def test_start_page_shows_problems(self):
         self._make_code(self.other_merchant)
         self._keep_schedule()
         self.assertEqual(self._get_alerts(), [])

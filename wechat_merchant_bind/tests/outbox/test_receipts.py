@@ -6,7 +6,7 @@ from odoo import fields
 from odoo.modules.migration import load_script
 from odoo.tools import file_path
 
-from ...models.outbox import wechat_event as wechat_event_receipt
+from ...models.outbox import wechat_event
 from ..common import FIRST_MSGID
 from ..common_push import SCAN_TIME, WechatPushCase
 
@@ -14,18 +14,18 @@ CRON = "wechat_merchant_bind.ir_cron_apply_receipts"
 
 
 class ReceiptCase(WechatPushCase):
-    """A bound merchant, and receipts of what it was sent."""
+    """Base class with a bound merchant and receipts of its messages."""
 
     def setUp(self):
         super().setUp()
-        self.startPatcher(patch.object(wechat_event_receipt, "LINGER_SECONDS", 0))
-        self.startPatcher(patch.object(wechat_event_receipt, "_woken_at", {}))
+        self.startPatcher(patch.object(wechat_event, "LINGER_SECONDS", 0))
+        self.startPatcher(patch.object(wechat_event, "_woken_at", {}))
         self.openid = self._make_openid()
         self.binding = self._bind(openid=self.openid)
         self._msgids = itertools.count(FIRST_MSGID)
 
     def _create_message(self, state="sent", msgid=None, began=timedelta(minutes=1), **values):
-        """Create a message as its sender has left it: called for, and with WeChat's number if it got as far."""
+        """Create a message after its call, with or without WeChat's number."""
         message = self.env["wechat.message"].create(
             {
                 "partner_id": self.merchant.id,
@@ -49,9 +49,9 @@ class ReceiptCase(WechatPushCase):
         self.assertSilent(answer)
 
     def _apply(self, later=False):
-        """Let the scheduled action run.
+        """Run the scheduled action.
 
-        :param bool later: so late that receipts which wait are looked at again.
+        :param bool later: whether the receipts that wait are due again.
         """
         if later:
             self.env.cr.execute(
@@ -64,7 +64,7 @@ class ReceiptCase(WechatPushCase):
         return self._get_events().filtered(lambda event: event.event == "templatesendjobfinish")
 
     def _age(self, records, **age):
-        """Let records have been made long ago."""
+        """Set the creation time of records to the past."""
         self.env.flush_all()
         self.env.cr.execute(
             f"UPDATE {records._table} SET create_date = %s WHERE id = ANY(%s)",
@@ -74,7 +74,7 @@ class ReceiptCase(WechatPushCase):
 
 
 class TestReceipts(ReceiptCase):
-    """What a receipt makes of its message."""
+    """Results of receipts for their messages."""
 
     def test_each_status(self):
         for status, state, failure_type in (
@@ -101,8 +101,8 @@ class TestReceipts(ReceiptCase):
                     self.assertIn(status, message.failure_reason)
                 self.assertEqual(self._get_receipts()[-1].state, "done")
 
-    def test_from_each_state(self):
-        """Delivered is final, and no failure undoes what was not sent by us."""
+    def test_receipt_in_each_state(self):
+        """Delivered is final; failures only apply to messages that may have been sent."""
         states = ("outgoing", "sending", "sent", "delivered", "unknown", "failed", "canceled")
         for status, expected in (
             ("success", ("delivered",) * 6 + ("canceled",)),
@@ -114,7 +114,7 @@ class TestReceipts(ReceiptCase):
             self._apply()
             self.assertEqual(tuple(message.state for message in messages), expected, status)
 
-    def test_three_times_and_out_of_order(self):
+    def test_repeated_and_unordered_receipts(self):
         for order in itertools.permutations(["success", "failed:system failed", "success"]):
             with self.subTest(order=order):
                 message = self._create_message(msgid=str(next(self._msgids)))
@@ -127,8 +127,8 @@ class TestReceipts(ReceiptCase):
                 self.assertRecordValues(message, [{"state": "delivered", "receipt_status": "success"}])
         self.assertEqual(set(self._get_receipts().mapped("state")), {"done"})
 
-    def test_a_failure_and_then_another(self):
-        """The first one stays, whichever is applied together."""
+    def test_first_failure_is_kept(self):
+        """The first failure stays, in one batch or in two."""
         for is_apart in (True, False):
             message = self._create_message(msgid=str(next(self._msgids)))
             for status in ("failed:user block", "failed:system failed"):
@@ -138,13 +138,13 @@ class TestReceipts(ReceiptCase):
             self._apply()
             self.assertEqual(message.failure_type, "wechat_blocked")
 
-    def test_the_number_has_64_bits(self):
+    def test_number_has_64_bits(self):
         messages = [self._create_message(msgid=str(FIRST_MSGID + 100 + number)) for number in range(2)]
         self._push_receipt(messages[1].msgid)
         self._apply()
         self.assertEqual([message.state for message in messages], ["sent", "delivered"])
 
-    def test_of_another_account(self):
+    def test_receipt_of_another_account(self):
         """Two accounts may give the same number."""
         other = self._create_account()
         message = self._create_message(msgid="42")
@@ -152,8 +152,8 @@ class TestReceipts(ReceiptCase):
         self._apply(later=True)
         self.assertEqual(message.state, "sent")
 
-    def test_of_another_person(self):
-        """A number that was given to two people tells nothing of the message to the other one."""
+    def test_receipt_of_another_recipient(self):
+        """A receipt does not apply to a message with its number to another OpenID."""
         message = self._create_message(msgid="42")
         other = self._create_message("unknown", openid=self._make_openid())
         self._push_receipt(42, "failed:user block", openid=other.openid)
@@ -168,7 +168,7 @@ class TestReceipts(ReceiptCase):
         self.assertEqual(self._get_receipts().mapped("state"), ["received", "done"])
 
     def test_zero_is_no_number(self):
-        """WeChat has sent it for messages of several people."""
+        """WeChat has given 0 to messages of several recipients."""
         message = self._create_message("unknown")
         for number, msgid in enumerate(("0", "000")):
             self.assertSilent(
@@ -180,7 +180,7 @@ class TestReceipts(ReceiptCase):
         self.assertRecordValues(message, [{"state": "unknown", "msgid": False}])
         self.assertRecordValues(self._get_receipts(), [{"state": "ignored", "msgid": False}] * 2)
 
-    def test_the_migration_forgets_zero(self):
+    def test_migration_deletes_zero(self):
         message, other = self._create_message(msgid="0"), self._create_message(msgid="10")
         self._push_receipt(10)
         receipts = self._get_receipts()
@@ -194,7 +194,7 @@ class TestReceipts(ReceiptCase):
         self.assertEqual(receipts.mapped("msgid"), ["10", False])
         self.assertEqual(receipts.mapped("state"), ["received", "ignored"])
 
-    def test_a_receipt_without_a_number(self):
+    def test_receipt_without_a_number(self):
         answer = self._push_event("TEMPLATESENDJOBFINISH", self.openid, Status="success")
         self.assertSilent(answer)
         self._apply()
@@ -202,9 +202,9 @@ class TestReceipts(ReceiptCase):
 
 
 class TestEarlyReceipts(ReceiptCase):
-    """Receipts that come before their sender's commit, or whose sender died before it."""
+    """Receipts before the commit of the result, or without a result because the process was killed."""
 
-    def test_before_the_senders_commit(self):
+    def test_receipt_before_the_commit_of_the_result(self):
         lease = fields.Datetime.now() + timedelta(minutes=1)
         message = self._create_message("sending", lease_until=lease)
         self._push_receipt(FIRST_MSGID)
@@ -213,12 +213,12 @@ class TestEarlyReceipts(ReceiptCase):
         self.assertEqual(self._get_receipts().state, "received")
         message.write({"state": "sent", "msgid": str(FIRST_MSGID), "lease_until": False})
         self._apply()
-        self.assertEqual(message.state, "sent", "It is looked at again after a while")
+        self.assertEqual(message.state, "sent", "The receipt waits for its next check")
         self._apply(later=True)
         self.assertEqual(message.state, "delivered")
 
-    def test_a_repetition_brings_the_number(self):
-        """Whoever stores a number after a second call has a receipt applied that has waited for it for long."""
+    def test_number_of_a_repetition_applies_its_receipt(self):
+        """Storing a number after a second call applies a receipt that has waited for it."""
         message = self._create_message("sending", lease_until=fields.Datetime.now() + timedelta(minutes=1))
         self._push_receipt(FIRST_MSGID)
         for _number in range(3):
@@ -226,12 +226,12 @@ class TestEarlyReceipts(ReceiptCase):
         message.write({"state": "sent", "msgid": str(FIRST_MSGID), "lease_until": False})
         self._apply()
         self.assertEqual(message.state, "sent")
-        self.env["wechat.event"]._hurry_receipts([(self.account.id, str(FIRST_MSGID))])
+        self.env["wechat.event"]._retry_receipts_now([(self.account.id, str(FIRST_MSGID))])
         self._apply()
         self.assertEqual(message.state, "delivered")
 
-    def test_of_a_dead_sender(self):
-        """Whatever the sender has left the message as."""
+    def test_message_of_a_killed_process_adopts_its_receipt(self):
+        """In each state that a killed process can leave."""
         lease = fields.Datetime.now() - timedelta(seconds=1)
         for state, values in (
             ("sending", {"lease_until": lease}),
@@ -250,8 +250,8 @@ class TestEarlyReceipts(ReceiptCase):
                     self.assertRecordValues(message, [{"state": expected, "msgid": msgid, "lease_until": False}])
                     self.assertEqual(self._get_receipts()[-2:].mapped("state"), ["done"] * 2)
 
-    def test_nobody_adopts_what_may_be_anothers(self):
-        """Two may have sent it; it began later; nothing was sent; its fate is known; it is another's."""
+    def test_ambiguous_receipts_are_not_adopted(self):
+        """Two candidates, a later call, no call, a known result, another recipient."""
         other_openid = self._make_openid()
         for name, prepare in (
             ("two", lambda: self._create_message("unknown") + self._create_message("unknown")),
@@ -279,7 +279,7 @@ class TestEarlyReceipts(ReceiptCase):
                 self.assertEqual(self._get_receipts()[-1].state, "received")
 
     def test_one_message_adopts_one_receipt(self):
-        """The first one; the other is somebody else's."""
+        """The first receipt is adopted, the second is not."""
         message = self._create_message("unknown")
         msgids = [str(next(self._msgids)) for _number in range(2)]
         for msgid in msgids:
@@ -288,14 +288,14 @@ class TestEarlyReceipts(ReceiptCase):
         self.assertRecordValues(message, [{"state": "delivered", "msgid": msgids[0]}])
         self.assertEqual(self._get_receipts().mapped("state"), ["received", "done"][::-1])
 
-    def test_kept_three_days(self):
+    def test_receipts_are_kept_three_days(self):
         self._push_receipt(FIRST_MSGID)
         for days, state in ((2.9, "received"), (3.1, "ignored")):
             self._age(self._get_receipts(), days=days)
             self._apply(later=True)
             self.assertEqual(self._get_receipts().state, state)
 
-    def test_they_are_looked_at_less_and_less(self):
+    def test_checks_become_less_frequent(self):
         self._push_receipt(FIRST_MSGID)
         waits = []
         for _number in range(4):
@@ -306,10 +306,10 @@ class TestEarlyReceipts(ReceiptCase):
 
 
 class TestReceiptCost(ReceiptCase):
-    """What receipts cost: as many come back as messages are sent."""
+    """Cost of receipts, of which every message brings one."""
 
     def _insert_receipts(self, count, status="success"):
-        """Store receipts as pushes do."""
+        """Store receipts like pushes."""
         for number in range(count):
             message = {
                 "FromUserName": self.openid, "MsgType": "event", "Event": "TEMPLATESENDJOBFINISH",
@@ -340,23 +340,23 @@ class TestReceiptCost(ReceiptCase):
         self.assertEqual(len(messages), 200)
         self.assertEqual(set(messages.mapped("state")), {"delivered"})
 
-    def test_a_second_wakes_the_scheduled_action_once(self):
+    def test_scheduled_action_is_triggered_once_a_second(self):
         triggers = self.env["ir.cron.trigger"]
         domain = [("cron_id", "=", self.env.ref(CRON).id)]
         for number in range(3):
             self._push_receipt(FIRST_MSGID + number)
         self.assertEqual(triggers.search_count(domain), 1)
-        wechat_event_receipt._woken_at.clear()
+        wechat_event._woken_at.clear()
         self._push_receipt(FIRST_MSGID + 3)
         self.assertEqual(triggers.search_count(domain), 2)
 
-    def test_other_scheduled_actions_leave_them_alone(self):
+    def test_inbox_retry_ignores_receipts(self):
         self._push_receipt(FIRST_MSGID)
         self._age(self._get_receipts(), hours=25)
         self.env.ref("wechat_merchant_bind.ir_cron_retry_events").method_direct_trigger()
         self.assertRecordValues(self._get_receipts(), [{"state": "received", "attempts": 0}])
 
-    def test_a_manager_applies_one_at_once(self):
+    def test_manager_applies_a_receipt_at_once(self):
         self._push_receipt(FIRST_MSGID)
         self._apply()
         message = self._create_message(msgid=str(FIRST_MSGID))
@@ -365,8 +365,8 @@ class TestReceiptCost(ReceiptCase):
         self.assertEqual((message.state, self._get_receipts().state), ("delivered", "done"))
 
 
-class TestWhatReceiptsMean(ReceiptCase):
-    """What receipts change beside their messages."""
+class TestReceiptConsequences(ReceiptCase):
+    """Consequences of receipts for bindings, notifications and other messages."""
 
     def _apply_status(self, status, **values):
         message = self._create_message(msgid=str(next(self._msgids)), **values)
@@ -374,17 +374,17 @@ class TestWhatReceiptsMean(ReceiptCase):
         self._apply()
         return message
 
-    def test_a_refusal_marks_the_binding_and_a_delivery_unmarks_it(self):
+    def test_refusal_marks_and_delivery_unmarks_the_binding(self):
         self._apply_status("failed:user block")
         self.assertTrue(self.binding.is_blocked)
         self._apply_status("success", began=timedelta(hours=1))
-        self.assertTrue(self.binding.is_blocked, "It was sent before the refusal")
+        self.assertTrue(self.binding.is_blocked, "The delivered message was sent before the refusal")
         self._apply_status("failed: system failed")
         self.assertTrue(self.binding.is_blocked)
         self._apply_status("success", began=timedelta(seconds=-60))
         self.assertFalse(self.binding.is_blocked)
 
-    def test_the_last_of_a_batch_counts(self):
+    def test_last_receipt_of_a_batch_counts(self):
         for statuses, expected in (
             (("success", "failed:user block"), True),
             (("failed:user block", "success"), False),
@@ -399,17 +399,17 @@ class TestWhatReceiptsMean(ReceiptCase):
             self.assertEqual(self.binding.is_blocked, expected)
             self.binding._mark_reachable()
 
-    def test_following_again_outdates_a_refusal(self):
+    def test_following_again_clears_a_refusal(self):
         self.binding.last_event_at = fields.Datetime.now()
         self._apply_status("failed:user block")
         self.assertFalse(self.binding.is_blocked)
 
-    def test_other_people_are_not_marked(self):
+    def test_other_bindings_are_not_marked(self):
         other = self._bind(self.other_merchant)
         self._apply_status("failed:user block")
         self.assertFalse(other.is_blocked)
 
-    def test_notifications_are_told(self):
+    def test_notifications_are_updated(self):
         note = self.merchant.message_post(body="x")
         for status, expected, failure_type in (
             ("success", "sent", False),
@@ -427,8 +427,8 @@ class TestWhatReceiptsMean(ReceiptCase):
             self._apply_status(status, notification_id=notification.id)
             self.assertRecordValues(notification, [{"notification_status": expected, "failure_type": failure_type}])
 
-    def test_what_waits_behind_a_message_is_sent_next(self):
-        """A message that would be repeated is known to have arrived: the next one of its merchant is due."""
+    def test_receipt_unparks_the_next_message(self):
+        """The repetition of a delivered message is not needed, so the next message of the merchant is due."""
         waiting = self._create_message("outgoing", first_call_at=False, is_parked=True)
         message = self._create_message("outgoing", openid=self.openid)
         self._push_receipt(next(self._msgids))

@@ -92,13 +92,13 @@ class TestCalls(ClientCase):
         self.assertEqual(
             WechatClient(server.url).batchget_user_info(TOKEN, [OPENID, gone, other]),
             {OPENID: infos[0], gone: infos[1]},
-            "Neither whom WeChat leaves out, nor whom nobody asked about",
+            "Neither missing nor unrequested users",
         )
         [(method, path, body, _headers)] = server.calls
         self.assertEqual((method, path), ("POST", f"/cgi-bin/user/info/batchget?access_token={TOKEN}"))
         self.assertEqual(json.loads(body), {"user_list": [{"openid": openid} for openid in (OPENID, gone, other)]})
 
-    def test_the_number_of_a_message(self):
+    def test_number_of_a_message(self):
         for body, msgid in (
             ({"errcode": 0, "errmsg": "ok", "msgid": 3717005636572528642}, "3717005636572528642"),
             ({"errcode": 0, "errmsg": "ok", "msgid": "3717005636572528642"}, "3717005636572528642"),
@@ -113,8 +113,8 @@ class TestCalls(ClientCase):
                 server = self.serve(answer(body))
                 self.assertEqual(WechatClient(server.url).send_template(TOKEN, {}), {"msgid": msgid})
 
-    def test_an_earlier_number_that_is_none(self):
-        """Nor does a code that may speak of another message bring one."""
+    def test_malformed_earlier_number_is_ignored(self):
+        """A number with another error code is ignored too."""
         for body in ({"errcode": 45065}, {"errcode": 45065, "msg_id": 0}, {"errcode": 40241, "msg_id": 42}):
             with self.subTest(body), self.assertRaises(wechat_errors.WechatRepeated):
                 WechatClient(self.serve(answer(body)).url).send_template(TOKEN, {})
@@ -236,8 +236,8 @@ class TestFailures(ClientCase):
             WechatClient(server.url).batchget_user_info(TOKEN, ["oOther", OPENID])
         self.assertEqual(caught.exception.errmsg, "invalid openid hint: [***] rid: 1-2")
 
-    def test_not_an_answer_of_wechat(self):
-        """What was written may have been done: the backup host does not get it too."""
+    def test_foreign_answers_are_ambiguous(self):
+        """A written request may have been processed, so it is not repeated at the backup host."""
         for name, respond in {
             "HTML": answer(b"<html>maintenance</html>"),
             "empty": answer(b""),
@@ -309,7 +309,7 @@ class TestFailures(ClientCase):
             [("POST", f"{PATH}?access_token={TOKEN}", b'{"a": 1}')],
         )
 
-    def test_no_backup_after_the_first_has_answered(self):
+    def test_no_backup_after_an_answer(self):
         server, backup = self.serve(answer({"errcode": 45009})), self.serve(answer({}))
         self.assertFails(WechatClient(server.url, backup.url), wechat_errors.WechatPaused)
         self.assertEqual(backup.calls, [])
@@ -333,7 +333,7 @@ class TestFailures(ClientCase):
                 self.assertFails(WechatClient(url), wechat_errors.WechatNotSent)
 
     def test_connect_timeout(self):
-        # a full backlog leaves the SYN unanswered
+        # A full backlog leaves the SYN unanswered.
         with socket.socket() as listener, contextlib.ExitStack() as stack:
             listener.bind(("127.0.0.1", 0))
             listener.listen(0)

@@ -15,7 +15,7 @@ from odoo.tests import BaseCase, tagged
 
 from ...tools import wechat_errors, wechat_http
 
-# Kept before Odoo's tests put their own filter in front of it
+# Kept before Odoo's tests wrap it
 _send = requests.Session.send
 
 TOKEN = "57_tokenTokenToken"
@@ -25,12 +25,12 @@ PATH = "/cgi-bin/user/info"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Records a request and answers with the next of the server's answers."""
+    """Records a request and sends the next of the server's answers."""
 
     protocol_version = "HTTP/1.1"
 
     def handle_one_request(self):
-        # a client that has hung up is no failure of the server
+        # A client that has hung up is no failure of the server.
         with contextlib.suppress(OSError):
             return super().handle_one_request()
         self.close_connection = True
@@ -51,7 +51,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     """An HTTP server on this machine.
 
-    :param answers: what it does with one request after the other, the last for all that follow
+    :param answers: actions for the requests in order; the last one also for all further requests
     """
 
     daemon_threads = True
@@ -77,8 +77,8 @@ class Server(http.server.ThreadingHTTPServer):
         self.connections += 1
         return super().process_request(request, client_address)
 
-    def finish_request(self, request, client_address):  # pylint: disable=missing-return  # nobody reads it
-        # in the connection's own thread: a handshake that fails stops nobody else
+    def finish_request(self, request, client_address):  # pylint: disable=missing-return  # returns nothing
+        # In the thread of the connection: a failing handshake must not stop other connections.
         with contextlib.suppress(OSError):
             if self._context:
                 request = self._context.wrap_socket(request, server_side=True)
@@ -103,7 +103,7 @@ def answer(body, status=200, **headers):
 
 
 def hang(handler):
-    """The server reads the request and says nothing until the test is over."""
+    """The server reads the request and does not answer until the end of the test."""
     handler.server.released.wait(30)
     handler.close_connection = True
 
@@ -128,7 +128,7 @@ def stop_halfway(handler):
 
 
 def open_tunnel_and_hang_up(handler):
-    """The server is a proxy that cannot reach what it has promised to."""
+    """The server is a proxy that accepts a connection and cannot reach its target."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
     handler.close_connection = True
 
@@ -173,20 +173,20 @@ class ClientCase(BaseCase):
 
     @classmethod
     def _request_handler(cls, s, r, /, **kw):
-        # Odoo's own filter compares the timeout with a number and would prolong it
+        # Odoo's own filter compares the timeout with a number, and would extend it.
         if urlsplit(r.url).hostname != "127.0.0.1":
             raise AssertionError(f"a test must not speak to {r.url}")
         return _send(s, r, **kw)
 
     def serve(self, *answers, context=None):
-        """Start a :class:`Server` that lasts until the end of the test."""
+        """Start a server that runs until the end of the test."""
         server = Server(*answers, context=context)
         server.start()
         self.addCleanup(server.stop)
         return server
 
     def assertFails(self, client, exception_class):
-        """Call with everything that is secret, and check that the failure is of this class and tells nothing of it."""
+        """Call with all secrets; check the class of the error, and that it holds no secret."""
         try:
             client.call("POST", PATH, TOKEN, params={"openid": OPENID}, payload={"secret": SECRET, "touser": OPENID})
         except wechat_errors.WechatError as exc:
@@ -198,7 +198,7 @@ class ClientCase(BaseCase):
         printed = "".join(traceback.format_exception(error)) + repr(error) + repr(error.info)
         for secret in (TOKEN, SECRET, OPENID):
             self.assertNotIn(secret, printed)
-        # loggers and error trackers follow these whatever the traceback shows
+        # Loggers and error trackers follow these even if the traceback hides them.
         self.assertIsNone(error.__context__)
         self.assertIsNone(error.__cause__)
         return error

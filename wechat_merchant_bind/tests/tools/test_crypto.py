@@ -21,7 +21,7 @@ TIMESTAMP, NONCE = "1409735669", "1320562132"
 
 
 def envelope(message, key=KEY, pad=None):
-    """Encrypt what lies between the random bytes and the padding, with any padding: a peer that makes mistakes."""
+    """Encrypt the part between random bytes and padding, with any padding, like a faulty peer."""
     plain = b"r" * 16 + message
     if pad is None:
         size = 32 - len(plain) % 32
@@ -60,13 +60,13 @@ class TestSignature(BaseCase):
             with self.subTest(wrong):
                 self.assertFalse(wechat_crypto.verify(wrong, *parts))
 
-    def test_absent_part_authenticates_nobody(self):
+    def test_missing_part_fails_authentication(self):
         for absent in ("", None, False):
             with self.subTest(absent):
                 self.assertFalse(wechat_crypto.verify(wechat_crypto.sign(TIMESTAMP, NONCE), absent, TIMESTAMP, NONCE))
                 self.assertFalse(wechat_crypto.verify(wechat_crypto.sign(TOKEN, NONCE), TOKEN, absent, NONCE))
 
-    def test_any_text_can_be_signed(self):
+    def test_every_text_can_be_signed(self):
         for text in ("é", "\udcff", "\x00", "🙂"):
             with self.subTest(repr(text)):
                 self.assertTrue(wechat_crypto.verify(wechat_crypto.sign(TOKEN, text), TOKEN, text))
@@ -81,7 +81,7 @@ class TestKeys(BaseCase):
             self.assertRegex(key, r"\A[A-Za-z0-9]{43}\Z")
             raw = wechat_crypto.check_encoding_aes_key(key)
             self.assertEqual(len(raw), 32)
-            # what a strict decoder asks for: the digits are exactly the encoding of the bytes
+            # Required by strict decoders: the digits are exactly the encoding of the bytes.
             self.assertEqual(base64.b64encode(raw).decode(), key + "=")
         self.assertNotEqual(wechat_crypto.generate_token(), wechat_crypto.generate_token())
         self.assertNotEqual(wechat_crypto.generate_encoding_aes_key(), wechat_crypto.generate_encoding_aes_key())
@@ -91,7 +91,7 @@ class TestKeys(BaseCase):
             key = "A" * 42 + end
             with self.subTest(key), self.assertRaises(WechatCryptoError):
                 wechat_crypto.check_encoding_aes_key(key)
-        # without its foreign characters it would be the base64 of 29 bytes
+        # Without its invalid characters, it would be the base64 of 29 bytes.
         for key in ("A" * 39 + "!!!!", "!!!!" + "A" * 39):
             with self.subTest(key), self.assertRaises(WechatCryptoError):
                 wechat_crypto.check_encoding_aes_key(key)
@@ -101,7 +101,7 @@ class TestKeys(BaseCase):
             WechatCrypto(TOKEN, APP_ID, KEY, previous_key="A" * 42)
 
     def test_key_with_spare_bits(self):
-        # WeChat's console accepts any last character; B and A encode the same 32 bytes
+        # WeChat's console accepts any last character; B and A encode the same 32 bytes.
         self.assertEqual(
             wechat_crypto.check_encoding_aes_key("A" * 42 + "B"), wechat_crypto.check_encoding_aes_key("A" * 43)
         )
@@ -137,7 +137,7 @@ class TestEncryption(BaseCase):
                 )
 
     def test_every_length(self):
-        # over two blocks, so that every padding from 1 to 32 occurs
+        # Over two blocks, so that each padding from 1 to 32 occurs.
         for size in range(65):
             text = b"x" * size
             written = self.crypto.encrypt(text, TIMESTAMP, NONCE)
@@ -167,8 +167,8 @@ class TestEncryption(BaseCase):
         with self.assertRaises(WechatSignatureError):
             WechatCrypto(TOKEN + "x", APP_ID, KEY).decrypt(*written)
 
-    def test_authentic_but_unreadable(self):
-        """What the signature's owner got wrong is refused too, and differs from a forged signature."""
+    def test_authentic_but_malformed_push_is_refused(self):
+        """The error differs from that of a forged signature."""
         whole = message(b"<xml/>")
         for name, push in {
             "one byte": signed("Cg=="),
@@ -200,7 +200,7 @@ class TestEncryption(BaseCase):
             WechatCrypto(TOKEN, APP_ID, OTHER_KEY).decrypt(*envelope(message(b"old")))
         opened = renewed.decrypt(*envelope(message(b"old")))
         self.assertEqual(opened, (b"old", KEY))
-        # the reply to it can be read with the former key, another one with the present key
+        # The reply to the push can be read with the previous key, other replies with the present key.
         reply = renewed.encrypt(b"reply", TIMESTAMP, NONCE, key=opened.key)
         self.assertEqual(self.crypto.decrypt(*reply).plaintext, b"reply")
         reply = renewed.encrypt(b"reply", TIMESTAMP, NONCE)

@@ -29,7 +29,7 @@ class TestPublishedVectors(WechatPushCase):
 
     @mute_logger("odoo.addons.wechat_merchant_bind.controllers.webhook")
     def test_safe_mode_push(self):
-        """It is authentic and opens; its content is JSON, which no official account is sent."""
+        """The push is authentic and can be decrypted. Its content is JSON, which no official account gets."""
         vector = self._get_vector("encrypted", "official-safe-mode-json")
         account = self._create_account(
             webhook_token=vector["token"],
@@ -54,9 +54,9 @@ class TestPublishedVectors(WechatPushCase):
 
 
 class TestSdk(WechatPushCase):
-    """An SDK that we did not write encrypts the pushes and decrypts the replies."""
+    """An independent SDK encrypts the pushes and decrypts the replies."""
 
-    def test_messages_of_every_padding(self):
+    def test_messages_with_every_padding(self):
         for length in range(1, 33):
             with self.subTest(length=length):
                 fields = self._event_fields("subscribe", self._make_openid(), EventKey="")
@@ -71,14 +71,14 @@ class TestSdk(WechatPushCase):
         answer = self._push_subscribe(self._make_openid())
         self.assertEqual(answer.reply["Content"], text)
 
-    def test_a_key_whose_spare_bits_are_set(self):
-        """The 43rd character of a key has two bits that mean nothing."""
+    def test_key_with_spare_bits_set(self):
+        """Two bits of the 43rd character of a key have no meaning."""
         self.account.encoding_aes_key = "A" * 42 + "B"
         code, openid = self._make_code(), self._make_openid()
         self.assertReply(self._push_scan(code, openid), "杭州西湖茶庄")
         self.assertBound(self.merchant, openid)
 
-    def test_a_long_reply_is_cut_at_a_character(self):
+    def test_long_reply_is_cut_at_a_character(self):
         self.account.follow_reply = "中" * 1000
         content = self._push_subscribe(self._make_openid()).reply["Content"]
         self.assertEqual(content, "中" * (2048 // 3))

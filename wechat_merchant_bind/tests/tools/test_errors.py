@@ -19,7 +19,7 @@ QUOTA = wechat_errors.QUOTA_PATH
 ADD = wechat_errors.ADD_TEMPLATE_PATH
 TEMPLATES = "/cgi-bin/template/get_all_private_template"
 PATHS = (SEND, TOKEN, PLAIN_TOKEN, QR, USER, USERS, FOLLOWERS, QUOTA, ADD, TEMPLATES)
-# What each of WeChat's error codes means for us, whichever call it answers.
+# The classes of the error codes, for every call.
 CODES = {
     wechat_errors.WechatRetry: (43108, 43117),
     wechat_errors.WechatAmbiguous: (-1,),
@@ -37,7 +37,7 @@ CODES = {
     wechat_errors.WechatDataError: (45168, 40249),
     wechat_errors.WechatUnknown: (42007,),
 }
-# Where it depends on the call: the class for some calls, and for all others.
+# Classes that depend on the call: for some calls, and for all others.
 CODES_BY_CALL = {
     40001: ({(TOKEN, PLAIN_TOKEN): wechat_errors.WechatAccountError}, wechat_errors.WechatTokenStale),
     40013: ({(SEND,): wechat_errors.WechatTemplateError}, wechat_errors.WechatAccountError),
@@ -62,7 +62,7 @@ class TestErrors(BaseCase):
                     self.assertEqual((error.errcode, error.path, error.errmsg), (code, path, "text"))
                     self.assertEqual(error.info, wechat_errors.info(path, code))
 
-    def test_the_class_of_a_code_depends_on_the_call(self):
+    def test_class_of_a_code_depends_on_the_call(self):
         for code, (some, others) in CODES_BY_CALL.items():
             classes = {path: exception_class for paths, exception_class in some.items() for path in paths}
             for path in PATHS:
@@ -70,14 +70,14 @@ class TestErrors(BaseCase):
                     error = wechat_errors.from_response(path, code, "text")
                     self.assertIs(type(error), classes.get(path, others))
                     self.assertEqual(error.info, wechat_errors.info(path, code))
-                    self.assertEqual(wechat_errors.WechatError(path, code).info, error.info, "Also as it is logged")
+                    self.assertEqual(wechat_errors.WechatError(path, code).info, error.info, "The same as in the log")
 
     def test_no_code_of_the_table_is_untested(self):
         tested = {code for codes in CODES.values() for code in codes} | set(CODES_BY_CALL)
         self.assertEqual({key[1] if isinstance(key, tuple) else key for key in wechat_errors.ERRORS}, tested)
 
-    def test_an_error_that_concerns_a_template_stops_nothing_else(self):
-        """WeChat answers a template whose mini program is not linked with the code of a wrong AppID."""
+    def test_template_errors_are_no_account_errors(self):
+        """For a mini program that is not linked, WeChat returns the code of a wrong AppID."""
         for code in (40013, 40036, 43116):
             info = wechat_errors.info(SEND, code)
             self.assertEqual(info.error_class, ErrorClass.TEMPLATE)
@@ -124,7 +124,7 @@ class TestErrors(BaseCase):
             self.assertEqual(str(error), f"{SEND}: {code} never heard of rid: 5f9b-1a")
 
     def test_wrong_secret(self):
-        """40001 of a call that fetches a token is no stale token: fetching again would never end."""
+        """40001 of a call that fetches a token is no stale token: the client would fetch tokens forever."""
         for path in ("/cgi-bin/stable_token", "/cgi-bin/token"):
             error = wechat_errors.from_response(path, 40001, "invalid credential")
             self.assertIs(type(error), wechat_errors.WechatAccountError)
@@ -147,7 +147,7 @@ class TestErrors(BaseCase):
         self.assertEqual(len(wechat_errors.from_response(SEND, 40003, "x" * 100_000).errmsg), 500)
 
     def test_texts_can_be_translated(self):
-        """Odoo finds the texts by the name of the function around them."""
+        """Odoo extracts the arguments of _lt."""
         source = io.BytesIO(inspect.getsource(wechat_errors).encode())
         terms = {term for _line, _function, term, _comments in extract_python(source, ["_lt"], [], {})}
         rows = [*wechat_errors.ERRORS.values(), wechat_errors.info(SEND, 99999)]

@@ -1,4 +1,4 @@
-"""A peer that means harm: one at an address that a manager was talked into, or that has taken WeChat's place."""
+"""Hostile peers: at an API address that a manager was tricked into, or in the place of WeChat."""
 
 import contextlib
 import gzip
@@ -16,12 +16,12 @@ from .test_common import OPENID, PATH, SECRET, TOKEN, ClientCase, answer
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 DEADLINE = 0.4
-# What a loaded machine may add; a drip below would go on for minutes.
+# Delay of a loaded machine; the slow answers below would take minutes.
 LATE = 10
 
 
 def drip(start, byte):
-    """The server begins an answer, and goes on with a byte now and then for as long as anybody listens."""
+    """The server begins an answer, and continues with single bytes until the client hangs up."""
 
     def respond(handler):
         handler.close_connection = True
@@ -38,7 +38,7 @@ class TestSlowAnswers(ClientCase):
         super().setUp()
         self.startPatcher(patch.object(wechat_http, "ANSWER_SECONDS", DEADLINE))
 
-    def test_an_answer_that_drips_in_has_a_deadline(self):
+    def test_slow_answer_has_a_deadline(self):
         for name, start, byte in (
             ("status line", b"HTTP/1.1 200 ", b"O"),
             ("interim answers", b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
@@ -54,15 +54,15 @@ class TestSlowAnswers(ClientCase):
                 began = time.monotonic()
                 self.assertFails(WechatClient(server.url, backup.url), wechat_errors.WechatAmbiguous)
                 self.assertLess(time.monotonic() - began, LATE)
-                self.assertTrue(server.closed.acquire(timeout=LATE), "Nobody listens any longer")
+                self.assertTrue(server.closed.acquire(timeout=LATE), "The client hangs up")
                 self.assertEqual(backup.calls, [])
 
-    def test_the_reason_is_told(self):
+    def test_timeout_names_its_reason(self):
         server = self.serve(drip(HEAD + b"Content-Length: 100000\r\n\r\n", b" "))
         error = self.assertFails(WechatClient(server.url), wechat_errors.WechatAmbiguous)
         self.assertIn("not complete after 0.4 seconds", str(error))
 
-    def test_the_next_answer_has_its_own_time(self):
+    def test_each_answer_has_its_own_deadline(self):
         server = self.serve(*[answer({"errcode": 0})] * 3)
         client = WechatClient(server.url)
         for _i in range(3):
@@ -72,7 +72,7 @@ class TestSlowAnswers(ClientCase):
 
 
 class TestHostileAnswers(ClientCase):
-    def test_an_answer_that_unfolds_to_a_gigabyte(self):
+    def test_compressed_gigabyte_is_refused(self):
         packed = gzip.compress(b" " * 300_000_000)
         for encoding in ("gzip", "deflate", "gzip, gzip", "br"):
             with self.subTest(encoding):
@@ -84,14 +84,14 @@ class TestHostileAnswers(ClientCase):
                 finally:
                     tracemalloc.stop()
                 self.assertLess(peak, 10_000_000)
-                self.assertEqual(server.calls[0][3]["Accept-Encoding"], "identity", "It was not asked for")
+                self.assertEqual(server.calls[0][3]["Accept-Encoding"], "identity", "No compression was requested")
 
-    def test_what_is_packed_unasked_is_no_answer(self):
+    def test_compressed_answer_is_ambiguous(self):
         packed = gzip.compress(b'{"errcode":0}')
         server = self.serve(answer(packed, Content_Encoding="gzip"))
         self.assertFails(WechatClient(server.url), wechat_errors.WechatAmbiguous)
 
-    def test_what_no_database_holds_is_no_answer(self):
+    def test_unstorable_text_is_ambiguous(self):
         for text in (rb"\u0000", rb"\ud800", rb"\udc00\ud800"):
             with self.subTest(text):
                 server = self.serve(answer(b'{"errcode":40003,"errmsg":"' + text + b'"}'))
@@ -99,13 +99,13 @@ class TestHostileAnswers(ClientCase):
         server = self.serve(answer(rb'{"errcode":40003,"errmsg":"\ud83c\udf75"}'))
         self.assertEqual(self.assertFails(WechatClient(server.url), wechat_errors.WechatUnreachable).errmsg, "🍵")
 
-    def test_a_text_that_would_forge_lines_of_a_log(self):
+    def test_errmsg_cannot_forge_log_lines(self):
         text = "x\r\n2026-11-24 10:32:00,000 1 ERROR db odoo: forged\x0b\x85\u2028\u202egnp.exe"
         server = self.serve(answer({"errcode": 48001, "errmsg": text}))
         error = self.assertFails(WechatClient(server.url), wechat_errors.WechatAccountError)
         self.assertEqual(error.errmsg, "x 2026-11-24 10:32:00,000 1 ERROR db odoo: forged gnp.exe")
 
-    def test_no_redirect_gets_the_secret(self):
+    def test_redirects_are_not_followed(self):
         for status in (301, 302, 303, 307, 308):
             target = self.serve(answer({"access_token": "x", "expires_in": 7200}))
             server = self.serve(answer({}, status, Location=f"{target.url}{PATH}"))
@@ -115,7 +115,7 @@ class TestHostileAnswers(ClientCase):
 
 
 class TestLogs(ClientCase):
-    def test_the_log_of_a_debugging_admin_holds_no_secret(self):
+    def test_debug_log_holds_no_secret(self):
         server = self.serve(answer({"errcode": 0}), answer(b"", 502), answer({"subscribe": 1}))
         client = WechatClient(server.url)
         with self.assertLogs(level=logging.DEBUG) as captured:
@@ -145,7 +145,7 @@ class TestHide(BaseCase):
             with self.subTest(text):
                 self.assertEqual(log_secrets.hide(text), hidden)
 
-    def test_the_access_log_of_the_server(self):
+    def test_access_log_holds_no_secret(self):
         logger = logging.getLogger("werkzeug")
         with self.assertLogs(logger, logging.INFO) as captured:
             logger.info('127.0.0.1 - - [now] "%s" %s %s', "GET /wechat/bind/t0kent0ken/state HTTP/1.1", 200, "-")

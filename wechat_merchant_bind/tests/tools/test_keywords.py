@@ -11,7 +11,7 @@ EMOJI = "😀"
 @tagged("post_install", "-at_install", "wechat")
 class TestKeywords(BaseCase):
     def _assertFitted(self, key, cases, currency=None):
-        """Check what values become.
+        """Check the fitted values.
 
         :param cases: pairs of a value and its text
         """
@@ -33,7 +33,7 @@ class TestKeywords(BaseCase):
                 fitted = wechat_keywords.fit(key, value)
                 self.assertEqual((fitted.text, fitted.is_cut), (text, text != value))
 
-    def test_what_may_be_cut_is_cut_at_its_limit(self):
+    def test_texts_are_cut_at_their_limit(self):
         self._assertCut(
             "thing1",
             [
@@ -56,7 +56,7 @@ class TestKeywords(BaseCase):
                 ("a" * 10 + "名", "a" * 10),
             ],
         )
-        # A family of emoji is not left with a joiner at its end.
+        # A cut emoji sequence does not end with a joiner.
         self._assertCut("thing1", [("a" * 16 + "👨\u200d👩\u200d👧", "a" * 16 + "👨…")])
 
     def test_lines_are_joined(self):
@@ -98,7 +98,7 @@ class TestKeywords(BaseCase):
             [
                 (100.21, "￥100.21"),
                 (0.0, "￥0.00"),
-                # What a rounded difference may be.
+                # The result of a rounded difference.
                 (-0.0, "￥0.00"),
                 (-0.001, "￥0.00"),
                 (0, "￥0.00"),
@@ -185,7 +185,7 @@ class TestKeywords(BaseCase):
                 key, [(text, text.strip()), (datetime(2019, 10, 1, 5, 7), "2019年10月1日 05:07"), (1.5, "1.5")]
             )
 
-    def test_every_type_has_words(self):
+    def test_every_type_has_a_label(self):
         for name, keyword_type in wechat_keywords.KEYWORD_TYPES.items():
             self.assertIs(wechat_keywords.get_type(f"{name}12"), keyword_type)
             self.assertTrue(keyword_type.label and keyword_type.limit)

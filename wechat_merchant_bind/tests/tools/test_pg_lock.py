@@ -12,7 +12,7 @@ TIMEOUT = "100ms"
 
 @tagged("post_install", "-at_install", "wechat")
 class TestSessionLocks(BaseCase):
-    """With real connections: all cursors of a test's registry share one, in which nothing is ever locked."""
+    """With real connections: the cursors of a test's registry share one connection, which never blocks itself."""
 
     def setUp(self):
         super().setUp()
@@ -24,22 +24,22 @@ class TestSessionLocks(BaseCase):
         return cursor
 
     def _is_free(self, name):
-        """Tell whether another session gets the lock at once."""
+        """Tell whether another session can acquire the lock at once."""
         with contextlib.suppress(LockNotAvailable), session_locks(self.other, [name], "1ms"):
             return True
         return False
 
     def assertFree(self, *names):
-        """Check that nobody holds these locks."""
+        """Check that no session holds these locks."""
         self.assertEqual([name for name in names if not self._is_free(name)], [])
 
-    def test_one_at_a_time(self):
+    def test_lock_is_exclusive(self):
         with session_locks(self.cr, ["a"], TIMEOUT):
             self.assertFalse(self._is_free("a"))
             self.assertFree("b")
         self.assertFree("a")
 
-    def test_through_transactions(self):
+    def test_lock_outlives_transactions(self):
         with session_locks(self.cr, ["a", "b"], TIMEOUT):
             for end in (self.cr.commit, self.cr.rollback):
                 self.cr.execute("SELECT 1")
@@ -47,7 +47,7 @@ class TestSessionLocks(BaseCase):
                 self.assertFalse(self._is_free("a") or self._is_free("b"))
         self.assertFree("a", "b")
 
-    def test_the_block_begins_with_a_new_snapshot(self):
+    def test_block_begins_with_a_new_snapshot(self):
         self.cr.execute("SELECT 1")
         with session_locks(self.cr, ["a"], TIMEOUT):
             self.other.execute("SELECT pg_current_xact_id()")
@@ -56,7 +56,7 @@ class TestSessionLocks(BaseCase):
             self.cr.execute("SELECT pg_visible_in_snapshot(%s::xid8, pg_current_snapshot())", [later])
             self.assertEqual(self.cr.fetchone(), (True,))
 
-    def test_the_timeout_ends_with_the_waiting(self):
+    def test_timeout_ends_with_the_waiting(self):
         with session_locks(self.cr, ["a"], TIMEOUT):
             self.cr.execute("SHOW lock_timeout")
             self.assertEqual(self.cr.fetchone(), ("0",))
@@ -72,10 +72,10 @@ class TestSessionLocks(BaseCase):
             self.cr.execute("DO $$ BEGIN RAISE lock_not_available; END $$", log_exceptions=False)
         self.assertFree("a")
 
-    def test_the_first_is_released_if_the_second_can_not_be_had(self):
+    def test_first_lock_is_released_if_the_second_times_out(self):
         with session_locks(self.other, ["b"], TIMEOUT):
             with self.assertRaises(LockNotAvailable), session_locks(self.cr, ["a", "b"], TIMEOUT):
-                self.fail("Somebody else holds the second")
+                self.fail("Another session holds the second lock")
             third = self._connect()
             with session_locks(third, ["a"], "1ms"):
                 pass

@@ -60,7 +60,7 @@ class TestParse(BaseCase):
                 self.assertEqual(wechat_xml.parse(f"<xml>{xml}</xml>".encode()), {"A": text})
 
     def test_characters_that_xml_forbids_are_dropped(self):
-        """Of what users type, WeChat passes on whatever it holds."""
+        """WeChat forwards such characters from users' texts."""
         allowed = "\t\n 商🍵\x7f\x85\ufffd"
         forbidden = [*range(0x20), 0xD800, 0xDBFF, 0xDC00, 0xDFFF, 0xFFFE, 0xFFFF]
         for character in (chr(code) for code in forbidden if chr(code) not in "\t\n\r"):
@@ -69,7 +69,7 @@ class TestParse(BaseCase):
                 fields = wechat_xml.parse(xml.encode("utf-8", "surrogatepass"))
                 self.assertEqual(fields, {"A": f"好{allowed}", "B": "1"})
 
-    def test_a_carriage_return_is_a_line_break(self):
+    def test_carriage_return_is_a_line_break(self):
         self.assertEqual(wechat_xml.parse(b"<xml><A>a\r\nb\rc</A></xml>"), {"A": "a\nb\nc"})
 
     def test_declared_encoding_does_not_count(self):
@@ -112,7 +112,7 @@ class TestParse(BaseCase):
                 wechat_xml.parse(body)
 
     def test_no_file_is_opened(self):
-        """Refusing a document type comes too late if the parser has already followed it: a pipe would stop it."""
+        """The parser must not read an external DTD before the document type is refused: reading a pipe would block."""
         with tempfile.TemporaryDirectory() as folder:
             pipe = os.path.join(folder, "pipe")
             os.mkfifo(pipe)
@@ -131,7 +131,7 @@ class TestParse(BaseCase):
                     thread.join(0.1)
                 self.assertFalse(opened, doctype)
 
-    def test_bombs_cost_nothing(self):
+    def test_bombs_are_cheap(self):
         for name, start, repeated, end in (
             ("entities", BOMB, "", ""),
             ("depth", "<xml>", "<A>", ""),
@@ -146,7 +146,7 @@ class TestParse(BaseCase):
             # Of this thread: others may keep the machine busy.
             started = time.thread_time()
             with self.subTest(name), contextlib.suppress(WechatXmlError):
-                # no attribute comes out, however many there are
+                # The attributes are not returned.
                 self.assertEqual(wechat_xml.parse((body + end).encode()), {"A": ""})
             self.assertLess(time.thread_time() - started, 2)
 
@@ -167,7 +167,7 @@ class TestParse(BaseCase):
             wechat_xml.parse(wide, max_fields=2)
 
     def test_mutated_pushes(self):
-        """Whatever the bytes are, there are fields or there is a WechatXmlError."""
+        """Each input gives fields or a WechatXmlError."""
         chance = random.Random(20261122)
         outcomes = set()
         for _i in range(2000):
