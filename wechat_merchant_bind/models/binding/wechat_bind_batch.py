@@ -457,7 +457,7 @@ class WechatBindBatch(models.Model):
                     has_more = False
                     pool.stop()
         if locked:
-            self._write(lines._postpone, locked)
+            self._run_in_transaction(lines._postpone, locked)
         self.browse(changed)._notify_changed()
         if done:
             seconds = time.monotonic() - began_at
