@@ -56,8 +56,8 @@ class WechatShare(http.Controller):
         """Return the sender's values for the page and its preview in a chat. They contain no secret of the code.
 
         :param wechat.bind.code code_sudo: the code, or an empty recordset.
-        :return: "issuer" (see WechatBindCode._get_issuer()), "account" and "contact" (sentences), "title", "purpose", and
-            "preview_image" (an absolute URL).
+        :return: "issuer" (see WechatBindCode._get_issuer()), "account" and "contact" (sentences), "title", "purpose",
+            and "preview_image" (an absolute URL).
         :rtype: dict
         """
         env = request.env

@@ -437,7 +437,7 @@ class WechatBindBatch(models.Model):
                 while has_more and pool.pending <= WINDOW - REFILL:
                     # A small first portion, so that the threads start early.
                     limit = REFILL if pool.pending else THREADS
-                    last_id, calls, closed = self._write(lines._begin_calls, starters, last_id, limit)
+                    last_id, calls, closed = self._run_in_transaction(lines._begin_calls, starters, last_id, limit)
                     has_more = bool(last_id)
                     processed += len(closed)
                     changed.update(closed)
@@ -477,12 +477,12 @@ class WechatBindBatch(models.Model):
             return [], []
         lines = self.env["wechat.bind.batch.line"]
         try:
-            return self._write(lines._finish_calls, starters, calls)
+            return self._run_in_transaction(lines._finish_calls, starters, calls)
         except CONCURRENCY_ERRORS:
             # Find the call that causes the conflict, so that the others need not wait for it.
             if len(calls) == 1:
                 _logger.warning("wechat.codes: code postponed line=%s", calls[0].key, exc_info=True)
-                self._write(lines._postpone, calls)
+                self._run_in_transaction(lines._postpone, calls)
                 return [], []
             locked, written = [], []
             for call in calls:
@@ -494,7 +494,7 @@ class WechatBindBatch(models.Model):
         """Queue the e-mails of batches until there are none or the time is up."""
         lines = self.env["wechat.bind.batch.line"]
         starters, has_time = {}, True
-        while has_time and (batch_ids := self._write(lines._email_next_codes, starters, EMAIL_BATCH)):
+        while has_time and (batch_ids := self._run_in_transaction(lines._email_next_codes, starters, EMAIL_BATCH)):
             self.browse(set(batch_ids))._notify_changed()
             remaining = lines._count_due() + lines._count_emails()
             has_time = self.env["ir.cron"]._commit_progress(len(batch_ids), remaining=remaining)

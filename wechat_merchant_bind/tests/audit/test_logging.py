@@ -63,7 +63,7 @@ class TestForm(OutboxCase):
             self.env.ref(LANES[0]).method_direct_trigger()
 
     def test_pauses_and_suspensions_are_logged(self):
-        settle = f"{MODELS}.wechat_message_settle"
+        settle = f"{MODELS}.outbox.wechat_message"
         self._queue()
         self.wechat.answer("/cgi-bin/message/template/send", {"errcode": 45011, "errmsg": "freq limit rid: 1-2-3"})
         with self.assertLogs(settle, "WARNING") as logs:
@@ -82,7 +82,7 @@ class TestForm(OutboxCase):
         self.assertNotIn(self.openid, "".join(logs.output))
 
     def test_the_quota_is_logged(self):
-        quota = f"{MODELS}.wechat_account_quota"
+        quota = f"{MODELS}.outbox.wechat_account"
         self.wechat.answer(
             QUOTA_PATH, {"errcode": 0, "errmsg": "ok", "quota": {"daily_limit": 100, "used": 7, "remain": 93}}, 502
         )
@@ -94,14 +94,14 @@ class TestForm(OutboxCase):
         self.assertIn(f"wechat.quota: not known account={self.account.id} error=", unknown)
 
     def test_reconciliations_are_logged(self):
-        reconciliation = f"{MODELS}.wechat_binding_reconciliation"
+        reconciliation = f"{MODELS}.inbox.wechat_binding"
         self.wechat.answer(USERS_PATH, {"user_info_list": [{"subscribe": 1, "openid": self.openid}]})
         with self.assertLogs(reconciliation, INFO) as logs:
             self.env.ref("wechat_merchant_bind.ir_cron_reconcile").method_direct_trigger()
         self.assertIn(f"wechat.bindings: compared account={self.account.id} bindings=1", logs.output[0])
 
     def test_unreadable_templates_are_logged(self):
-        templates = f"{MODELS}.wechat_account_templates"
+        templates = f"{MODELS}.channel.wechat_account"
         self.wechat.answer(TEMPLATES_PATH, 502)
         with self.assertLogs(templates, "WARNING") as logs:
             self.env.ref("wechat_merchant_bind.ir_cron_sync_templates").method_direct_trigger()
@@ -110,7 +110,7 @@ class TestForm(OutboxCase):
 
 class TestPushes(WechatPushCase):
     def test_handled_pushes_are_logged(self):
-        handling = f"{MODELS}.wechat_event_handling"
+        handling = f"{MODELS}.inbox.wechat_event"
         code, openid = self._make_code(), self._make_openid()
         with self.assertLogs(handling, INFO) as logs:
             self._push_scan(code, openid)
@@ -119,7 +119,7 @@ class TestPushes(WechatPushCase):
         self.assertNotIn(openid, "".join(logs.output))
 
     def test_applied_receipts_are_logged(self):
-        receipts = f"{MODELS}.wechat_event_receipt"
+        receipts = f"{MODELS}.outbox.wechat_event"
         for number in range(2):
             self._push_event("TEMPLATESENDJOBFINISH", self._make_openid(), MsgID=number, Status="success")
         self.startPatcher(patch.object(wechat_event_receipt, "LINGER_SECONDS", 0))
