@@ -7,16 +7,16 @@ from odoo.exceptions import UserError
 
 from ..tools.wechat_errors import WechatError
 
-# The code that proves the right to make codes lives only as long as WeChat allows at least.
+# The test code has the shortest life that WeChat allows.
 CHECK_CODE_SECONDS = 60
 CHECK_SCENE = "mb_connection_check"
 PUSH_CHECKS = ("webhook", "refusals")
-# What a finding about the account's health is in the check.
+# The result of a line, by the state of the finding about the account's health.
 HEALTH_RESULTS = {"ok": "ok", "unconnected": "warning", "warning": "warning", "problem": "error"}
 
 
 class WechatAccountCheck(models.TransientModel):
-    """Checks an account step by step, in the order in which things fail."""
+    """Checks the connection of an account step by step, in the order in which the steps fail."""
 
     _name = "wechat.account.check"
     _description = "WeChat Connection Check"
@@ -51,9 +51,9 @@ class WechatAccountCheck(models.TransientModel):
         return check
 
     def _store_result(self, lines):
-        """Keep with the account whether WeChat accepts it, for the overview, which asks nobody.
+        """Store with the account whether WeChat accepts it, for the start page, which makes no call.
 
-        :param list[dict] lines: what was checked about WeChat's API.
+        :param list[dict] lines: the lines about WeChat's API.
         """
         errors = [f"{line['subject']}: {line['message']}" for line in lines if line["result"] == "error"]
         self.account_id.write({"last_check_at": fields.Datetime.now(), "last_check_error": "\n".join(errors)})
@@ -121,7 +121,7 @@ class WechatAccountCheck(models.TransientModel):
         return self._prepare_line(subject, "ok", self.account_id.api_base_url)
 
     def _check_api(self):
-        """Check what takes a call to WeChat; what depends on a failed check is not tried."""
+        """Check the calls to WeChat. After a failed first call the others are skipped."""
         lines = []
         for subject, method, args in (
             (self.env._("App Secret and IP allow-list"), "get_callback_ips", ()),
@@ -149,10 +149,10 @@ class WechatAccountCheck(models.TransientModel):
         return self.env._("WeChat accepts them, from the server %s.", socket.gethostname())
 
     def _check_pushes(self):
-        """Tell whether WeChat reached us and whether we refused it, as the account's health does."""
+        """Return the findings of the account's health about pushes and refusals."""
         health = self.env["wechat.account.health"]
         lines = health._get_for(self.account_id).filtered(lambda line: line.kind in PUSH_CHECKS)
-        findings = {line.kind: finding for line, finding in lines._find().items()}
+        findings = {line.kind: finding for line, finding in lines._get_findings().items()}
         subjects = {"webhook": self.env._("Pushes from WeChat"), "refusals": self.env._("Refused pushes")}
         return [
             self._prepare_line(

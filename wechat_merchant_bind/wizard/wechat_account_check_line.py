@@ -2,7 +2,7 @@ from odoo import fields, models
 
 
 class WechatAccountCheckLine(models.TransientModel):
-    """One thing that was checked about an account."""
+    """The result of one step of a connection check."""
 
     _name = "wechat.account.check.line"
     _description = "Result of a WeChat Connection Check"

@@ -13,13 +13,13 @@ from ...tools.wechat_errors import (
     from_response,
 )
 
-# A token is renewed this many seconds before its end. WeChat renews it in its last 5 minutes, during which the old
-# and the new one are both valid, so every reader still holds a good one.
+# Seconds before its end at which a token is renewed. WeChat issues a new one in the last 5 minutes, during which both
+# are valid, so that every reader holds a valid one.
 RENEW_BEFORE = 120
-# How long a reader waits for another process that is fetching. stable_token allows parallel callers, so after that it
-# fetches by itself instead of failing.
+# How long a reader waits for another process that fetches. After that it fetches too: stable_token allows parallel
+# callers.
 WAIT_TIMEOUT = "8s"
-# WeChat answered with the very token it had refused: asking again would only burn quota.
+# Seconds without calls after WeChat has returned the very token that it had refused: asking again only costs quota.
 HOLD_SECONDS = 60
 LOCK_ATTEMPTS = 5
 TOKEN_PATH = "/cgi-bin/stable_token"  # nosec B105  # an address
@@ -28,8 +28,8 @@ TOKEN_PATH = "/cgi-bin/stable_token"  # nosec B105  # an address
 class WechatAccessToken(models.Model):
     """The one access token of an account, shared by all workers and nodes.
 
-    It lives apart from the account, and is read and written through short cursors of its own: a request that fails
-    later must not undo a fetched token, and nobody who edits the account may collide with a worker that renews it.
+    It is a record of its own, read and written in short transactions of its own: a request that fails later does not
+    undo a fetched token, and an edit of the account does not conflict with a worker that renews it.
     """
 
     _name = "wechat.access.token"
@@ -41,9 +41,9 @@ class WechatAccessToken(models.Model):
     token = fields.Char(readonly=True, exportable=False)
     expires_at = fields.Datetime(readonly=True)
     held_until = fields.Datetime(readonly=True)
-    # Of the app id, secret and address that fetched the token: once one of them changes, the token is nobody's.
+    # Hash of the app id, secret and address that fetched the token, which is invalid once one of them changes.
     fingerprint = fields.Char(readonly=True, exportable=False)
-    # Why WeChat gives none, until it does again.
+    # The last error, until WeChat gives a token again.
     failed_since = fields.Datetime(readonly=True)
     error_class = fields.Char(readonly=True)
     errcode = fields.Integer(readonly=True)
@@ -54,26 +54,26 @@ class WechatAccessToken(models.Model):
     # === BUSINESS METHODS === #
 
     def _get_valid(self, account_sudo, client, refused=None):
-        """Return an access token that is good for the next two minutes at least.
+        """Return an access token that is valid for the next two minutes at least.
 
-        One process fetches while the others wait for its row lock and then read what it stored.
+        One process fetches it. The others wait for the lock on the row, then read the stored token.
 
         :param wechat.account account_sudo: the account, sudoed, since only managers read its secret.
         :param WechatClient client: the client that fetches.
         :param str refused: the token that WeChat has just refused. It is replaced only if it is still the stored one.
         :return: the access token.
         :rtype: str
-        :raise WechatError: if it cannot be had.
+        :raise WechatError: if WeChat gives none.
         """
         with self.env.registry.cursor() as cr:
             row = self._select(cr, account_sudo)
             if self._is_usable(row, refused):
                 return row["token"]
             for _attempt in range(LOCK_ATTEMPTS):
-                # A new transaction: the snapshot must see what the former holder of the lock has stored.
+                # A new transaction, whose snapshot sees the token that the former holder of the lock has stored.
                 cr.rollback()
                 try:
-                    # Not lock_timeout, which begins anew when the next in the queue for a row becomes the first.
+                    # lock_timeout would begin anew when this process becomes the first in the queue for the row.
                     cr.execute("SELECT set_config('statement_timeout', %s, true)", [WAIT_TIMEOUT])
                     row = self._select(cr, account_sudo, lock=True)
                 except SerializationFailure:
@@ -89,10 +89,14 @@ class WechatAccessToken(models.Model):
     def _fetch(self, cr, account_sudo, client, row, refused):
         """Fetch a token while holding the row's lock, and store it.
 
+        :param Cursor cr: the cursor that holds the lock.
+        :param wechat.account account_sudo: the account, sudoed.
+        :param WechatClient client: the client that fetches.
         :param dict row: the locked row, or None if the account is not committed yet.
+        :param str refused: the token that WeChat has just refused, if any.
         :return: the access token.
         :rtype: str
-        :raise WechatError: if WeChat refuses, or gives back the token that it had refused.
+        :raise WechatError: if WeChat refuses, or returns the token that it had refused.
         """
         if row and row["is_held"]:
             raise self._held_error()
@@ -123,11 +127,11 @@ class WechatAccessToken(models.Model):
         return token
 
     def _store_failure(self, cr, row, error, hold_seconds=None):
-        """Keep why there is no token, and since when, whatever becomes of the caller.
+        """Store an error and the time of the first one in a row. The caller's failure does not undo it.
 
         :param dict row: the locked row.
-        :param WechatError error: why.
-        :param int hold_seconds: how long WeChat is not to be asked again.
+        :param WechatError error: the error.
+        :param int hold_seconds: seconds until WeChat may be asked again.
         """
         cr.execute(
             """
@@ -144,7 +148,7 @@ class WechatAccessToken(models.Model):
         cr.commit()  # pylint: disable=invalid-commit  # own cursor: this must outlive the error that the caller raises
 
     def _get_error(self):
-        """Return why WeChat gives no token, as it was raised.
+        """Return the stored error as the exception that was raised.
 
         :rtype: WechatError
         """

@@ -10,19 +10,23 @@ from ...tools.wechat_api import WechatClient, WechatUrlError, check_base_url
 from ...tools.wechat_errors import WechatTokenStale, invalid_ip
 from ..const import RETENTION_DAYS
 
-# What merchants in China read after the binding. It is the content of a field, in their language and not in the
-# admin's; the field is translatable for merchants who speak another.
+# Default content of a translatable field: in the merchants' language, not in the admin's.
 DEFAULT_BIND_REPLY = "您好！{merchant}，公众号绑定成功！今后将通过此公众号为您推送重要通知。"
-# The longest life that WeChat gives a temporary code: 2,592,000 seconds.
+# WeChat's limit for a temporary QR code: 2,592,000 seconds.
 MAX_CODE_VALIDITY_DAYS = 30
 SECRET_FIELDS = frozenset(
     {"app_secret", "webhook_token", "encoding_aes_key", "previous_encoding_aes_key", "webhook_key", "webhook_url"}
 )
+# Settings whose changes are not logged: the order, and the results of connection checks.
+UNAUDITED_FIELDS = frozenset({"sequence", "last_check_at", "last_check_error"})
+# Characters of a value that the operations log shows.
+VALUE_SHOWN = 60
+
 _lt = LazyTranslate(__name__)
 
 
 class Webhook(NamedTuple):
-    """What is to be known of an account before its pushes are in the inbox. The one of no account is false."""
+    """The settings of an account that authenticate and store its pushes. That of no account is falsy."""
 
     id: int | None = None
     company_id: int | None = None
@@ -38,17 +42,12 @@ class Webhook(NamedTuple):
         return self.id is not None
 
     def __repr__(self):
-        # the generated one would put the secrets into logs
+        # The generated one would put the secrets into logs.
         return f"Webhook(<{self.id}>)"
 
 
-# What is changed all the time and means nothing, and what a check of the connection has found.
-UNAUDITED_FIELDS = frozenset({"sequence", "last_check_at", "last_check_error"})
-VALUE_SHOWN = 60
-
-
 class WechatAccount(models.Model):
-    """A WeChat Official Account: its secrets, its webhook and its rules for binding."""
+    """A WeChat Official Account: its secrets, its webhook, its API client and its rules for binding."""
 
     _name = "wechat.account"
     _description = "WeChat Official Account"
@@ -191,7 +190,7 @@ class WechatAccount(models.Model):
         help="Days until a message is deleted. What waits or whose result is unknown is kept.",
     )
 
-    # Where the list of followers was left at, see wechat.binding.
+    # The last follower that the reconciliation has read, see wechat.binding.
     last_follower_openid = fields.Char(
         readonly=True, copy=False, exportable=False, groups="wechat_merchant_bind.group_manager"
     )
@@ -229,8 +228,8 @@ class WechatAccount(models.Model):
     _leaver_days_positive = models.Constraint(
         "CHECK(leaver_days >= 0)", "The days after which data is erased can't be negative."
     )
-    # A redelivered or replayed push is recognised by its inbox row: WeChat's retries end and the signed timestamp
-    # expires long before three days.
+    # Redelivered and replayed pushes are recognised by their inbox rows. WeChat's retries end, and the signed timestamp
+    # expires, long before three days.
     _event_retention_range = models.Constraint(
         "CHECK(event_retention_days >= 3)", "Received events are kept for 3 days at least."
     )
@@ -272,8 +271,8 @@ class WechatAccount(models.Model):
             account._get_client()
 
     @api.constrains("company_id")
-    def _check_companies_of_the_bound(self):
-        # sudo: wechat.binding - other companies' bindings count too
+    def _check_companies_of_bindings(self):
+        # sudo: wechat.binding - including other companies' bindings
         bindings_sudo = self.env["wechat.binding"].sudo()
         for account in self.filtered("company_id"):
             self._check_same_company(
@@ -307,11 +306,11 @@ class WechatAccount(models.Model):
 
     @api.model_create_multi
     def create(self, vals_list):
-        """Generate the secrets here and not as defaults: a form would show other ones than it saves."""
+        """Create accounts and generate their secrets, which a form would show and not save if they were defaults."""
         accounts = super().create([{**vals, **self._prepare_missing_secrets(vals)} for vals in vals_list])
-        # sudo: wechat.access.token - an empty row to lock later; nobody has access to tokens
+        # sudo: wechat.access.token - an empty row to lock later; no group may access tokens
         self.env["wechat.access.token"].sudo().create([{"account_id": account.id} for account in accounts])
-        self._forget_webhooks()
+        self._clear_webhooks()
         accounts._log_created()
         return accounts
 
@@ -326,23 +325,23 @@ class WechatAccount(models.Model):
             self.filtered(lambda account: account.app_id != vals["app_id"])._check_not_in_use()
         res = super().write(vals)
         if "active" in vals and not vals["active"]:
-            # sudo: wechat.bind.code - whoever may disable the account also ends its codes
+            # sudo: wechat.bind.code - the right to archive an account includes revoking its codes
             self.env["wechat.bind.code"].sudo().search(
                 [("account_id", "in", self.ids), ("state", "=", "active")]
             )._revoke(self.env._("The account was disabled."))
         if not vals.keys().isdisjoint({"active", "account_kind", "webhook_key", *Webhook._fields}):
-            self._forget_webhooks()
+            self._clear_webhooks()
         self._log_changed(before)
         return res
 
     def unlink(self):
         res = super().unlink()
-        self._forget_webhooks()
+        self._clear_webhooks()
         return res
 
     @api.ondelete(at_uninstall=False)
     def _unlink_except_used(self):
-        # sudo: wechat.bind.code, wechat.binding - other companies' history counts too
+        # sudo: wechat.bind.code, wechat.binding - including other companies' history
         domain = [("account_id", "in", self.ids)]
         if self.env["wechat.binding"].sudo().search_count(domain, limit=1) or self.env[
             "wechat.bind.code"
@@ -364,7 +363,7 @@ class WechatAccount(models.Model):
     def _export_rows(self, fields, *, _is_toplevel_call=True):
         """Refuse to export secrets, which the export dialog doesn't offer but a direct call could ask for.
 
-        Here and not in ``export_data``, which doesn't see the accounts that another model's export reaches.
+        export_data would not see the accounts that the export of another model reaches.
 
         :raise UserError: if a secret is among the fields.
         """
@@ -394,7 +393,7 @@ class WechatAccount(models.Model):
     def action_test_connection(self):
         """Check the account step by step and open the result.
 
-        :return: an act_window on a ``wechat.account.check``.
+        :return: an act_window on a wechat.account.check.
         :rtype: dict
         """
         self.ensure_one()
@@ -415,9 +414,9 @@ class WechatAccount(models.Model):
 
     @api.model
     def _prepare_missing_secrets(self, vals):
-        """Return new values of the secrets of the webhook that the values of a new account lack.
+        """Return generated values for the secrets of the webhook that are missing in the values of a new account.
 
-        :param dict vals: of the new account.
+        :param dict vals: the values of the new account.
         :rtype: dict
         """
         generators = {
@@ -427,11 +426,11 @@ class WechatAccount(models.Model):
         }
         return {name: generate() for name, generate in generators.items() if not vals.get(name)}
 
-    # === BUSINESS METHODS - CHOICE === #
+    # === BUSINESS METHODS - COMPANIES === #
 
     def _check_not_in_use(self):
-        """Raise UserError, in words, if merchants are bound by these accounts: an OpenID belongs to an App ID."""
-        # sudo: wechat.binding - other companies' bindings count too
+        """Raise UserError if merchants are bound by these accounts: an OpenID belongs to one App ID."""
+        # sudo: wechat.binding - including other companies' bindings
         if (
             self.env["wechat.binding"]
             .sudo()
@@ -446,10 +445,12 @@ class WechatAccount(models.Model):
 
     @api.model
     def _check_same_company(self, records):
-        """Refuse codes and bindings whose merchant and account belong to two companies. A shared account serves all.
+        """Check that the merchant and the account of codes or bindings don't belong to different companies.
 
-        :param records: with ``partner_id`` and ``account_id``.
-        :raise ValidationError: if there are any.
+        A shared account serves all companies.
+
+        :param records: records with partner_id and account_id.
+        :raise ValidationError: if they do.
         """
         for record in records:
             merchant_company, account_company = record.partner_id.company_id, record.account_id.company_id
@@ -464,15 +465,17 @@ class WechatAccount(models.Model):
 
     @api.model
     def _get_for_partner(self, partner):
-        """Return the account that issues the new codes of a partner: its company's, else the current company's, else a
-        shared one.
+        """Return the account that issues the new codes of a partner.
+
+        It is the first one of the partner's company, or of the current company for a partner without one; else the
+        first shared one.
 
         :param res.partner partner: the partner.
         :rtype: wechat.account
         :raise UserError: if there is none.
         """
         company = partner.company_id or self.env.company
-        # sudo: wechat.account - which account serves a partner depends neither on who asks nor on the list asked from
+        # sudo: wechat.account - the account of a partner depends neither on the user nor on the view
         accounts_sudo = self.sudo().with_context(active_test=True).search([("company_id", "in", [company.id, False])])
         account = self.browse((accounts_sudo.filtered("company_id")[:1] or accounts_sudo[:1]).id)
         if not account:
@@ -487,9 +490,12 @@ class WechatAccount(models.Model):
 
     @api.model
     def _get_lang(self, *langs):
-        """Return the first active language among those given, else Chinese where it is active, else English.
+        """Return the first of these languages that is active, else Chinese if it is active, else English.
 
-        What is written for a merchant or into the chatter during a push has no user whose language it could take.
+        A push has no user: replies and notes take the language of the merchant or of a manager.
+
+        :param langs: codes of languages, or False.
+        :rtype: str
         """
         active = {code for code, _name in self.env["res.lang"].get_installed()}
         return next((lang for lang in (*langs, "zh_CN") if lang in active), "en_US")
@@ -503,7 +509,7 @@ class WechatAccount(models.Model):
         :raise ValidationError: if the address is not allowed.
         """
         self.ensure_one()
-        # sudo: ir.config_parameter - a switch that only administrators set, read for whoever uses the account
+        # sudo: ir.config_parameter - a switch that only administrators set
         parameters = self.env["ir.config_parameter"].sudo()
         allow_insecure = parameters.get_param("wechat_merchant_bind.allow_insecure_api") in ("1", "True", "true")
         try:
@@ -518,11 +524,14 @@ class WechatAccount(models.Model):
             ) from error
 
     def _call_api(self, method, *args, **kwargs):
-        """Call a method of the client with the account's access token. A token that WeChat calls stale is replaced, and
-        the call repeated, once.
+        """Call a method of the client with the account's access token.
 
-        :param str method: a method of :class:`WechatClient` whose first parameter is the access token.
-        :return: what the method returns.
+        If WeChat calls the token stale, it is replaced and the call repeated once.
+
+        :param str method: a method of WechatClient whose first parameter is the access token.
+        :param args: its further arguments.
+        :param kwargs: its keyword arguments.
+        :return: its result.
         :raise WechatError: if WeChat refuses or cannot be reached.
         """
         client, token = self._get_access()
@@ -533,32 +542,32 @@ class WechatAccount(models.Model):
             return getattr(client, method)(token, *args, **kwargs)
 
     def _get_access(self, refused=None):
-        """Return what a call to WeChat needs. Threads may use it; they must never touch the environment.
+        """Return the client and an access token, which threads without an environment may use.
 
         :param str refused: the access token that WeChat has just refused; replaced only if it is still the stored one.
-        :return: the client and an access token that is good for the next two minutes at least.
+        :return: the client and an access token that is valid for the next two minutes at least.
         :rtype: tuple[WechatClient, str]
-        :raise WechatError: if the token cannot be had.
+        :raise WechatError: if WeChat gives no token.
         """
         self.ensure_one()
-        # sudo: wechat.account - only managers read the secret, but whoever may generate codes makes calls with it
+        # sudo: wechat.account - only managers read the secret; all users of the addon make calls with it
         account_sudo = self.sudo()
         client = account_sudo._get_client()
-        # sudo: wechat.access.token - nobody has access to tokens; this one never leaves the call
+        # sudo: wechat.access.token - no group may access tokens; this one never leaves the call
         token = self.env["wechat.access.token"].sudo()._get_valid(account_sudo, client, refused=refused)
         return client, token
 
     def _get_error_message(self, error):
-        """Say in the user's words what an error of WeChat means and what to do about it.
+        """Return the meaning and the remedy of an error of WeChat, in the user's language.
 
         :param WechatError error: the error.
-        :return: the meaning, the remedy, and what WeChat said: errcode, text and rid.
+        :return: the meaning, the remedy, and WeChat's errcode, text and rid.
         :rtype: str
         """
         return "\n".join(self.env._(term) for term in self._get_error_terms(error))
 
     def _get_error_terms(self, error):
-        """Return the lines of :meth:`_get_error_message`, to be translated by their reader.
+        """Return the lines of _get_error_message as terms that are translated for their reader.
 
         :param WechatError error: the error.
         :rtype: list[LazyGettext]
@@ -577,9 +586,10 @@ class WechatAccount(models.Model):
 
     @api.model
     def _find_webhook(self, webhook_key):
-        """Return what is to be known of the active account behind a webhook address.
+        """Return the webhook of the active account with this address.
 
         :param str webhook_key: the secret part of the address.
+        :return: the webhook, or a falsy one for an unknown address.
         :rtype: Webhook
         """
         return self._get_webhooks().get(webhook_key, Webhook())
@@ -587,9 +597,9 @@ class WechatAccount(models.Model):
     @api.model
     @ormcache()
     def _get_webhooks(self):
-        """Return what is to be known of the active accounts, by the secret part of their address.
+        """Return the webhooks of all active accounts, by the secret part of their address.
 
-        All at once: remembering what somebody has guessed would push what is needed out of the memory.
+        They are one entry of the cache: an entry for each guessed address would evict the others.
 
         :rtype: dict[str, Webhook]
         """
@@ -599,15 +609,13 @@ class WechatAccount(models.Model):
         return {account.webhook_key: account._get_webhook() for account in accounts_sudo}
 
     @api.model
-    def _forget_webhooks(self):
-        """Let every process read the accounts anew, now and once more after the commit: until then another thread may
-        have read, and remembered, what has been.
-        """
+    def _clear_webhooks(self):
+        """Clear the cache of webhooks now, and again after the commit: until then a thread may cache the old ones."""
         self.env.registry.clear_cache()
         self.env.cr.postcommit.add(self.env.registry.clear_cache)
 
     def _get_webhook(self):
-        """Return what is to be known of the account by those who store its pushes.
+        """Return the settings that authenticate and store the account's pushes.
 
         :rtype: Webhook
         """
@@ -618,7 +626,7 @@ class WechatAccount(models.Model):
     # === BUSINESS METHODS - AUDIT === #
 
     def _log_created(self):
-        """Record that these accounts were added."""
+        """Log that these accounts were added."""
         notes = {
             account.id: self.env._(
                 "Official Account %(account)s (App ID %(app_id)s) added.", account=account.name, app_id=account.app_id
@@ -628,9 +636,9 @@ class WechatAccount(models.Model):
         self.env["wechat.operation"]._log("settings", self, notes)
 
     def _log_changed(self, before):
-        """Record which settings of these accounts have changed.
+        """Log the changed settings of these accounts.
 
-        :param dict[int, dict] before: by account id what :meth:`_get_settings` returned before.
+        :param dict[int, dict] before: the former results of _get_settings, by account id.
         """
         notes = {}
         for account in self:
@@ -639,13 +647,13 @@ class WechatAccount(models.Model):
         self.env["wechat.operation"]._log("settings", self.browse(notes), notes)
 
     def _get_settings(self, names):
-        """Return the values of settings as people read them; of a secret as it is, to compare.
+        """Return settings as a user reads them. Secrets are as stored, to be compared.
 
-        :param list[str] names: fields.
+        :param list[str] names: names of fields.
         :rtype: dict[str, str]
         """
         self.ensure_one()
-        # sudo: wechat.account - the log tells what changed, not what the secrets are
+        # sudo: wechat.account - the log names changed secrets and never shows them
         account_sudo = self.sudo()
         words = {True: self.env._("yes"), False: self.env._("no")}
         return {
@@ -656,9 +664,9 @@ class WechatAccount(models.Model):
         }
 
     def _get_changed_settings(self, before):
-        """Return a line for each setting that has changed.
+        """Return a line for each changed setting.
 
-        :param dict before: what :meth:`_get_settings` returned.
+        :param dict before: the former result of _get_settings.
         :rtype: list[str]
         """
         after = self._get_settings(list(before))

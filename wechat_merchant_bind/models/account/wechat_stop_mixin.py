@@ -8,7 +8,7 @@ ACTIVITY = "mail.mail_activity_data_warning"
 
 
 class WechatStopMixin(models.AbstractModel):
-    """What sends nothing once WeChat has refused it, until a manager resumes it. A stop asks one of them for that."""
+    """Suspends sending after a refusal by WeChat, and schedules an activity for a manager, who resumes it."""
 
     _name = "wechat.stop.mixin"
     _inherit = ["mail.thread", "mail.activity.mixin"]
@@ -23,29 +23,29 @@ class WechatStopMixin(models.AbstractModel):
         self.check_access("write")
 
     def _schedule_stop_activity(self, summary, reason, activity=ACTIVITY):
-        """Ask a manager to look at a record that was stopped, or will be, unless one was asked already.
+        """Schedule an activity for a manager about suspended sending, unless there is one already.
 
-        :param str summary: what has happened.
-        :param str reason: why, and what to do about it.
-        :param str activity: XML ID of the type of activity, one for each kind of trouble.
+        :param str summary: the trouble.
+        :param str reason: its reason and remedy.
+        :param str activity: XML ID of the activity type, one for each kind of trouble.
         """
         self.ensure_one()
-        # sudo: mail.activity - whoever's work met the refusal, it is a manager who is asked
+        # sudo: mail.activity - for a manager, also if another user's message was refused
         record_sudo = self.sudo()
         if manager := record_sudo._get_stop_manager():
             record_sudo = record_sudo.with_context(lang=manager.lang, mail_activity_quick_update=True)
             if not record_sudo.activity_search([activity]):
-                # Without an email: a mail server must not keep the messages of other accounts waiting.
+                # Without an e-mail: a slow mail server would delay the messages of other accounts.
                 record_sudo.activity_schedule(
                     activity, summary=summary, note=plaintext2html(reason), user_id=manager.id
                 )
 
     def _close_stop_activities(self):
-        # sudo: mail.activity - also those of another manager
+        # sudo: mail.activity - another manager's too
         self.sudo().activity_unlink([ACTIVITY])
 
     def _get_stop_manager(self):
-        """Return the user who is asked: who set the record up, if that is a manager, else the first one.
+        """Return the manager for the activity: the record's creator if a manager, else the first manager.
 
         :rtype: res.users
         """

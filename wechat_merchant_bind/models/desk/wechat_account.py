@@ -6,15 +6,18 @@ from odoo.tools import SQL
 
 from ..const import GROUP_MANAGER, STATES
 
-# Of the funnel on the overview, as of its graph.
+# Days of the funnel on the start page, as in its graph.
 FUNNEL_DAYS = 30
-# What a person has a look at, and no more of them.
+# Alerts that the start page shows at most.
 ALERTS_SHOWN = 5
 DIGEST_HOURS = 24
 
 
 class WechatAccount(models.Model):
-    """What the start page of the app shows: the steps to the first binding, and then the numbers."""
+    """The app's start page, the health of accounts, and the daily e-mail about failures.
+
+    The start page shows the steps to the first binding, then numbers and alerts.
+    """
 
     _inherit = "wechat.account"
 
@@ -26,7 +29,6 @@ class WechatAccount(models.Model):
     health_state = fields.Selection(
         STATES, "Worst Finding", compute="_compute_health_state", groups="wechat_merchant_bind.group_manager"
     )
-
     failure_digest = fields.Boolean(
         "Daily E-mail about Failures",
         help="To the managers, on days on which messages failed or their result is unknown.",
@@ -54,13 +56,12 @@ class WechatAccount(models.Model):
 
     @api.model
     def get_overview(self):
-        """Return what the start page shows. Reads the database only.
+        """Return the content of the start page. Reads the database only.
 
-        :return: ``is_live`` tells whether all steps are done; ``steps`` in the order in which they fail, each with
-            ``key``, ``title``, ``reason``, ``is_done``, ``problem``, ``button``, and for what the button does
-            ``action``, or ``method`` and ``res_id``, or else ``ask``: whom to ask; ``tiles``, each with ``key``,
-            ``label``, ``value``, and for the list behind it ``action`` and ``filters``; ``funnel``, each with
-            ``label`` and ``value``; ``alerts`` is what is wrong, each with ``text`` and ``action``.
+        :return: is_live: whether all steps are done; steps: in the order in which they fail, each with key, title,
+            reason, is_done, problem, button, and for the button either action, or method and res_id, or ask, which
+            names the person to ask; tiles: each with key, label, value, and action and filters of the list behind it;
+            funnel: each with label and value; alerts: each with text and action.
         :rtype: dict
         :raise AccessError: if the user may not use the addon.
         """
@@ -75,14 +76,14 @@ class WechatAccount(models.Model):
             "alerts": self._get_overview_alerts()[:ALERTS_SHOWN] if is_live else [],
         }
 
-    # === STEPS === #
+    # === BUSINESS METHODS - STEPS === #
 
     @api.model
     def _get_overview_steps(self):
         """Return the steps to the first binding, in the order in which they fail.
 
-        What a later step has proved is not asked of an earlier one again: an account whose merchants are bound by scans
-        can be reached, whatever its address looks like.
+        A later step proves earlier ones: an account with bindings by scans can be reached, even if its address looks
+        local.
 
         :rtype: list[dict]
         """
@@ -114,7 +115,7 @@ class WechatAccount(models.Model):
 
     @api.model
     def _prepare_account_step(self, account):
-        # sudo: wechat.account - only whether there is a secret is told
+        # sudo: wechat.account - tells only whether there is a secret
         is_done = account.app_id and account.sudo().app_secret
         return self._prepare_step(
             "account",
@@ -127,7 +128,7 @@ class WechatAccount(models.Model):
 
     @api.model
     def _prepare_address_step(self, account, is_reached):
-        # sudo: wechat.account.check - a record in memory for managers only, of which just the address' line is told
+        # sudo: wechat.account.check - a record in memory for managers only; tells the line about the address
         line = self.env["wechat.account.check"].sudo().new({"account_id": account.id})._check_own_address()
         is_done = is_reached or line["result"] == "ok"
         return self._prepare_step(
@@ -142,7 +143,7 @@ class WechatAccount(models.Model):
 
     @api.model
     def _prepare_connection_step(self, account, is_generated):
-        # sudo: wechat.account - the error is for managers, whether there is one decides for everybody
+        # sudo: wechat.account - the error is for managers; all users are told whether there is one
         error = account.sudo().last_check_error
         is_done = not error and (account.last_check_at or is_generated)
         is_manager = self.env.user.has_group(GROUP_MANAGER)
@@ -226,20 +227,20 @@ class WechatAccount(models.Model):
 
     @api.model
     def _is_reached(self):
-        """Tell whether WeChat has ever reached the webhook: a push is kept, or a scan has bound somebody."""
+        """Return whether WeChat has ever reached the webhook: there is a push, or a binding by a scan."""
         if self.env["wechat.binding"].search_count([("source", "=", "scan")], limit=1):
             return True
         # pylint: disable-next=no-search-all  # an installation has a handful of accounts
         accounts = self.search([])
-        # sudo: wechat.event - only managers read the inbox, and only whether there is a push is told
+        # sudo: wechat.event - the inbox is for managers; tells only whether there is a push
         events_sudo = self.env["wechat.event"].sudo()
         return bool(events_sudo.search_count([("account_id", "in", accounts.ids), ("payload", "!=", False)], limit=1))
 
-    # === NUMBERS === #
+    # === BUSINESS METHODS - NUMBERS === #
 
     @api.model
     def _get_overview_tiles(self):
-        """Return the numbers, each with the list that it counts.
+        """Return the tiles of the start page, each with the number of records and the list of them.
 
         :rtype: list[dict]
         """
@@ -321,7 +322,7 @@ class WechatAccount(models.Model):
 
     @api.model
     def _count_merchants(self):
-        """Return how many merchants there are in each state.
+        """Return the number of merchants by state.
 
         :rtype: dict[str, int]
         """
@@ -330,9 +331,9 @@ class WechatAccount(models.Model):
 
     @api.model
     def _count_merchants_with_codes(self, kind):
-        """Return how many merchants have a code that waits for its scan, or had one that expired and have no other.
+        """Return the number of merchants with a code to be scanned, or with an expired code and no other.
 
-        :param str kind: ``open`` or ``expired``.
+        :param str kind: open or expired.
         :rtype: int
         """
         now = fields.Datetime.now()
@@ -360,13 +361,13 @@ class WechatAccount(models.Model):
 
     @api.model
     def _get_overview_alerts(self):
-        """Return what keeps messages from going or hides what becomes of them, the worst first.
+        """Return the troubles of accounts and templates, problems before warnings.
 
-        :return: dicts with ``text``, ``is_problem``, and ``action`` or False.
+        :return: dicts with text, is_problem, and action or False.
         :rtype: list[dict]
         """
         accounts = self.search([])  # pylint: disable=no-search-all  # an installation has a handful of accounts
-        # sudo: wechat.account.health - of accounts that the user may read, what has happened in one line
+        # sudo: wechat.account.health - one line about each account that the user may read
         lines_sudo = self.env["wechat.account.health"].sudo().search([("account_id", "in", accounts.ids)])
         wrong = lines_sudo.filtered(lambda line: line.state != "ok" and line.kind != "templates")
         alerts = [
@@ -394,10 +395,10 @@ class WechatAccount(models.Model):
 
     @api.model
     def _get_alert_text(self, lines, account_count):
-        """Return what has happened to one or several accounts, which are named where there are others.
+        """Return the text of an alert. It names the accounts unless it is about all of them.
 
-        :param wechat.account.health lines: with the same trouble.
-        :param int account_count: how many accounts there are.
+        :param wechat.account.health lines: the checks with the same trouble.
+        :param int account_count: the number of all accounts.
         :rtype: str
         """
         if len(lines) == account_count:
@@ -412,13 +413,13 @@ class WechatAccount(models.Model):
 
     @api.model
     def _cron_send_failure_digests(self):
-        """Queue the e-mails about what failed since the ones before."""
+        """Queue the e-mails about messages that have failed since the last e-mails."""
         for account in self.search([("failure_digest", "=", True)]):
             account._send_failure_digest()
             self.env["ir.cron"]._commit_progress(1)
 
     def _send_failure_digest(self):
-        """Queue an e-mail to each manager of the account in its own language, if there is anything to tell."""
+        """Queue an e-mail to each manager of the account, in the manager's language, if messages have failed."""
         self.ensure_one()
         since = self._get_digest_since()
         template = self.env.ref("wechat_merchant_bind.mail_template_failure_digest", raise_if_not_found=False)
@@ -428,7 +429,7 @@ class WechatAccount(models.Model):
                 template.with_context(lang=lang, wechat_digest_since=since).send_mail(
                     self.id, email_values={"recipient_ids": [Command.link(manager.partner_id.id)]}
                 )
-        # Not by the ORM, which would record it as a change of settings.
+        # In SQL: the ORM would log it as a change of settings.
         self.env.cr.execute(
             "UPDATE wechat_account SET failure_digest_at = %s WHERE id = %s", [self.env.cr.now(), self.id]
         )
@@ -439,10 +440,10 @@ class WechatAccount(models.Model):
         return max(self.failure_digest_at or before, before - timedelta(days=6))
 
     def _get_failure_counts(self, since=None):
-        """Return what failed or is unknown, the most frequent reason first. The template of the e-mail shows it.
+        """Return the reasons of failed and unknown messages, the most frequent first. The mail template shows them.
 
-        :param datetime since: by default when the last e-mail was made. Until then it told of everything.
-        :return: reason, in words, and number of messages.
+        :param datetime since: the time after which they failed; by default the time of the last e-mail.
+        :return: the label of the reason, and the number of messages.
         :rtype: list[tuple[str, int]]
         """
         self.ensure_one()
@@ -450,7 +451,7 @@ class WechatAccount(models.Model):
         since = since or self.env.context.get("wechat_digest_since") or self._get_digest_since()
         labels = dict(messages._fields["failure_type"]._description_selection(self.env))
         messages.flush_model(["account_id", "state", "failure_type", "write_date"])
-        # A domain knows whole seconds only: what fails in the second of an e-mail would be told twice.
+        # In SQL: a domain compares whole seconds, so a failure in the second of an e-mail would be told twice.
         groups = self.env.execute_query(
             SQL(
                 """

@@ -6,22 +6,24 @@ from odoo import api, fields, models
 from odoo.tools import SQL, format_datetime, plaintext2html
 
 from ...tools.wechat_errors import WechatAmbiguous, WechatRetry
+from ..const import RECEIPT_EVENT
 
 _logger = logging.getLogger(__name__)
+
 ACTIVITY = "wechat_merchant_bind.mail_activity_type_health"
-# What asks a manager by itself already: what is stopped, by the record that is, and the quota.
-SELF_ASKING = frozenset({"sending", "templates", "quota"})
-# What concerns the whole database is asked about once, at its first account.
+# Checks of troubles for which other code schedules an activity: suspended sending, and the quota.
+SELF_NOTIFYING = frozenset({"sending", "templates", "quota"})
+# Checks of the whole database: one activity, at its first account.
 GLOBAL = frozenset({"schedule"})
-# The window that shows the trouble of a check, and its filter.
-MENDING = {
+# The action that shows the trouble of a check, and its filter.
+FIX_ACTIONS = {
     "refusals": ("wechat_event_action", "refused"),
     "inbox": ("wechat_event_action", "failed"),
     "outbox": ("wechat_message_action", "waiting"),
     "quota": ("wechat_message_action", "waiting"),
     "templates": ("wechat_template_action", "stopped"),
 }
-# From good to bad. What is not connected yet is neither in order nor a reason to alarm anybody.
+# From good to bad. An account that is not connected yet is not in order, but no reason for an alarm.
 STATES = [
     ("ok", "In order"),
     ("unconnected", "Not connected yet"),
@@ -31,42 +33,42 @@ STATES = [
 
 
 class Finding(NamedTuple):
-    """What a check has found about one account."""
+    """The result of a check of one account."""
 
     state: str
-    # What has happened, in one line.
+    # The trouble, in one line.
     summary: str = ""
-    # What it means and what to do.
+    # Its meaning and its remedy.
     message: str = ""
-    # Tells one trouble from the next: a manager who is done with one is asked again about another.
+    # Tells one trouble from the next: a new one gets an activity although the manager has closed that of the last.
     occurrence: str = ""
 
 
 # Thresholds: each is a system parameter of this name below PARAMETER, see docs/monitoring.md.
 PARAMETER = "wechat_merchant_bind.health_"
 DEFAULTS = {
-    # Minutes after which a message whose receipt is missing shows that nothing comes from WeChat. It sends receipts
-    # within seconds, and what it reviews is decided within 30 minutes.
+    # Minutes after which a missing receipt shows that no pushes come from WeChat. It sends receipts within seconds, and
+    # reviews messages within 30 minutes.
     "receipt_minutes": 60,
-    # Days without any push that are strange for an account that is used daily.
+    # Days without any push that are unusual for an account in daily use.
     "silence_days": 7,
-    # Minutes that a message may be due for without any being sent.
+    # Minutes for which messages may be due and none be sent.
     "outbox_minutes": 30,
-    # Minutes that a scheduled action may be late, an event unhandled, or WeChat out of reach.
+    # Minutes for which a scheduled action may be late, an event unhandled, or WeChat out of reach.
     "patience_minutes": 15,
-    # Days after which a refused push or a failed event is no news any more.
+    # Days after which a refused push or a failed event is no longer reported.
     "history_days": 3,
 }
-# The days before a silence among which most must have had a push.
+# Days before a silence, most of which must have had a push.
 USUAL_DAYS = 28
 SCHEDULED = ("wechat_merchant_bind.ir_cron_apply_receipts", "wechat_merchant_bind.ir_cron_retry_events")
 
 
 class WechatAccountHealth(models.Model):
-    """What is watched about an account: a record for each check.
+    """One check of an account's health.
 
-    What a check finds is computed whenever it is looked at. The record only remembers what a manager was asked about.
-    An addon adds a check by a value of the field ``kind`` and a method ``_check_…`` of that name.
+    The finding is computed when it is read. The record only stores the activity that was scheduled for a manager.
+    An addon adds a check by a value of the field kind and a method _check_<kind>.
     """
 
     _name = "wechat.account.health"
@@ -111,7 +113,7 @@ class WechatAccountHealth(models.Model):
         "Connection Check: WeChat did not accept the account at the last connection check, and no message was sent "
         "since.",
     )
-    # sudo: what is computed is about the record's own account, tells no secret, and the record is for managers only
+    # sudo: the finding is about the record's own account, tells no secret, and the record is for managers only
     state = fields.Selection(STATES, compute="_compute_finding", compute_sudo=True)
     summary = fields.Char("What Has Happened", compute="_compute_finding", compute_sudo=True)
     message = fields.Text("What Has Happened and What to Do", compute="_compute_finding", compute_sudo=True)
@@ -128,7 +130,7 @@ class WechatAccountHealth(models.Model):
     @api.depends("account_id", "kind")
     @api.depends_context("lang", "tz")
     def _compute_finding(self):
-        for line, finding in self._find().items():
+        for line, finding in self._get_findings().items():
             line.state, line.summary = finding.state, finding.summary
             line.message = "\n".join(filter(None, [finding.summary, finding.message]))
 
@@ -137,31 +139,31 @@ class WechatAccountHealth(models.Model):
     def _compute_can_mend(self):
         is_admin = self.env.user.has_group("base.group_system")
         for line in self:
-            # What stops the sending is above, on the same form.
+            # The account's form shows suspended sending and its button elsewhere.
             line.can_mend = line.state != "ok" and line.kind != "sending" and (line.kind != "schedule" or is_admin)
 
     # === ACTION METHODS === #
 
     def action_mend(self):
-        """Open what mends the trouble, or shows it.
+        """Open the view that fixes or shows the trouble.
 
         :return: an action.
         :rtype: dict
         """
         self.ensure_one()
         self.check_access("read")
-        return self._get_mending_action()
+        return self._get_fix_action()
 
     # === BUSINESS METHODS === #
 
     @api.model
     def _get_for(self, accounts):
-        """Return the records of accounts, and create those that there are none of yet.
+        """Return the checks of accounts, and create the missing ones.
 
         :param wechat.account accounts: the accounts.
         :rtype: wechat.account.health
         """
-        # sudo: wechat.account.health - nobody creates them but this, and an empty one tells nothing
+        # sudo: wechat.account.health - created only here, and an empty one tells nothing
         lines_sudo = self.sudo().search([("account_id", "in", accounts.ids)])
         known = {(line.account_id.id, line.kind) for line in lines_sudo}
         missing = [
@@ -172,8 +174,8 @@ class WechatAccountHealth(models.Model):
         ]
         return (lines_sudo | lines_sudo.create(missing)).sudo(self.env.su)
 
-    def _find(self):
-        """Return what the checks find, each asked once for all accounts.
+    def _get_findings(self):
+        """Return the findings of these checks. Each kind is computed once for all accounts.
 
         :rtype: dict[wechat.account.health, Finding]
         """
@@ -183,10 +185,10 @@ class WechatAccountHealth(models.Model):
             findings |= {line: found.get(line.account_id, Finding("ok")) for line in lines}
         return findings
 
-    # === BUSINESS METHODS - MENDING === #
+    # === BUSINESS METHODS - FIXING === #
 
-    def _get_mending_action(self):
-        """Return the action that mends or shows the trouble of a check.
+    def _get_fix_action(self):
+        """Return the action that fixes or shows the trouble of this check.
 
         :rtype: dict
         """
@@ -196,7 +198,7 @@ class WechatAccountHealth(models.Model):
             action = self.env["ir.actions.act_window"]._for_xml_id("base.ir_cron_act")
             domain = [("model_id.model", "=like", "wechat.%")]
             return {**action, "domain": domain, "context": {"active_test": False}}
-        shown = MENDING.get(self.kind)
+        shown = FIX_ACTIONS.get(self.kind)
         if not shown:
             return self.account_id._prepare_account_action(self.account_id)["action"]
         action = self.env["ir.actions.act_window"]._for_xml_id(f"wechat_merchant_bind.{shown[0]}")
@@ -207,27 +209,26 @@ class WechatAccountHealth(models.Model):
 
     @api.model
     def _cron_check(self):
-        """Ask a manager about each problem, once, and take back what was asked about those that are over."""
+        """Schedule one activity for each problem, and delete those of problems that are over."""
         # pylint: disable-next=no-search-all  # a database has a handful of accounts
         accounts = self.env["wechat.account"].search([])
         lines = self._get_for(accounts)
-        findings = lines._find()
+        findings = lines._get_findings()
         wrong = lines.filtered(lambda line: findings[line].state == "problem")
-        asking = wrong.filtered(
-            lambda line: line.kind not in SELF_ASKING and (line.kind not in GLOBAL or line.account_id == accounts[:1])
-        )
-        over = self.search([("occurrence", "!=", False), ("id", "not in", asking.ids)])
-        over._close()
-        for line in asking:
-            line._ask(findings[line].occurrence)
+        notified = wrong.filtered(lambda line: line.kind not in SELF_NOTIFYING)
+        notified = notified.filtered(lambda line: line.kind not in GLOBAL or line.account_id == accounts[:1])
+        over = self.search([("occurrence", "!=", False), ("id", "not in", notified.ids)])
+        over._close_activity()
+        for line in notified:
+            line._notify_manager(findings[line].occurrence)
         _logger.info("wechat.health: checked accounts=%s problems=%s over=%s", len(accounts), len(wrong), len(over))
         for line in wrong:
             _logger.warning("wechat.health: problem account=%s check=%s", line.account_id.id, line.kind)
 
-    def _ask(self, occurrence):
-        """Ask a manager about a problem, unless one is done with it already; or tell who was asked how it is now.
+    def _notify_manager(self, occurrence):
+        """Schedule an activity about the problem, or update the open one. A problem whose activity is done gets none.
 
-        :param str occurrence: see :class:`Finding`.
+        :param str occurrence: see Finding.
         """
         self.ensure_one()
         # A done activity is archived.
@@ -241,17 +242,17 @@ class WechatAccountHealth(models.Model):
         line = self.with_context(
             lang=self.env["wechat.account"]._get_lang(manager.lang), tz=manager.tz, mail_activity_quick_update=True
         )
-        finding = line._find()[line]
+        finding = line._get_findings()[line]
         values = {"summary": finding.summary, "note": plaintext2html(finding.message)}
         if not is_open:
-            # Without an email, as of what is stopped.
+            # Without an e-mail, as for suspended sending.
             self.activity_id = line.account_id.activity_schedule(ACTIVITY, user_id=manager.id, **values)
         elif (self.activity_id.summary, self.activity_id.note) != tuple(values.values()):
             self.activity_id.write(values)
         self.occurrence = occurrence
 
-    def _close(self):
-        """Take back what was asked about problems that are over; what a manager has marked done stays."""
+    def _close_activity(self):
+        """Delete the open activities of problems that are over. Done ones stay."""
         self.activity_id.filtered("active").unlink()
         self.write({"activity_id": False, "occurrence": False})
 
@@ -261,7 +262,7 @@ class WechatAccountHealth(models.Model):
     def _get_threshold(self, name):
         """Return a threshold.
 
-        :param str name: a key of ``DEFAULTS``.
+        :param str name: a key of DEFAULTS.
         :rtype: timedelta
         """
         # sudo: ir.config_parameter - a number that only administrators set
@@ -273,7 +274,7 @@ class WechatAccountHealth(models.Model):
     def _execute_by_account(self, query):
         """Return the rows of a query by account.
 
-        :param SQL query: asks for ``account_id`` and anything else.
+        :param SQL query: a query that returns account_id and other columns.
         :rtype: dict[wechat.account, dict]
         """
         self.env["wechat.event"].flush_model()
@@ -428,7 +429,7 @@ class WechatAccountHealth(models.Model):
 
     @api.model
     def _check_connection(self, accounts):
-        """Tell what the last connection check found, until a message that was sent since shows that it is over."""
+        """Report an error of the last connection check, unless a message was sent since."""
         findings = {}
         failed = accounts.filtered("last_check_error")
         query = SQL(
@@ -603,7 +604,7 @@ class WechatAccountHealth(models.Model):
 
     @api.model
     def _check_schedule(self, accounts):
-        # sudo: ir.cron - only whether they run is told
+        # sudo: ir.cron - tells only whether they run
         crons_sudo = self.env["ir.cron"].sudo()
         lanes = self.env["wechat.message"]._get_lanes()
         late_before = fields.Datetime.now() - self._get_threshold("patience_minutes")
@@ -627,17 +628,17 @@ class WechatAccountHealth(models.Model):
 
     @api.model
     def _is_overdue(self, before):
-        """Return whether a receipt or the end of a call has waited longer than any run of a scheduled action takes.
+        """Return whether a receipt or an expired lease has waited longer than a run of any scheduled action.
 
-        :param datetime before: since when.
+        :param datetime before: the time since which it has waited.
         :rtype: bool
         """
-        # sudo: wechat.event, wechat.message - only whether anything is stuck is told
+        # sudo: wechat.event, wechat.message - tells only whether one is stuck
         receipts_sudo = self.env["wechat.event"].sudo()
         messages_sudo = self.env["wechat.message"].sudo()
         is_receipt_stuck = receipts_sudo.search_count(
             [
-                ("event", "=", "templatesendjobfinish"),
+                ("event", "=", RECEIPT_EVENT),
                 ("state", "=", "received"),
                 ("attempts", "=", 0),
                 ("create_date", "<", before),

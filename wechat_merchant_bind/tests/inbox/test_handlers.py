@@ -30,9 +30,8 @@ class TestHandlers(WechatPushCase):
     def _add_handler(self, kind, handler):
         """Add a row to the table, as an addon does by an override."""
         get_handlers = self.events._get_handlers
-        self.startPatcher(
-            patch.object(self.events, "_get_handlers", lambda model: {**get_handlers(model), kind: handler})
-        )
+        override = patch.object(self.events, "_get_handlers", lambda model: {**get_handlers(model), kind: handler})
+        self.startPatcher(override)
 
     def _add_method(self, name, method):
         self.startPatcher(patch.object(self.events, name, method, create=True))

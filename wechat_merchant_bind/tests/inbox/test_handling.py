@@ -135,8 +135,8 @@ class TestConnections(HandlingCase):
             self.assertLogs(DISPATCHER_LOGGER, "ERROR"),
         ):
             self.assertReply(self._push_scan(self.code, self.openid), "已收到", to=self.openid)
-            error = PoolError("The Connection Pool Is Full")
-            with patch.object(self.events, "_get_provisional_reply", side_effect=error):
+            full = PoolError("The Connection Pool Is Full")
+            with patch.object(self.events, "_get_provisional_reply", side_effect=full):
                 self.assertSilent(self._push_scan(self.code, self.openid, create_time=int(time.time()) + 1))
         self.assertEqual(self._get_events().mapped("state"), ["received"] * 2)
         self._run_cron_later()
