@@ -7,12 +7,12 @@ from unittest.mock import patch
 from odoo.tests import tagged
 
 from ... import models
-from ...models.outbox import wechat_event as wechat_event_receipt
+from ...models.outbox import wechat_event as outbox_event
 from ..common import QUOTA_PATH, TEMPLATES_PATH, USERS_PATH
 from ..common_outbox import DRAIN, LANES, OutboxCase
 from ..common_push import WechatPushCase
 
-# The number: Odoo has changed the meaning of the name.
+# The number, because Odoo also gives the name INFO to a level of its own.
 INFO = logging.INFO
 MODELS = "odoo.addons.wechat_merchant_bind.models"
 ADDON = Path(models.__file__).parent.parent
@@ -63,20 +63,20 @@ class TestForm(OutboxCase):
             self.env.ref(LANES[0]).method_direct_trigger()
 
     def test_pauses_and_suspensions_are_logged(self):
-        settle = f"{MODELS}.outbox.wechat_message"
+        outbox = f"{MODELS}.outbox.wechat_message"
         self._queue()
         self.wechat.answer("/cgi-bin/message/template/send", {"errcode": 45011, "errmsg": "freq limit rid: 1-2-3"})
-        with self.assertLogs(settle, "WARNING") as logs:
+        with self.assertLogs(outbox, "WARNING") as logs:
             self._drain()
         [line] = logs.output
-        self.assertIn(f"WARNING:{settle}:wechat.outbox: paused account={self.account.id} seconds=", line)
+        self.assertIn(f"WARNING:{outbox}:wechat.outbox: paused account={self.account.id} seconds=", line)
         self.assertIn("45011 freq limit rid: 1-2-3", line)
         self.account.action_resume_sending()
         self._queue(self.other_merchant)
         self._bind(self.other_merchant)
         self._queue(self.other_merchant)
         self.wechat.answer("/cgi-bin/message/template/send", {"errcode": 48001, "errmsg": "api unauthorized rid: 4"})
-        with self.assertLogs(settle, "ERROR") as logs:
+        with self.assertLogs(outbox, "ERROR") as logs:
             self._drain()
         self.assertIn(f"account={self.account.id} model=wechat.account id={self.account.id} error=", logs.output[0])
         self.assertNotIn(self.openid, "".join(logs.output))
@@ -122,7 +122,7 @@ class TestPushes(WechatPushCase):
         receipts = f"{MODELS}.outbox.wechat_event"
         for number in range(2):
             self._push_event("TEMPLATESENDJOBFINISH", self._make_openid(), MsgID=number, Status="success")
-        self.startPatcher(patch.object(wechat_event_receipt, "LINGER_SECONDS", 0))
+        self.startPatcher(patch.object(outbox_event, "LINGER_SECONDS", 0))
         with self.assertLogs(receipts, INFO) as logs:
             self.env.ref("wechat_merchant_bind.ir_cron_apply_receipts").method_direct_trigger()
         self.assertEqual(logs.output, [f"INFO:{receipts}:wechat.receipts: applied receipts=2"])
