@@ -63,7 +63,7 @@ class WechatBindRequest(models.Model):
         "Decided by",
         readonly=True,
         ondelete="set null",
-        help="Empty if the digits that were typed decided.",
+        help="Empty if the digits typed in the chat decided.",
     )
     decided_at = fields.Datetime("Decided on", readonly=True)
     reason = fields.Char(readonly=True)

@@ -45,7 +45,7 @@ class WechatMerchantMixin(models.AbstractModel):
     def _make_merchant_error(self):
         return AccessError(
             self.env._(
-                "You are not allowed to see this merchant, so its binding codes, scans and bindings are not yours to "
-                "handle either. Ask an administrator for access to the merchant."
+                "You are not allowed to see this merchant, so you can't handle its binding codes, scans and bindings "
+                "either. Ask an administrator for access to the merchant."
             )
         )

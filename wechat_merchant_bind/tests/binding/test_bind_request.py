@@ -7,7 +7,7 @@ from odoo.exceptions import AccessError, ConcurrencyError, UserError
 from odoo.tools import mute_logger
 
 from ...models.binding.wechat_bind_request import CODE_ATTEMPTS, REQUEST_ATTEMPTS
-from ...models.inbox import wechat_event as wechat_event_handling
+from ...models.inbox import wechat_event as inbox_event
 from ..common import USER_PATH
 from ..common_push import WechatPushCase
 
@@ -458,13 +458,13 @@ class TestDigits(RequestCase):
     def test_answers_of_one_openid_are_handled_in_turn(self):
         request, _answer = self._ask()
         names = []
-        locks = wechat_event_handling.session_locks
+        locks = inbox_event.session_locks
 
         def spy(cr, lock_names, timeout):
             names.extend(lock_names)
             return locks(cr, lock_names, timeout)
 
-        with patch.object(wechat_event_handling, "session_locks", spy):
+        with patch.object(inbox_event, "session_locks", spy):
             self._type(RIGHT)
         self.assertEqual(names, [f"openid:{self.account.id}:{self.openid}", f"scene:{self.code.scene_str}"])
         self.assertEqual(request.state, "accepted")
