@@ -1,5 +1,5 @@
 def migrate(cr, version):
-    """Drop the translations of labels whose English term has changed: Odoo keeps those that it has."""
+    """Drop the translations of labels with a changed English term, which Odoo would otherwise keep."""
     cr.execute("""
         UPDATE ir_model_fields_selection AS selection
            SET name = jsonb_build_object('en_US', selection.name -> 'en_US')

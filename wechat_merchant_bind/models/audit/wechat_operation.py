@@ -48,7 +48,9 @@ class WechatOperation(models.Model):
     user_id = fields.Many2one("res.users", "Done by", readonly=True, ondelete="set null")
     user_name = fields.Char("Done by (name)", readonly=True)
     ip_address = fields.Char(
-        "IP Address", readonly=True, help="Where the request came from. Empty if WeChat or a scheduled action caused it."
+        "IP Address",
+        readonly=True,
+        help="Where the request came from. Empty if WeChat or a scheduled action caused it.",
     )
     openid_masked = fields.Char("OpenID", readonly=True)
     note = fields.Text("Details", readonly=True)

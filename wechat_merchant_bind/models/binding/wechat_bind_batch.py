@@ -20,7 +20,7 @@ OUTCOME = Markup(
 )
 # Concurrent calls to WeChat, for all accounts together.
 THREADS = 16
-# Calls that are queued or in flight: enough to keep the threads busy while results are written.
+# Maximum of queued and running calls, which keeps the threads busy while results are written, and lines per refill.
 WINDOW = 128
 REFILL = 64
 # Results are written in batches of at least this size, or after this time.
@@ -31,7 +31,7 @@ EMAIL_BATCH = 20
 # Minimum interval of progress notifications to open forms: each takes a connection to PostgreSQL.
 NOTIFY_SECONDS = 0.5
 # The advisory lock of the process that works on the batches. It is released when that process loses its connection.
-LOCK_NAME = "bind_batch_drain"
+LOCK_NAME = "bind_batch_queue"
 LOCK_TIMEOUT = "500ms"
 RETRY_LOCKED_AFTER = timedelta(minutes=1)
 
