@@ -10,8 +10,9 @@ from psycopg2.errors import CheckViolation
 
 from odoo import fields
 from odoo.exceptions import UserError
+from odoo.modules.migration import load_script
 from odoo.tests import BaseCase, tagged
-from odoo.tools import mute_logger
+from odoo.tools import file_path, mute_logger
 
 from ...tools.call_pool import MAX_CALLS, REPEAT_SECONDS, SendCall
 from ...tools.wechat_errors import ERRORS
@@ -43,10 +44,12 @@ MIXED = [
 
 
 class QuietCase(WechatCase):
-    """Base class without the log lines of expected errors."""
+    """Base class in English, without the log lines of expected errors."""
 
     def setUp(self):
         super().setUp()
+        # Reasons are translated for their reader.
+        self.env.user.lang = "en_US"
         self.enterContext(mute_logger(*LOGGERS))
 
 
@@ -110,6 +113,8 @@ class LimitCase(QuietCase, OutboxCase):
             for world in worlds:
                 self.assertDecided(world)
             waiting = [world for world in worlds if world.message.state not in FINAL]
+            if not waiting:
+                break
             for world in waiting:
                 world.account.action_resume_sending()
                 world.template.exists().action_resume()
@@ -238,6 +243,13 @@ class TestCallLimit(LimitCase):
         self.wechat.answer(TOKEN_PATH, {"access_token": self.wechat.token, "expires_in": 7200}, 502, 502, 502)
         self._drain()
         self.assertEqual((message.state, message.attempts), ("outgoing", self.wechat.count(SEND_PATH)))
+
+    def test_failing_suspension_of_a_template_causes_few_calls(self):
+        message = self._queue()
+        self._answer({"errcode": 43116, "errmsg": "This template_id is banned"})
+        with patch.object(type(self.template), "_stop", lambda _template, _reason: 1 / 0):
+            self._drain()
+        self.assertEqual((message.state, self.wechat.count(SEND_PATH)), ("failed", MAX_CALLS))
 
     def test_paused_account_is_not_called(self):
         """A used-up daily quota costs a message few of its calls."""
@@ -403,9 +415,19 @@ class TestTemplateGone(QuietCase, ChannelCase):
         queued = self.env["wechat.message"]._queue([{"partner_id": self.merchant.id, "card": {}, "body": ""}])
         self.assertEqual((queued.state, queued.failure_type), ("failed", "wechat_template"))
 
-    def test_valid_hours(self):
+    def test_negative_valid_hours_are_refused(self):
         with self.assertRaises(CheckViolation), mute_logger("odoo.sql_db"), self.cr.savepoint():
             self.template.valid_hours = -1
+            self.env.flush_all()
+
+    def test_update_replaces_negative_valid_hours(self):
+        self.env.flush_all()
+        self.env.cr.execute("ALTER TABLE wechat_template DROP CONSTRAINT wechat_template_valid_hours_positive")
+        self.env.cr.execute("UPDATE wechat_template SET valid_hours = -1 WHERE id = %s", [self.template.id])
+        path = file_path("wechat_merchant_bind/migrations/19.0.1.4.0/pre-valid_hours.py")
+        load_script(path, "pre_valid_hours").migrate(self.env.cr, "19.0.1.3.0")
+        self.env.invalidate_all()
+        self.assertEqual(self.template.valid_hours, 24)
 
 
 class TestDocumentGone(QuietCase, OutboxCase):
