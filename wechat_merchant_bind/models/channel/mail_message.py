@@ -4,7 +4,7 @@ from odoo import fields, models
 class MailMessage(models.Model):
     """Messages of the chatter that were sent by WeChat; their body is the card as text."""
 
-    _inherit = "mail.message"
+    _inherit = "mail.message"  # pylint: disable=consider-merging-classes-inherited  # a file a package
 
     # === FIELDS === #
 

@@ -14,7 +14,7 @@ _logger = logging.getLogger(__name__)
 class MailThread(models.AbstractModel):
     """Documents with a chatter: they notify merchants by WeChat."""
 
-    _inherit = "mail.thread"
+    _inherit = "mail.thread"  # pylint: disable=consider-merging-classes-inherited  # a file a package
 
     # === FIELDS === #
 

@@ -19,7 +19,7 @@ class WechatAccount(models.Model):
     The start page shows the steps to the first binding, then numbers and alerts.
     """
 
-    _inherit = "wechat.account"
+    _inherit = "wechat.account"  # pylint: disable=consider-merging-classes-inherited  # a file a package
 
     # === FIELDS === #
 

@@ -10,7 +10,7 @@ PORTAL_LIMIT = 10
 class ResPartner(models.Model):
     """The WeChat messages of a partner."""
 
-    _inherit = "res.partner"
+    _inherit = "res.partner"  # pylint: disable=consider-merging-classes-inherited  # a file a package
 
     # === FIELDS === #
 

@@ -11,7 +11,7 @@ _logger = logging.getLogger(__name__)
 class WechatBinding(models.Model):
     """Whether messages reach the bound user, by WeChat's answers and receipts; and the welcome of a new binding."""
 
-    _inherit = "wechat.binding"
+    _inherit = "wechat.binding"  # pylint: disable=consider-merging-classes-inherited  # a file a package
 
     # === FIELDS === #
 

@@ -728,7 +728,7 @@ class WechatMessage(models.Model):
         :param str | None obstacle: the failure type if WeChat does not reach the partner.
         :rtype: dict
         """
-        failure_type, reason = self._get_notice_failure(card, partner, obstacle)
+        failure_type, reason = self._get_notice_failure(template, card, partner, obstacle)
         return {
             "partner_id": partner.id,
             "template_id": template.id,
@@ -743,13 +743,15 @@ class WechatMessage(models.Model):
         }
 
     @api.model
-    def _get_notice_failure(self, card, partner, obstacle):
+    def _get_notice_failure(self, template, card, partner, obstacle):
         """Return failure type and stored reason of a card that is not sent, or None twice.
 
         :rtype: tuple[str | None, str | None]
         """
         if card.errors:
             return card.failure_type, encode_terms(*card.errors)
+        if term := template._get_obstacle():
+            return "wechat_template", encode_terms(term)
         if not partner:
             return "wechat_recipient", encode_terms(_lt("The document names no merchant who could be notified."))
         return obstacle, obstacle and encode_terms(partner._wechat_get_obstacle_term(obstacle))

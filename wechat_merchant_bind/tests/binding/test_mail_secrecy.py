@@ -158,8 +158,9 @@ class TestStoredCodes(SecrecyCase):
     def test_a_pasted_link_is_hidden(self):
         code = self._make_code()
         with self._outbox() as outbox:
+            text = f"{code.share_url} {code.qr_content}"
             message = self.merchant.with_user(self.user).message_post(
-                body=f"{code.share_url} {code.qr_content}",
+                body=text,
                 partner_ids=self.merchant.ids,
                 message_type="comment",
                 subtype_xmlid="mail.mt_comment",

@@ -10,6 +10,8 @@ from ...models.audit.term_text import encode_terms
 from ...models.outbox import wechat_message
 from ..common import WechatCase
 
+TEXT = "x"
+
 
 class ChannelCase(WechatCase):
     @classmethod
@@ -210,7 +212,7 @@ class TestPosting(ChannelCase):
 
     def _post(self, user, **kwargs):
         return self.merchant.with_user(user).message_post(
-            body="x", message_type="wechat", partner_ids=self.merchant.ids, **kwargs
+            body=TEXT, message_type="wechat", partner_ids=self.merchant.ids, **kwargs
         )
 
     def test_with_template(self):

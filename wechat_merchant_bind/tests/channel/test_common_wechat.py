@@ -3,6 +3,8 @@
 from odoo.exceptions import AccessError
 from odoo.tests import tagged
 
+# As another addon imports it.
+# pylint: disable-next=odoo-addons-relative-import
 from odoo.addons.wechat_merchant_bind.tests.common import SEND_PATH, WechatCommon
 
 

@@ -11,6 +11,7 @@ from ...models.channel import wechat_template
 from .test_channel import ChannelCase
 
 # 20:00 UTC on the last day of the year, which is the next year in China.
+TEXT = "x"
 MOMENT = "datetime.datetime(2026, 12, 31, 20, 0)"
 
 
@@ -150,7 +151,7 @@ class TestFailingExpressions(ChannelCase):
     def test_posting_with_template_of_another_model_fails_visibly(self):
         self.template.model_id = self.env["ir.model"]._get("discuss.channel")
         message = self.merchant.with_user(self.user).message_post(
-            body="x", message_type="wechat", partner_ids=self.merchant.ids, wechat_template_id=self.template.id
+            body=TEXT, message_type="wechat", partner_ids=self.merchant.ids, wechat_template_id=self.template.id
         )
         self.assertWechatNotification(message, self.merchant, "failed", "wechat_template")
 
@@ -249,7 +250,7 @@ class TestLocale(ChannelCase):
         }
         self.assertNotEqual(*labels.values())
         posted = self.merchant.with_user(self.user).message_post(
-            body="x",
+            body=TEXT,
             message_type="wechat",
             partner_ids=(self.merchant + contacts).ids,
             wechat_template_id=self.template.id,

@@ -10,6 +10,7 @@ from ...models.outbox import wechat_event
 from ..common import FIRST_MSGID
 from ..common_push import SCAN_TIME, WechatPushCase
 
+TEXT = "x"
 CRON = "wechat_merchant_bind.ir_cron_apply_receipts"
 
 
@@ -410,7 +411,7 @@ class TestReceiptConsequences(ReceiptCase):
         self.assertFalse(other.is_blocked)
 
     def test_notifications_are_updated(self):
-        note = self.merchant.message_post(body="x")
+        note = self.merchant.message_post(body=TEXT)
         for status, expected, failure_type in (
             ("success", "sent", False),
             ("failed:freq limit", "exception", "wechat_frequency"),
