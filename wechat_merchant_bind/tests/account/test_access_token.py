@@ -13,7 +13,7 @@ STALE = {"errcode": 42001, "errmsg": "access_token expired rid: 1-2-3"}
 
 
 class TestAccessToken(WechatCase):
-    """Rule 8: one access token per account, for all workers and nodes."""
+    """An account has one access token for all workers and nodes."""
 
     def setUp(self):
         super().setUp()
@@ -39,7 +39,7 @@ class TestAccessToken(WechatCase):
     def _counts(self):
         return self.wechat.count(TOKEN_PATH), self.wechat.count(QR_PATH)
 
-    def test_fetched_once(self):
+    def test_a_token_is_fetched_once(self):
         for _i in range(3):
             self._call()
         self.assertEqual(self._counts(), (1, 3))
@@ -54,7 +54,7 @@ class TestAccessToken(WechatCase):
         tokens = [call.payload["appid"] for call in self.wechat.calls if call.path == TOKEN_PATH]
         self.assertEqual(tokens, [self.account.app_id, other.app_id])
 
-    def test_renewed_before_its_end(self):
+    def test_a_token_is_renewed_before_its_end(self):
         self._store(self.wechat.token, seconds=119)
         self._call()
         self.assertEqual(self._counts(), (1, 1))
@@ -62,7 +62,7 @@ class TestAccessToken(WechatCase):
         self._call()
         self.assertEqual(self._counts(), (1, 2))
 
-    def test_expiry_is_stored(self):
+    def test_the_expiry_is_stored(self):
         self.wechat.answer(TOKEN_PATH, {"access_token": self.wechat.token, "expires_in": 1000})
         self._call()
         left = (self.stored.expires_at - fields.Datetime.now()).total_seconds()
@@ -74,7 +74,7 @@ class TestAccessToken(WechatCase):
         self.assertEqual(self._counts(), (1, 2))
         self.assertEqual(self.stored.token, self.wechat.token)
 
-    def test_stale_twice_is_an_error(self):
+    def test_a_second_stale_token_is_an_error(self):
         self._store("former-token")
         self.wechat.answer(QR_PATH, STALE, STALE)
         with self.assertRaises(WechatTokenStale) as error:
@@ -82,8 +82,7 @@ class TestAccessToken(WechatCase):
         self.assertEqual(error.exception.errcode, 42001)
         self.assertEqual(self._counts(), (1, 2), "Neither call is repeated again")
 
-    def test_anothers_fresh_token_is_taken(self):
-        """Another worker has replaced the refused token meanwhile."""
+    def test_a_token_renewed_by_another_worker_is_used(self):
         self._store("former-token")
 
         def refuse(call):
@@ -98,11 +97,11 @@ class TestAccessToken(WechatCase):
         self._call()
         self.assertEqual(self._counts(), (0, 2), "No token was fetched")
 
-    def test_the_same_token_returned_is_held(self):
+    def test_a_refused_token_that_is_returned_holds_the_account(self):
         self._store(self.wechat.token)
         self.wechat.answer(QR_PATH, STALE)
         try:
-            # not in assertRaises, which would roll back what was stored
+            # assertRaises would roll back the stored error.
             self._call()
         except WechatAccountError as error:
             self.assertIn("60 seconds", error.errmsg)
@@ -115,14 +114,14 @@ class TestAccessToken(WechatCase):
         self._call()
         self.assertEqual(self._counts(), (1, 2))
 
-    def test_a_new_secret_forgets_the_token(self):
+    def test_a_new_secret_outdates_the_token(self):
         self._call()
         self.account.with_user(self.manager).app_secret = "another"
         self._call()
         self._call()
         self.assertEqual(self._counts(), (2, 3))
 
-    def test_a_locked_row_is_not_waited_for_for_ever(self):
+    def test_a_locked_row_is_waited_for_no_longer_than_the_timeout(self):
         tokens = type(self.env["wechat.access.token"])
         select = tokens._select
 
@@ -134,9 +133,9 @@ class TestAccessToken(WechatCase):
         with patch.object(tokens, "_select", locked):
             self._call()
         self.assertEqual(self._counts(), (1, 1), "stable_token allows parallel callers")
-        self.assertFalse(self.stored.token, "The row belongs to who holds its lock")
+        self.assertFalse(self.stored.token, "Only the holder of the lock writes the row")
 
-    def test_what_another_process_has_just_stored_is_read(self):
+    def test_a_token_stored_while_waiting_is_read(self):
         tokens = type(self.env["wechat.access.token"])
         select, stored = tokens._select, self.stored
         token = self.wechat.token
@@ -162,7 +161,7 @@ class TestAccessToken(WechatCase):
             self._call()
         self.assertEqual(self._counts(), (0, 1))
 
-    def test_wrong_secret(self):
+    def test_a_wrong_secret_is_an_error(self):
         self.wechat.answer(TOKEN_PATH, {"errcode": 40001, "errmsg": "invalid credential rid: 1"})
         with self.assertRaises(UserError) as error:
             self._make_code()

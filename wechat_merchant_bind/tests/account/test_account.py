@@ -23,7 +23,7 @@ class TestConstraints(WechatCase):
         with self.assertRaises(UniqueViolation), self.env.cr.savepoint():
             self.account.active = True
 
-    def test_defaults(self):
+    def test_defaults_of_a_new_account(self):
         account = self.env["wechat.account"].create({"name": "x", "app_id": "wxdefault"})
         self.assertRecordValues(
             account,
@@ -87,13 +87,13 @@ class TestConstraints(WechatCase):
             form.account_kind = "service"
         self.assertEqual(form.record.encryption_mode, "safe", "A verified account is never left in plain mode unasked")
 
-    def test_token(self):
+    def test_a_malformed_token_is_refused(self):
         for token in ("", "ab", "a" * 33, "has space", "Chinese中文", "dash-ed"):
             with self.subTest(token=token), self.assertRaises(ValidationError):
                 self.account.webhook_token = token
         self.account.webhook_token = "abc"
 
-    def test_encoding_aes_keys(self):
+    def test_malformed_encoding_aes_keys_are_refused(self):
         for name in ("encoding_aes_key", "previous_encoding_aes_key"):
             for key in ("short", KEY[:-1], KEY + "A", KEY[:-1] + "=", KEY[:-1] + "é"):
                 with self.subTest(name=name, key=key), self.assertRaises(ValidationError):
@@ -103,7 +103,7 @@ class TestConstraints(WechatCase):
         self._create_test_account(encoding_aes_key=False)
 
     @mute_logger("odoo.sql_db")
-    def test_ranges(self):
+    def test_numbers_out_of_range_are_refused(self):
         for values in (
             {"send_rate": 0},
             {"code_validity_days": 0},
@@ -116,7 +116,7 @@ class TestConstraints(WechatCase):
             with self.subTest(values=values), self.assertRaises(CheckViolation), self.env.cr.savepoint():
                 self.account.write(values)
 
-    def test_api_base_url(self):
+    def test_unsafe_api_addresses_are_refused(self):
         refused = (
             "http://api.weixin.qq.com",
             "http://127.0.0.1:8099",
@@ -137,7 +137,7 @@ class TestConstraints(WechatCase):
 
 
 class TestSecrets(WechatCase):
-    def test_only_managers_read_and_write(self):
+    def test_only_managers_read_and_write_secrets(self):
         for user in (self.user, self.employee, self.portal, self.public):
             for name in SECRETS:
                 with self.subTest(user=user.login, name=name):
@@ -155,11 +155,11 @@ class TestSecrets(WechatCase):
         self.account.with_user(self.manager).app_secret = "another"
         self.assertEqual(self.account.app_secret, "another")
 
-    def test_users_read_the_rest(self):
+    def test_users_read_the_other_fields(self):
         self.assertEqual(self.account.with_user(self.user).read(["name"])[0]["name"], self.account.name)
         self.assertFalse(set(SECRETS) & set(self.account.with_user(self.user).fields_get()))
 
-    def test_never_exported(self):
+    def test_secrets_are_never_exported(self):
         self.manager.group_ids += self.env.ref("base.group_allow_export")
         self._make_code()
         code = self.merchant.with_user(self.manager).wechat_bind_code_ids
@@ -173,7 +173,7 @@ class TestSecrets(WechatCase):
                 self.assertFalse(account.fields_get([name], ["exportable"])[name].get("exportable", True))
         self.assertEqual(account.export_data(["name"])["datas"], [[self.account.name]])
 
-    def test_never_copied(self):
+    def test_secrets_are_never_copied(self):
         self.account.previous_encoding_aes_key = KEY
         copy, second = self.account.copy(), self.account.copy()
         for name in SECRETS:
@@ -182,7 +182,7 @@ class TestSecrets(WechatCase):
         self.assertNotEqual(copy.app_id, self.account.app_id)
         self.assertFalse(copy.active or second.active)
 
-    def test_the_former_key_stays_accepted(self):
+    def test_a_replaced_key_becomes_the_previous_key(self):
         former = self.account.encoding_aes_key
         self.account.encoding_aes_key = former
         self.assertFalse(self.account.previous_encoding_aes_key, "Nothing was rotated")
@@ -194,7 +194,7 @@ class TestSecrets(WechatCase):
         self.account.write({"encoding_aes_key": former, "previous_encoding_aes_key": False})
         self.assertFalse(self.account.previous_encoding_aes_key, "The manager's own word counts")
 
-    def test_generate_secrets(self):
+    def test_generated_secrets_replace_the_present_ones(self):
         before = self.account.webhook_token, self.account.encoding_aes_key, self.account.webhook_key
         self.account.with_user(self.manager).action_generate_secrets()
         self.assertNotEqual(self.account.webhook_token, before[0])
@@ -203,7 +203,7 @@ class TestSecrets(WechatCase):
         with self.assertRaises(AccessError):
             self.account.with_user(self.user).action_generate_secrets()
 
-    def test_never_logged(self):
+    def test_secrets_are_never_logged(self):
         with self.assertLogs("odoo.addons.wechat_merchant_bind", "DEBUG") as logs:
             logging.getLogger("odoo.addons.wechat_merchant_bind").debug("assertLogs wants one line at least")
             self._make_code()
@@ -219,7 +219,7 @@ class TestSecrets(WechatCase):
         self.account.with_user(self.manager).active = False
         self.assertEqual(code.state, "revoked")
 
-    def test_disabling_by_any_false_value(self):
+    def test_any_falsy_value_of_active_disables(self):
         for value in (False, 0, None, ""):
             for record in (self.merchant, self.account):
                 with self.subTest(value=value, model=record._name):
@@ -231,7 +231,7 @@ class TestSecrets(WechatCase):
 
 
 class TestInUse(WechatCase):
-    def test_the_app_id_of_bound_merchants(self):
+    def test_the_app_id_of_an_account_in_use_stays(self):
         app_id = self.account.app_id
         binding = self._bind()
         account = self.account.with_user(self.manager)
@@ -258,6 +258,6 @@ class TestInUse(WechatCase):
             self.account.with_user(self.manager).unlink()
 
     @mute_logger("odoo.models.unlink")
-    def test_an_account_without_any_is_deleted(self):
+    def test_an_unused_account_is_deleted(self):
         self.account.with_user(self.manager).unlink()
         self.assertFalse(self.account.exists())

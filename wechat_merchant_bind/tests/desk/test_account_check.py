@@ -35,12 +35,12 @@ class TestAccountCheck(WechatPushCase):
         return check
 
     def assertLine(self, subject, result, *texts):
-        """Check what was found out about one thing."""
+        """Check the result of one step."""
         self.assertEqual(self.lines[subject][0], result, self.lines)
         for text in texts:
             self.assertIn(text, self.lines[subject][1])
 
-    def test_all_is_well(self):
+    def test_a_connected_account_passes(self):
         self._push_event("VIEW", self._make_openid(), EventKey="x")
         check = self._check()
         self.assertTrue(check.is_ok)
@@ -55,13 +55,13 @@ class TestAccountCheck(WechatPushCase):
         )
         self.assertEqual(self.wechat.calls[2].payload["expire_seconds"], 60, "It leaves no code behind")
 
-    def test_only_managers(self):
+    def test_only_managers_check(self):
         for user in (self.user, self.employee, self.portal):
             with self.subTest(user=user.login), self.assertRaises(AccessError):
                 self._check(user)
         self.assertEqual(self.wechat.calls, [])
 
-    def test_own_address(self):
+    def test_unreachable_addresses_are_errors(self):
         for url, text in (
             ("http://localhost:8069", "only be reached from inside"),
             ("https://127.0.0.1", "only be reached from inside"),
@@ -77,7 +77,7 @@ class TestAccountCheck(WechatPushCase):
                 self.assertFalse(self._check().is_ok)
                 self.assertLine(OWN_ADDRESS, "error", url, text)
 
-    def test_secret(self):
+    def test_a_wrong_secret_is_an_error(self):
         self.wechat.answer(TOKEN_PATH, {"errcode": 40125, "errmsg": "invalid appsecret rid: 6-7"})
         self._check()
         self.assertLine(CREDENTIALS, "error", "AppSecret is wrong", "40125 invalid appsecret rid: 6-7", "Copy the")
@@ -85,7 +85,7 @@ class TestAccountCheck(WechatPushCase):
         self.assertLine(TEMPLATES, "skipped")
         self.assertEqual(len(self.wechat.calls), 1, "What depends on it is not tried")
 
-    def test_ip_allow_list(self):
+    def test_a_missing_ip_is_named(self):
         self.wechat.answer(
             TOKEN_PATH,
             {"errcode": 40164, "errmsg": "invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist rid: 1"},
@@ -95,19 +95,19 @@ class TestAccountCheck(WechatPushCase):
             CREDENTIALS, "error", "Address to add to the IP allow-list: 203.0.113.7", socket.gethostname(), "40164"
         )
 
-    def test_rights(self):
+    def test_a_missing_right_is_an_error(self):
         self.wechat.answer(QR_PATH, {"errcode": 48001, "errmsg": "api unauthorized rid: 1"})
         self._check()
         self.assertLine(CREDENTIALS, "ok")
         self.assertLine(QR_RIGHT, "error", "48001", "verified Service Account")
         self.assertLine(TEMPLATES, "ok")
 
-    def test_network_down(self):
+    def test_an_unreachable_wechat_is_an_error(self):
         self.wechat.answer(TOKEN_PATH, 502)
         self._check()
         self.assertLine(CREDENTIALS, "error", "502")
 
-    def test_api_address(self):
+    def test_an_unsafe_api_address_is_an_error(self):
         self.env.cr.execute(
             "UPDATE wechat_account SET api_base_url = 'http://192.0.2.1' WHERE id = %s", [self.account.id]
         )
@@ -117,11 +117,11 @@ class TestAccountCheck(WechatPushCase):
         self.assertNotIn(CREDENTIALS, self.lines)
         self.assertEqual(self.wechat.calls, [])
 
-    def test_never_reached(self):
+    def test_an_account_without_pushes_is_a_warning(self):
         self._check()
         self.assertLine(PUSHES, "warning", "never reached", "EncodingAESKey")
 
-    def test_when_it_was_reached(self):
+    def test_the_time_of_the_last_push_is_shown(self):
         self._push_event("VIEW", self._make_openid(), EventKey="x")
         self.env.cr.execute(
             "UPDATE wechat_event SET create_date = '2026-01-02 20:04:05' WHERE account_id = %s", [self.account.id]
@@ -131,7 +131,7 @@ class TestAccountCheck(WechatPushCase):
         self.assertLine(PUSHES, "ok", "2026", "4:04")
 
     @mute_logger("odoo.addons.wechat_merchant_bind.controllers.webhook")
-    def test_the_last_refusal_and_the_clock_skew(self):
+    def test_the_last_refusal_is_shown_with_its_clock_skew(self):
         for offset, words in ((-3600, "3600 seconds behind"), (7200, "7200 seconds ahead")):
             self._push_event(
                 "VIEW",
@@ -140,14 +140,14 @@ class TestAccountCheck(WechatPushCase):
                 EventKey="x",
             )
             event = self._get_events()[-1]
-            # the seconds that the test itself took
+            # The test itself takes some seconds.
             event.skew = -offset
             self._check()
             self.assertLine(REFUSED, "error", "too far from this server's clock", words, "NTP")
         self.assertLine(PUSHES, "warning", "never reached")
 
     @mute_logger("odoo.addons.wechat_merchant_bind.controllers.webhook")
-    def test_an_old_refusal_says_nothing(self):
+    def test_an_old_refusal_is_not_shown(self):
         self._push_event("VIEW", self._make_openid(), push_options={"key": "B" * 42 + "A"}, EventKey="x")
         self._check()
         self.assertLine(REFUSED, "error", "EncodingAESKey or the App ID differs")

@@ -25,14 +25,14 @@ class HealthCase(OutboxCase):
         self.account._get_managers().lang = "en_US"
 
     def _find(self, check, account=None):
-        """Return what the account's form shows of a check."""
+        """Return a check as the account's form shows it."""
         self.env.flush_all()
         self.env.invalidate_all()
         lines = (account or self.account).with_user(self.manager).health_ids
         return lines.filtered(lambda line: line.kind == check)
 
     def _get_states(self):
-        """Return the checks that found something wrong, with their states."""
+        """Return the states of the checks that are not in order."""
         self.env.flush_all()
         self.env.invalidate_all()
         lines = self.account.with_user(self.manager).health_ids
@@ -41,7 +41,7 @@ class HealthCase(OutboxCase):
 
     def _run_cron(self):
         self.env.flush_all()
-        # By number: Odoo gives the name to a level of its own.
+        # As a number: Odoo has a level of its own under this name.
         with self.assertLogs(LOGGER, logging.INFO) as logs:
             self.env.ref(CRON).method_direct_trigger()
         self.env.invalidate_all()
@@ -74,16 +74,16 @@ class HealthCase(OutboxCase):
 
 
 class TestChecks(HealthCase):
-    """Each check turns red by its cause, and green again."""
+    """Each check reports its trouble, and is green again after it."""
 
-    def test_all_is_well(self):
+    def test_a_healthy_account_is_green(self):
         self._create_event()
         self._queue()
         self._drain()
         self.assertEqual(self._get_states(), {})
         self.assertEqual(self.account.with_user(self.manager).health_state, "ok")
 
-    def test_receipts_that_do_not_come(self):
+    def test_missing_receipts_are_a_problem(self):
         self._create_event(age=timedelta(hours=3))
         messages = self._queue(count=2)
         self._drain()
@@ -99,8 +99,7 @@ class TestChecks(HealthCase):
         self._create_event(event="templatesendjobfinish", state="received")
         self.assertEqual(self._get_states(), {}, "Something comes again: one receipt may be lost")
 
-    def test_no_push_ever(self):
-        """A webhook that was never set up shows as soon as something is sent, and not before."""
+    def test_a_webhook_that_was_never_set_up_is_a_problem_after_sending(self):
         self.env["wechat.binding"].search([("account_id", "=", self.account.id)]).source = "import"
         self.assertEqual(self._get_states(), {})
         message = self._queue()
@@ -128,7 +127,7 @@ class TestChecks(HealthCase):
         self._bind(self._create_merchant("老商家"), account=account, source="scan")
         self.assertEqual(self._find("webhook", account).state, "ok")
 
-    def test_what_the_connection_check_found_is_not_green(self):
+    def test_a_failed_connection_check_is_not_green(self):
         self.wechat.answer(CALLBACK_IPS_PATH, {"errcode": 40164, "errmsg": "invalid ip 203.0.113.7 rid: 1"})
         self.account.with_user(self.manager).action_test_connection()
         self.assertEqual(self._get_states(), {"connection": "problem"})
@@ -144,7 +143,7 @@ class TestChecks(HealthCase):
         self.account.with_user(self.manager).action_test_connection()
         self.assertEqual(self._get_states(), {"token": "warning", "connection": "problem"})
 
-    def test_silence_where_there_was_none(self):
+    def test_unusual_silence_is_a_problem(self):
         for days in range(8, 36):
             self._create_event(age=timedelta(days=days))
         self.assertEqual(self._get_states(), {"webhook": "problem"})
@@ -152,12 +151,12 @@ class TestChecks(HealthCase):
         self._create_event()
         self.assertEqual(self._get_states(), {})
 
-    def test_silence_of_an_account_that_few_use(self):
+    def test_silence_of_a_rarely_used_account_is_no_problem(self):
         for days in range(8, 36, 3):
             self._create_event(age=timedelta(days=days))
         self.assertEqual(self._get_states(), {})
 
-    def test_refused_pushes(self):
+    def test_refused_pushes_are_a_problem(self):
         self._create_event(age=timedelta(hours=1))
         self._create_event(payload=False, refusal="clock_skew", skew=1200)
         self.assertEqual(self._get_states(), {"refusals": "problem"})
@@ -180,7 +179,7 @@ class TestChecks(HealthCase):
             return error
         return None
 
-    def test_a_refused_access_token(self):
+    def test_a_refused_access_token_is_a_problem(self):
         answer = {"errcode": 40164, "errmsg": "invalid ip 1.2.3.4 ipv6 ::ffff:1.2.3.4, not in whitelist rid: 6a-b"}
         self.assertTrue(self._fetch_token(answer))
         self.assertEqual(self._get_states(), {"token": "problem"})
@@ -194,14 +193,14 @@ class TestChecks(HealthCase):
         self.assertFalse(self._fetch_token())
         self.assertEqual(self._get_states(), {})
 
-    def test_unreachable_for_a_moment(self):
+    def test_a_short_outage_of_wechat_is_a_warning(self):
         self.assertTrue(self._fetch_token(502))
-        self.assertEqual(self._get_states(), {"token": "warning"}, "Not green, and nobody is asked yet")
+        self.assertEqual(self._get_states(), {"token": "warning"}, "Not green, and no activity yet")
         self.env.cr.execute("UPDATE wechat_access_token SET failed_since = failed_since - interval '16 minutes'")
         self.assertEqual(self._get_states(), {"token": "problem"})
         self.assertIn("can't be reached", self._find("token").summary)
 
-    def test_sending_stopped_paused_unconfirmed(self):
+    def test_suspended_paused_and_unconfirmed_sending(self):
         self.account._pause_sending(60, "45011", 45011)
         self.assertEqual(self._get_states(), {"sending": "warning"})
         self.account._stop_sending("48001 api unauthorized")
@@ -214,7 +213,7 @@ class TestChecks(HealthCase):
         self.account.with_user(self.manager).action_confirm_outbox()
         self.assertEqual(self._get_states(), {})
 
-    def test_an_outbox_that_grows(self):
+    def test_overdue_messages_are_a_problem(self):
         messages = self._queue(count=2)
         self.assertEqual(self._get_states(), {})
         self._set(messages, next_attempt_at="now() AT TIME ZONE 'UTC' - interval '31 minutes'")
@@ -239,7 +238,7 @@ class TestChecks(HealthCase):
         self.account.write({"quiet_from": 0.0, "quiet_to": 23.98})
         self.assertEqual(self._get_states(), {})
 
-    def test_more_than_can_be_sent_in_time(self):
+    def test_more_messages_than_can_be_sent_in_time_are_a_problem(self):
         messages = self._queue(count=30)
         self.account.send_rate = 1
         self._set(messages, valid_until="now() AT TIME ZONE 'UTC' + interval '20 seconds'")
@@ -247,20 +246,20 @@ class TestChecks(HealthCase):
         self._set(messages, valid_until="now() AT TIME ZONE 'UTC' + interval '1 hour'")
         self.assertEqual(self._get_states(), {})
 
-    def test_a_stopped_template(self):
+    def test_a_suspended_template_is_a_problem(self):
         self.template._stop("43100 template deleted rid: 1-2-3")
         self.assertEqual(self._get_states(), {"templates": "problem"})
         self.assertIn(self.template.name, self._find("templates").message)
         self.template.with_user(self.manager).action_resume()
         self.assertEqual(self._get_states(), {})
 
-    def test_the_quota(self):
+    def test_a_short_quota_is_a_warning(self):
         self.account.write({"quota_limit": 100, "quota_used": 79})
         self.assertEqual(self._get_states(), {})
         self.account.quota_used = 80
         self.assertEqual(self._get_states(), {"quota": "warning"})
 
-    def test_failed_events(self):
+    def test_failed_events_are_a_problem(self):
         event = self._create_event(state="failed", error="ValueError: the automation", age=timedelta(minutes=5))
         self.assertEqual(self._get_states(), {}, "It is tried again")
         event = self._create_event(state="failed", error="ValueError: the automation", age=timedelta(minutes=16))
@@ -269,7 +268,7 @@ class TestChecks(HealthCase):
         event.state = "done"
         self.assertEqual(self._get_states(), {})
 
-    def test_scheduled_actions(self):
+    def test_late_and_failing_scheduled_actions_are_a_problem(self):
         lane = self.env.ref(LANES[0])
         for column, value in (("nextcall", "now() - interval '1 hour'"), ("failure_count", "3")):
             with self.subTest(column):
@@ -287,7 +286,7 @@ class TestChecks(HealthCase):
         self.env.ref("wechat_merchant_bind.ir_cron_retry_events").active = False
         self.assertEqual(self._get_states(), {"schedule": "problem"})
 
-    def test_a_receipt_that_nobody_applies(self):
+    def test_overdue_receipts_are_a_problem(self):
         self._create_event(event=RECEIPT_EVENT, state="received", age=timedelta(minutes=10))
         self.assertEqual(self._get_states(), {})
         self.env["ir.config_parameter"].set_param(f"{PARAMETER}patience_minutes", "5")
@@ -295,12 +294,12 @@ class TestChecks(HealthCase):
 
 
 class TestActivities(HealthCase):
-    """A manager is asked once about each problem."""
+    """A manager gets one activity for each problem."""
 
     def _fail(self, **age):
         return self._create_event(state="failed", error="ValueError: x", age=timedelta(**age or {"hours": 1}))
 
-    def test_raised_once_updated_and_closed(self):
+    def test_an_activity_is_scheduled_once_updated_and_closed(self):
         self._run_cron()
         self.assertFalse(self._get_activities())
         self._fail()
@@ -318,7 +317,7 @@ class TestActivities(HealthCase):
         self._run_cron()
         self.assertFalse(activity.exists())
 
-    def test_done_is_done_until_the_next_trouble(self):
+    def test_a_done_activity_returns_for_the_next_trouble_only(self):
         self._fail(hours=2)
         self._run_cron()
         self._get_activities().action_feedback()
@@ -336,8 +335,8 @@ class TestActivities(HealthCase):
         self._run_cron()
         self.assertEqual(len(self._get_activities()), 1, "It was over meanwhile")
 
-    def test_in_the_managers_language(self):
-        # What the account's creator is asked, as of a stop.
+    def test_an_activity_is_in_the_managers_language(self):
+        # The activity is the account creator's, as for suspended sending.
         managers = self.account._get_managers()
         managers.lang = "zh_CN"
         self._fail()
@@ -346,7 +345,7 @@ class TestActivities(HealthCase):
         translated = self.env(context={"lang": "zh_CN"})._(source, 1)
         self.assertEqual(self._get_activities().summary, translated)
 
-    def test_what_asks_by_itself_is_not_asked_twice(self):
+    def test_troubles_with_an_activity_of_their_own_get_no_second_one(self):
         self.template._stop("43100")
         self.account._stop_sending("48001")
         self.account.write({"quota_limit": 100, "quota_used": 99})
@@ -354,14 +353,14 @@ class TestActivities(HealthCase):
         self.assertFalse(self._get_activities())
         self.assertEqual(len(self.account.activity_ids), 1)
 
-    def test_the_schedule_is_asked_about_once(self):
+    def test_the_schedule_gets_one_activity(self):
         other = self._create_account()
         for lane in LANES:
             self.env.ref(lane).active = False
         self._run_cron()
         self.assertEqual(len(self._get_activities() + self._get_activities(other)), 1)
 
-    def test_of_an_account_that_is_given_up(self):
+    def test_the_activities_of_an_archived_account_are_closed(self):
         self._fail()
         self._run_cron()
         activity = self._get_activities()
@@ -370,7 +369,7 @@ class TestActivities(HealthCase):
         self._run_cron()
         self.assertFalse(activity.exists())
 
-    def test_log(self):
+    def test_problems_are_logged(self):
         self._fail()
         accounts = self.env["wechat.account"].search_count([])
         self.assertEqual(
@@ -381,7 +380,7 @@ class TestActivities(HealthCase):
             ],
         )
 
-    def test_the_same_queries_for_fifty_accounts(self):
+    def test_fifty_accounts_take_as_many_queries_as_one(self):
         def count():
             self.env.flush_all()
             self.env.invalidate_all()
@@ -396,7 +395,7 @@ class TestActivities(HealthCase):
             for_one = count()
             for _number in range(49):
                 self._create_account()
-            # What Odoo remembers of all accounts was forgotten with each new one.
+            # Each new account has emptied the cache.
             count()
             self.assertEqual(count(), for_one)
         self.assertLess(for_one, 40)
@@ -406,9 +405,9 @@ class TestActivities(HealthCase):
         health = self.env["wechat.account.health"]
         collect = patch.object(type(health), "_execute_by_account", lambda _model, query: queries.append(query) or {})
         with collect:
-            health._get_for(self.account)._find()
+            health._get_for(self.account)._get_findings()
         self.assertEqual(len(queries), 4)
-        # On an empty table nothing else is as cheap; what remains of it has no index to use.
+        # An empty table is read in whole, as the cheapest plan.
         self.env.cr.execute("SET LOCAL enable_seqscan = off")
         for query in queries:
             self.env.cr.execute(SQL("EXPLAIN %s", query))
@@ -418,7 +417,7 @@ class TestActivities(HealthCase):
 
 
 class TestHealthRights(WechatCase):
-    def test_own_companies_and_shared_ones(self):
+    def test_managers_see_their_companies_accounts_and_shared_ones(self):
         company = self.env["res.company"].create({"name": "另一家公司"})
         foreign = self._create_account(company_id=company.id)
         shared = self._create_account(company_id=False)
@@ -432,7 +431,7 @@ class TestHealthRights(WechatCase):
         with self.assertRaises(AccessError):
             self.account.health_ids.with_user(self.user)[0].action_mend()
 
-    def test_each_trouble_has_a_way_to_mend_it(self):
+    def test_each_trouble_has_an_action_that_fixes_it(self):
         admin = self.env.ref("base.user_admin")
         models = {
             "webhook": "wechat.account.check",
@@ -451,8 +450,7 @@ class TestHealthRights(WechatCase):
                 self.assertEqual(line.action_mend()["res_model"], models.pop(line.kind))
         self.assertFalse(models)
 
-    def test_another_addons_check(self):
-        """What the class promises: a value and a method."""
+    def test_an_addon_adds_a_check_by_a_value_and_a_method(self):
         field = self.env["wechat.account.health"]._fields["kind"]
         found = lambda _model, accounts: {}  # noqa: E731
         with (
@@ -463,7 +461,7 @@ class TestHealthRights(WechatCase):
             lines = self.env["wechat.account.health"]._get_for(self.account)
             self.assertEqual(lines.filtered(lambda line: line.kind == "moon").state, "ok")
 
-    def test_thresholds(self):
+    def test_thresholds_are_system_parameters(self):
         health = self.env["wechat.account.health"]
         for name, default in DEFAULTS.items():
             unit = name.rpartition("_")[2]

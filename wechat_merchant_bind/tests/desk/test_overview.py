@@ -37,7 +37,7 @@ class TestOverview(WechatCase):
             {"account_id": self.account.id, "dedupe_key": "overview", "payload": "{}", "event": "subscribe"}
         )
 
-    def test_the_first_day_step_by_step(self):
+    def test_steps_are_done_one_after_the_other(self):
         self.account.active = False
         overview = self._get_overview()
         self.assertEqual([step["key"] for step in overview["steps"]], STEPS)
@@ -59,11 +59,11 @@ class TestOverview(WechatCase):
         self.assertEqual(self._get_done(), STEPS)
         self.assertTrue(self._get_overview()["is_live"])
 
-    def test_nobody_is_called(self):
+    def test_the_start_page_makes_no_call(self):
         self._get_overview()
         self.assertFalse(self.wechat.calls)
 
-    def test_a_failed_check_is_told_to_managers(self):
+    def test_only_managers_read_the_error_of_a_failed_check(self):
         self.wechat.answer(CALLBACK_IPS_PATH, {"errcode": 40164, "errmsg": "invalid ip 1.2.3.4, not in whitelist"})
         self.account.with_user(self.manager).action_test_connection()
         step = self._get_steps()["connection"]
@@ -74,8 +74,8 @@ class TestOverview(WechatCase):
         self.account.with_user(self.manager).action_test_connection()
         self.assertTrue(self._get_steps()["connection"]["is_done"])
 
-    def test_what_scans_have_proved_is_not_asked_for_again(self):
-        """The demo, a server behind a proxy, an inbox that was cleaned up: bound merchants say more than settings."""
+    def test_a_binding_by_a_scan_proves_the_connection(self):
+        """Its merchants are bound although the settings look wrong, as in the demo or behind a proxy."""
         self._make_code()
         self._bind()
         self.assertEqual(self._get_done(), STEPS)
@@ -84,7 +84,7 @@ class TestOverview(WechatCase):
         self._bind(source="import")
         self.assertEqual(self._get_done(), ["account", "binding"])
 
-    def test_who_can_act(self):
+    def test_buttons_depend_on_the_users_rights(self):
         steps = self._get_steps(self.user)
         for key in ("account", "address", "connection", "webhook"):
             self.assertTrue(steps[key]["ask"], key)
@@ -120,7 +120,7 @@ class TestOverview(WechatCase):
                     self.assertEqual(self._count_list(tile), tile["value"])
 
     def _count_list(self, tile):
-        """Return how many records the list behind a tile has, with the filters that the tile presses.
+        """Return the number of records in the list behind a tile, with the filters of the tile.
 
         :param dict tile: of the overview.
         """
@@ -130,7 +130,7 @@ class TestOverview(WechatCase):
             model.get_view(action["search_view_id"] and action["search_view_id"][0], "search")["arch"]
         )
         domain = Domain(literal_eval(action["domain"] or "[]"))
-        # Filters that no separator parts are alternatives.
+        # Filters without a separator between them are alternatives.
         neighbours = groupby(  # pylint: disable=bad-builtin-groupby  # of neighbours, unlike tools.groupby
             search, key=lambda element: element.tag == "filter"
         )
@@ -140,13 +140,13 @@ class TestOverview(WechatCase):
                 domain &= Domain.OR(literal_eval(element.get("domain")) for element in pressed)
         return model.with_context(active_test=False).search_count(domain)
 
-    def test_a_constant_number_of_queries(self):
+    def test_the_number_of_queries_is_constant(self):
         self._keep_schedule()
         self._bind()
         self._make_code(self.other_merchant)
         counts = []
         for _round in range(2):
-            # Whoever comes first fills the caches, which a new record may have emptied.
+            # The first call fills the caches, which a new record may have emptied.
             self._get_overview(self.user)
             self.env.flush_all()
             self.env.invalidate_all()
@@ -155,6 +155,6 @@ class TestOverview(WechatCase):
             counts.append(self.env.cr.sql_log_count - before)
             for number in range(20):
                 self._bind(self._create_merchant(f"商家 {number}"))
-        # One for each merchant would be twenty more; a cache that something else has emptied costs a few.
+        # A query for each merchant would be twenty more; an emptied cache costs a few.
         self.assertLess(abs(counts[1] - counts[0]), 10)
         self.assertLess(counts[0], 40)

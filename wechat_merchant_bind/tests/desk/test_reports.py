@@ -6,25 +6,25 @@ from ..common_push import WechatPushCase
 
 
 class TestReports(WechatPushCase):
-    """The statistics, from codes and scans as they happen."""
+    """Statistics of codes and scans."""
 
     def _count(self, model, groupby, domain=(), user=None):
         self.env.flush_all()
         domain = [("account_id", "=", self.account.id), *domain]
         return dict(self.env[model].with_user(user or self.user)._read_group(domain, [groupby], ["__count"]))
 
-    def test_funnel(self):
+    def test_the_funnel_counts_codes_by_step(self):
         bound, refused, waiting = self.merchant, self.other_merchant, self._create_merchant("丙")
         openid = self._make_openid()
         self._push_scan(self._make_code(bound), openid)
         self._push_scan(self._make_code(refused), openid)
         self._make_code(waiting)
         self.assertEqual(self._count("wechat.bind.funnel", "step"), {"1_generated": 3, "2_scanned": 2, "3_bound": 1})
-        # What becomes of a binding later takes nothing from the way of its code.
+        # The end of a binding does not change the steps of its code.
         bound.with_user(self.manager).action_wechat_unbind()
         self.assertEqual(self._count("wechat.bind.funnel", "step")["3_bound"], 1)
 
-    def test_funnel_counts_a_code_on_its_own_day(self):
+    def test_the_funnel_counts_a_code_on_its_own_day(self):
         code = self._make_code()
         self._push_scan(code, self._make_openid())
         self.env.cr.execute(
@@ -33,7 +33,7 @@ class TestReports(WechatPushCase):
         recent = [("date", ">=", datetime.now() - timedelta(days=30))]
         self.assertEqual(self._count("wechat.bind.funnel", "step", recent), {})
 
-    def test_what_happened_and_by_whose_code(self):
+    def test_operations_are_counted_by_the_issuer_of_the_code(self):
         openid = self._make_openid()
         code = self._make_code(user=self.manager)
         self._push_scan(code, openid)
@@ -45,7 +45,7 @@ class TestReports(WechatPushCase):
             self._count("wechat.bind.report", "kind"),
             {"generate": 2, "scan": 1, "bind": 1, "refuse": 1, "unfollow": 1, "follow": 1, "unbind": 1},
         )
-        # A scan is handled by OdooBot; the binding is the success of whoever generated the code.
+        # OdooBot handles the scan. The binding counts for the user that generated the code.
         self.assertEqual(
             self._count("wechat.bind.report", "user_id", [("kind", "in", ("bind", "scan"))]), {self.manager: 2}
         )
@@ -55,13 +55,13 @@ class TestReports(WechatPushCase):
         )
         self.assertEqual(sums, (2, 1, 1))
 
-    def test_the_log_knows_the_code(self):
+    def test_an_operation_names_its_code(self):
         code = self._make_code()
         self._push_scan(code, self._make_openid())
         self.assertEqual(self._get_operations().mapped("code_id"), code)
         self.assertEqual(len(self._get_operations().filtered("code_id")), 2)
 
-    def test_nothing_yet(self):
+    def test_reports_without_data_are_empty(self):
         for model in ("wechat.bind.funnel", "wechat.bind.report"):
             self.assertFalse(self.env[model].search([("account_id", "=", self.account.id)]))
         self.assertFalse(self.env["wechat.bound.rate"].search([]))
@@ -69,7 +69,7 @@ class TestReports(WechatPushCase):
 
 
 class TestBoundRate(WechatPushCase):
-    """Ten days in January, in a company of its own: the merchants of other companies are in other rows."""
+    """The bound rate of ten days in January, in a company of its own."""
 
     def setUp(self):
         super().setUp()
@@ -107,7 +107,7 @@ class TestBoundRate(WechatPushCase):
             day.day: (float(merchants), float(bound), round(float(rate), 1)) for day, merchants, bound, rate in rows
         }
 
-    def test_day_by_day(self):
+    def test_the_bound_rate_day_by_day(self):
         self._register(1, bound=5)
         self._register(1, bound=6, unbound=8)
         self._register(7)
@@ -127,7 +127,7 @@ class TestBoundRate(WechatPushCase):
         self.assertEqual(self._get_rates(self.company)[5], (1, 1, 100))
         self.assertEqual(self._get_rates(self.company, self.branch)[5], (4, 1, 25))
 
-    def test_the_last_day_is_the_present(self):
+    def test_the_last_day_shows_the_present(self):
         self._register(1, bound=5)
         disabled = self._register(1, bound=6)
         disabled.active = False
@@ -136,7 +136,7 @@ class TestBoundRate(WechatPushCase):
         row = rates.search([("company_id", "=", self.company.id)], limit=1)
         self.assertEqual((row.date, row.merchant_count, row.bound_count), (fields.Date.context_today(rates), 1, 1))
 
-    def test_a_day_is_the_readers(self):
+    def test_a_day_is_one_of_the_users_time_zone(self):
         merchant = self._register(1, bound=5)
         merchant.wechat_binding_ids.bound_at = "2026-01-05 17:00:00"
         self.assertEqual(min(self._get_rates(self.company)), 6)

@@ -21,7 +21,7 @@ class TestStatistics(OutboxCase):
             )
         )
 
-    def test_rate_and_median(self):
+    def test_delivery_rate_and_median_time(self):
         self._create_delivered(1, 2, 900)
         self._queue(state="failed", failure_type="wechat_system")
         for state in ("outgoing", "canceled"):
@@ -33,14 +33,14 @@ class TestStatistics(OutboxCase):
         )
         self.assertAlmostEqual(median, 2, places=3)
 
-    def test_the_median_is_that_of_each_group(self):
+    def test_each_group_has_its_own_median(self):
         self._create_delivered(1, 2, 3)
         other = self._create_template(name="付款通知")
         self._create_delivered(10, 20, 30, 1000, template_id=other.id, template_name=other.name)
         rows = {template: (rate, round(median)) for template, _c, _d, rate, median in self._read("template_name")}
         self.assertEqual(rows, {self.template.name: (100.0, 2), "付款通知": (100.0, 25)})
 
-    def test_by_problem(self):
+    def test_messages_are_grouped_by_problem(self):
         self._queue(state="failed", failure_type="wechat_system")
         self._create_delivered(1, failure_type="wechat_system")
         counts = {failure: count for failure, count, *_rest in self._read("failure_type")}

@@ -19,7 +19,7 @@ EXPECTED_LOGS = (EVENT_LOGGER, "odoo.addons.base.models.ir_actions")
 class RetryCase(WechatPushCase):
     def setUp(self):
         super().setUp()
-        # A third party's automation on merchants that raises
+        # An automation of another addon that raises.
         self.automation = self.env["base.automation"].create(
             {
                 "name": "third party",
@@ -43,7 +43,7 @@ class RetryCase(WechatPushCase):
 
     @mute_logger(*EXPECTED_LOGS)
     def _fail(self, scanned_at=None):
-        """Let somebody scan while the automation fails, and return the answer and the event."""
+        """Push a scan while the automation fails, and return the answer and the event."""
         answer = self._push_scan(self.code, self.openid, create_time=scanned_at)
         event = self._get_events()[-1]
         self.assertEqual(event.state, "failed")
@@ -53,7 +53,7 @@ class RetryCase(WechatPushCase):
         self.automation.active = False
 
     def _run_cron(self, due=True):
-        """Run the cron, by default after the time when failed events are due."""
+        """Run the cron, by default when failed events are due."""
         self.env.flush_all()
         if due:
             self.env.cr.execute(
@@ -72,7 +72,7 @@ class RetryCase(WechatPushCase):
 
 
 class TestFailure(RetryCase):
-    def test_the_event_is_kept_with_its_error(self):
+    def test_a_failed_event_is_kept_with_its_error(self):
         answer, event = self._fail()
         self.assertIn("the third party fails", event.error)
         self.assertRecordValues(event, [{"openid": self.openid, "attempts": 1, "reply": False}])
@@ -81,13 +81,13 @@ class TestFailure(RetryCase):
         self.assertEqual(self.code.state, "active")
         self.assertOperations(self.merchant, ["generate"])
 
-    def test_an_error_that_can_not_be_stored(self):
+    def test_an_error_with_nul_is_stored_without_it(self):
         self.automation.action_server_ids.code = "raise UserError('the third party fails\\x00')"
         answer, event = self._fail()
         self.assertEqual(answer.status, 200)
         self.assertIn("the third party fails", event.error)
 
-    def test_no_word_to_people_who_scanned_nothing(self):
+    def test_a_failed_unfollow_gets_no_reply(self):
         self._repair()
         self._bind(openid=self.openid)
         self.automation.active = True
@@ -95,7 +95,7 @@ class TestFailure(RetryCase):
             self.assertSilent(self._push_unsubscribe(self.openid))
         self.assertEqual(self._get_events().state, "failed")
 
-    def test_a_redelivery_binds_nothing_twice(self):
+    def test_a_redelivery_of_a_failed_event_is_not_stored(self):
         scanned_at = int(time.time())
         self._fail(scanned_at)
         self.assertSilent(self._push_scan(self.code, self.openid, create_time=scanned_at))
@@ -103,7 +103,7 @@ class TestFailure(RetryCase):
 
 
 class TestRetry(RetryCase):
-    def test_by_a_manager(self):
+    def test_a_manager_retries_an_event(self):
         _answer, event = self._fail()
         self._repair()
         notification = event.with_user(self.manager).action_retry()
@@ -114,7 +114,7 @@ class TestRetry(RetryCase):
         self.assertIn("杭州西湖茶庄", event.reply)
         self.assertChatter(self.merchant, "Bound", author=self.env.ref("base.partner_root"))
 
-    def test_by_nobody_else(self):
+    def test_other_users_may_not_retry(self):
         _answer, event = self._fail()
         self._repair()
         for user in (self.user, self.employee, self.portal):
@@ -122,7 +122,7 @@ class TestRetry(RetryCase):
                 event.with_user(user).action_retry()
         self.assertNotBound(self.merchant)
 
-    def test_a_manager_may_retry_what_the_cron_gave_up(self):
+    def test_a_manager_may_retry_an_abandoned_event(self):
         _answer, event = self._fail()
         event.attempts = 99
         self._set_age(event, days=2)
@@ -130,7 +130,7 @@ class TestRetry(RetryCase):
         event.with_user(self.manager).action_retry()
         self.assertBound(self.merchant, self.openid)
 
-    def test_what_is_done_is_not_done_again(self):
+    def test_a_done_event_is_not_handled_again(self):
         self._repair()
         self._push_scan(self.code, self.openid)
         event = self._get_events()
@@ -140,7 +140,7 @@ class TestRetry(RetryCase):
         self.assertNotBound(self.merchant)
 
     @mute_logger(*EXPECTED_LOGS)
-    def test_by_cron(self):
+    def test_the_cron_retries_an_event(self):
         _answer, event = self._fail()
         self._run_cron()
         self.assertRecordValues(event, [{"state": "failed", "attempts": 2}])
@@ -150,7 +150,7 @@ class TestRetry(RetryCase):
         self.assertEqual(event.state, "done")
 
     @mute_logger(*EXPECTED_LOGS)
-    def test_one_failure_keeps_no_other_event_waiting(self):
+    def test_a_failing_event_does_not_delay_others(self):
         _answer, event = self._fail()
         later = self._push_event("VIEW", self._make_openid(), EventKey="x")
         self.assertSilent(later)
@@ -161,7 +161,7 @@ class TestRetry(RetryCase):
         self.assertEqual((event.state, forgotten.state), ("failed", "ignored"))
 
     @mute_logger(*EXPECTED_LOGS)
-    def test_each_attempt_waits_twice_as_long(self):
+    def test_the_delay_doubles_with_each_attempt(self):
         _answer, event = self._fail()
         for minutes in (2, 4, 8):
             wait = event.next_attempt_at - fields.Datetime.now()
@@ -172,7 +172,7 @@ class TestRetry(RetryCase):
             self._run_cron()
             self.assertEqual(event.attempts, attempts + 1)
 
-    def test_revoked_since(self):
+    def test_a_code_revoked_since_is_not_bound(self):
         _answer, event = self._fail()
         self._repair()
         self.code._revoke("test")
@@ -181,21 +181,21 @@ class TestRetry(RetryCase):
         self.assertEqual(event.state, "done")
         self.assertChatter(self.merchant, "revoked")
 
-    def test_expired_before_the_scan(self):
+    def test_a_code_expired_before_the_scan_is_not_bound(self):
         self._fail()
         self._repair()
         self.code.expires_at = fields.Datetime.now() - timedelta(minutes=10)
         self._run_cron()
         self.assertNotBound(self.merchant)
 
-    def test_expired_since_the_scan(self):
+    def test_a_code_expired_after_the_scan_is_bound(self):
         self._fail(int(time.time()) - 60)
         self._repair()
         self.code.write({"expires_at": fields.Datetime.now() - timedelta(seconds=10), "state": "expired"})
         self._run_cron()
         self.assertBound(self.merchant, self.openid)
 
-    def test_later_events_of_the_same_person(self):
+    def test_a_later_event_of_the_same_person_ends_the_retries(self):
         _answer, event = self._fail()
         self._repair()
         self._push_unsubscribe(self.openid, create_time=int(time.time()) + 1)
@@ -205,7 +205,7 @@ class TestRetry(RetryCase):
         for lang, words in (("zh_CN", "此后"), ("en_US", "since")):
             self.assertIn(words, event.with_context(lang=lang).error, "In the language of its reader")
 
-    def test_later_events_of_others(self):
+    def test_later_events_of_others_do_not_end_the_retries(self):
         self._fail()
         self._repair()
         self._push_unsubscribe(self._make_openid())
@@ -213,7 +213,7 @@ class TestRetry(RetryCase):
         self._run_cron()
         self.assertBound(self.merchant, self.openid)
 
-    def test_after_24_hours(self):
+    def test_an_event_is_not_retried_after_24_hours(self):
         _answer, event = self._fail()
         self._repair()
         self._set_age(event, hours=24, minutes=1)
@@ -222,14 +222,14 @@ class TestRetry(RetryCase):
         self.assertIn("24", event.error)
         self.assertFalse(event.next_attempt_at)
 
-    def test_within_24_hours(self):
+    def test_an_event_is_retried_within_24_hours(self):
         _answer, event = self._fail()
         self._repair()
         self._set_age(event, hours=23, minutes=59)
         self._run_cron()
         self.assertBound(self.merchant, self.openid)
 
-    def test_received_and_forgotten(self):
+    def test_a_received_event_is_retried_after_a_minute(self):
         self._repair()
         with patch.object(dispatcher, "process_event", return_value=None):
             self.assertSilent(self._push_scan(self.code, self.openid))
@@ -243,7 +243,7 @@ class TestRetry(RetryCase):
         self.assertBound(self.merchant, self.openid)
 
     @mute_logger("odoo.addons.wechat_merchant_bind.controllers.webhook")
-    def test_refused_pushes(self):
+    def test_a_refused_push_is_never_retried(self):
         self._repair()
         self._push_scan(self.code, self.openid, push_options={"timestamp": int(time.time()) - 3600})
         event = self._get_events()
@@ -255,10 +255,10 @@ class TestRetry(RetryCase):
 
 
 class TestSlowHandling(WechatPushCase):
-    """Whatever takes longer than WeChat waits goes on while WeChat gets its answer."""
+    """Handling that takes longer than WeChat waits goes on after a provisional reply."""
 
     @mute_logger("odoo.addons.wechat_merchant_bind.models.inbox.dispatcher")
-    def test_answered_in_time(self):
+    def test_slow_handling_goes_on_after_a_provisional_reply(self):
         code = self._make_code()
         release, finished = threading.Event(), threading.Event()
         seen = []
@@ -284,7 +284,7 @@ class TestSlowHandling(WechatPushCase):
         self.assertEqual(seen, self._get_events().ids)
 
     @mute_logger("odoo.addons.wechat_merchant_bind.models.inbox.dispatcher")
-    def test_no_queue_grows_behind_slow_scans(self):
+    def test_a_scan_without_a_free_thread_is_left_to_the_cron(self):
         code, openid = self._make_code(), self._make_openid()
         with (
             patch.object(dispatcher, "module", SimpleNamespace(current_test=None)),

@@ -65,7 +65,7 @@ junk = st.one_of(st.binary(max_size=200), st.sampled_from(JUNK))
 
 @st.composite
 def mutated(draw, body):
-    """Bytes of which some were cut out, doubled, or replaced with junk."""
+    """Return a strategy of bytes with parts cut out, doubled, or replaced with junk."""
     for _time in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(body)))
         end = min(len(body), start + draw(st.integers(0, 40)))
@@ -77,7 +77,7 @@ contents = st.one_of(junk, fields.map(to_xml).map(str.encode).flatmap(mutated))
 
 
 def seal(content, **options):
-    """Return query and body of a push that carries any bytes in a right envelope."""
+    """Return query and body of a push with these bytes in a valid envelope."""
     encrypt, signature, timestamp, nonce = envelope(message(content), **options)
     query = {"timestamp": timestamp, "nonce": nonce, "msg_signature": signature, "encrypt_type": "aes"}
     return {**query, "signature": sign(TOKEN, timestamp, nonce)}, to_xml({"Encrypt": encrypt}).encode()
@@ -98,7 +98,7 @@ class TestFuzzOpening(WechatCase):
         self.startPatcher(patch.object(webhook.time, "time", return_value=float(TIMESTAMP)))
 
     def _open(self, query, body):
-        """Return what the webhook makes of a request: the fields, or the refusal's name. Anything else fails."""
+        """Return the fields of an opened push, or the name of its refusal. Any other outcome fails."""
         try:
             return self.webhook._open_push(self.account, query, body).message
         except webhook.PushForbiddenError:
@@ -107,7 +107,7 @@ class TestFuzzOpening(WechatCase):
             return error.refusal
 
     def assertInsideHolds(self, content):
-        """Check that a right envelope is read as the parser reads what is in it, or refused.
+        """Check that a valid envelope is opened to the parsed content, or refused.
 
         It must never be taken for a forgery, which would be limited.
         """
@@ -120,7 +120,7 @@ class TestFuzzOpening(WechatCase):
         return "opened"
 
     def assertOutsideHolds(self, query, body, asked, sent):
-        """Check that a push is opened only if its signed parts are those that were signed."""
+        """Check that a push is opened only if its signed parts are unchanged."""
         opened = self._open(asked, sent)
         if isinstance(opened, str):
             self.assertIn(opened, ("forbidden", "not_encrypted", "malformed", "clock_skew"))
@@ -131,7 +131,7 @@ class TestFuzzOpening(WechatCase):
         self.assertEqual(wechat_xml.parse(sent)["Encrypt"], wechat_xml.parse(body)["Encrypt"])
         return "opened"
 
-    def test_what_is_sealed_is_opened_and_says_what_was_sealed(self):
+    def test_an_encrypted_push_is_opened_unchanged(self):
         @FUZZ
         @given(fields)
         def check(values):
@@ -139,7 +139,7 @@ class TestFuzzOpening(WechatCase):
 
         check()
 
-    def test_any_content_in_a_right_envelope(self):
+    def test_any_content_in_a_valid_envelope_is_parsed_or_refused(self):
 
         @FUZZ
         @given(contents)
@@ -148,8 +148,7 @@ class TestFuzzOpening(WechatCase):
 
         check()
 
-    def test_nothing_else_is_opened(self):
-        """Any request whose signed parts are not the ones that were signed."""
+    def test_requests_with_other_signed_parts_are_refused(self):
         query, body = seal(to_xml({"ToUserName": ORIGINAL_ID, "MsgType": "event"}).encode())
         other = st.one_of(st.none(), st.text(max_size=50), st.sampled_from(sorted(query.values())))
         changes = st.dictionaries(st.sampled_from(sorted(query)), other)
@@ -162,7 +161,7 @@ class TestFuzzOpening(WechatCase):
 
         check()
 
-    def test_any_cipher_text_with_a_right_signature(self):
+    def test_any_cipher_text_with_a_valid_signature_is_opened_or_refused(self):
         """The token's holder may encrypt with another key, pad wrongly, or not encrypt at all."""
 
         blocks = st.integers(0, 8).flatmap(lambda count: st.binary(min_size=count * 16, max_size=count * 16))
@@ -188,7 +187,7 @@ class TestFuzzOpening(WechatCase):
             body = body[:start] + change + body[end:]
         return body
 
-    def test_mutated_pushes(self):
+    def test_mutated_pushes_are_opened_or_refused(self):
         """Half inside of a right envelope, half outside."""
         chance, results = random.Random(SEED), Counter()
         for number in range(MUTATIONS):

@@ -10,7 +10,7 @@ SEED = 20261122
 
 
 class TestFuzzWebhook(WechatPushCase):
-    """Whatever is pushed, the answer is no server error, the log has no traceback, and nobody gets bound."""
+    """A mutated push causes no server error, no traceback and no binding."""
 
     def setUp(self):
         super().setUp()
@@ -21,7 +21,7 @@ class TestFuzzWebhook(WechatPushCase):
         self.binding = self._bind(self.other_merchant, self.bound_openid)
 
     def _make_fields(self, account):
-        """Return the fields of a push that would be good, were it not that no code of ours is in it."""
+        """Return the fields of a valid push without a code of the addon."""
         openid = self.random.choice((self.bound_openid, self._make_openid()))
         now = int(time.time())
         return self.random.choice(
@@ -94,17 +94,17 @@ class TestFuzzWebhook(WechatPushCase):
         return query
 
     def _make_sealed_push(self):
-        """Return a push that is signed and encrypted as it should be, with a mutated content."""
+        """Return a correctly signed and encrypted push with a mutated content."""
         fields = self._make_fields(self.account)
         if self.random.random() < 0.6:
             xml = to_xml(self._mutate_fields(fields))
         else:
-            # the SDK encrypts text only
+            # The SDK encrypts text only.
             xml = self._mutate_bytes(to_xml(fields)).decode("utf-8", "ignore")
         return Push(self.account, xml.encode("utf-8", "ignore").decode())
 
     def _make_open_push(self):
-        """Return a push whose outside is mutated: body, query, or both."""
+        """Return a push with a mutated body, query, or both."""
         account = self.random.choice((self.account, self.plain_account))
         fields = self._make_fields(account)
         if self.random.random() < 0.5:
@@ -119,7 +119,7 @@ class TestFuzzWebhook(WechatPushCase):
         )
         return push
 
-    def test_mutated_pushes(self):
+    def test_mutated_pushes_bind_no_merchant(self):
         urls = {account: self._get_url(account) for account in (self.account, self.plain_account)}
         with self.assertNoLogs("odoo", "ERROR"):
             for number in range(PUSHES):

@@ -38,7 +38,7 @@ class HandlingCase(WechatPushCase):
         return waiting
 
     def _run_cron_later(self):
-        """Run the cron when the event's own request has had its time."""
+        """Run the cron after the minute that it leaves to the request."""
         self.env.flush_all()
         self.env.cr.execute(
             "UPDATE wechat_event SET create_date = %s, next_attempt_at = NULL WHERE account_id = %s",
@@ -49,7 +49,7 @@ class HandlingCase(WechatPushCase):
 
 
 class TestConcurrency(HandlingCase):
-    def test_a_merchant_that_somebody_has_just_changed(self):
+    def test_a_conflict_with_another_transaction_is_repeated(self):
         for error in (SerializationFailure, DeadlockDetected, UniqueViolation):
             merchant, openid = self._create_merchant(f"商家 {error.__name__}"), self._make_openid()
             waiting = self._fail_first(error(), error())
@@ -61,13 +61,13 @@ class TestConcurrency(HandlingCase):
                 self.assertRecordValues(self._get_events()[-1], [{"state": "done", "attempts": 1}])
 
     @mute_logger(EVENT_LOGGER)
-    def test_one_that_is_changed_again_and_again(self):
+    def test_repeated_conflicts_leave_the_event_failed(self):
         waiting = self._fail_first(*[SerializationFailure()] * (wechat_event.HANDLE_ATTEMPTS + 1))
         self.assertReply(self._push_scan(self.code, self.openid), "已收到", to=self.openid)
         self.assertEqual(len(waiting), 1, "It is not tried without end")
         self.assertRecordValues(self._get_events(), [{"state": "failed", "attempts": 1}])
 
-    def test_a_merchant_that_somebody_locks_for_long(self):
+    def test_a_locked_merchant_leaves_the_event_to_the_cron(self):
         self._fail_first(LockTimeoutError())
         with self.assertNoLogs(EVENT_LOGGER, "WARNING"):
             self.assertReply(self._push_scan(self.code, self.openid), "已收到", to=self.openid)
@@ -78,7 +78,7 @@ class TestConcurrency(HandlingCase):
         self._run_cron_later()
         self.assertBound(self.merchant, self.openid)
 
-    def test_another_scan_that_takes_long(self):
+    def test_a_slow_scan_leaves_the_next_one_to_the_cron(self):
         now = int(time.time())
         for number, name in enumerate((f"scene:{self.code.scene_str}", f"openid:{self.account.id}:{self.openid}")):
             with (
@@ -93,7 +93,7 @@ class TestConcurrency(HandlingCase):
         self._run_cron_later()
         self.assertBound(self.merchant, self.openid)
 
-    def test_nobody_waits_for_the_locks_afterwards(self):
+    def test_locks_are_released_after_each_outcome(self):
         self._push_scan(self.code, self.openid)
         self._fail_first(LockTimeoutError(), CheckViolation())
         with mute_logger(EVENT_LOGGER):
@@ -129,7 +129,7 @@ class TestConnections(HandlingCase):
         self.assertEqual(held, [False] * 3)
 
     def test_a_push_that_finds_no_free_connection_is_handled_later(self):
-        """It is stored: no answer but a provisional one tells WeChat that all is well."""
+        """It is stored, so WeChat gets a provisional reply instead of an error."""
         with (
             patch.object(dispatcher, "process_event", side_effect=PoolError("The Connection Pool Is Full")),
             self.assertLogs(DISPATCHER_LOGGER, "ERROR"),
@@ -144,7 +144,7 @@ class TestConnections(HandlingCase):
 
 
 class TestLogs(HandlingCase):
-    """No full OpenID gets into a log, which more people read than the database."""
+    """No full OpenID gets into the log."""
 
     def assertUnnamed(self, logs, *texts):
         """Check that the captured logs have these texts, and no full OpenID."""
@@ -153,7 +153,7 @@ class TestLogs(HandlingCase):
             self.assertIn(text, output)
         self.assertNotIn(self.openid, output)
 
-    def test_a_failing_statement(self):
+    def test_a_failing_statement_is_logged_without_openid(self):
         bindings = type(self.env["wechat.binding"])
         for error in (UniqueViolation, CheckViolation, psycopg2.OperationalError):
             detail = f"Key (account_id, openid)=(1, {self.openid}) already exists."
@@ -170,7 +170,7 @@ class TestLogs(HandlingCase):
             self.assertNotBound(self.merchant)
             event.unlink()
 
-    def test_a_failing_automation(self):
+    def test_a_failing_automation_is_logged_with_its_traceback(self):
         partners = type(self.env["res.partner"])
         with (
             patch.object(partners, "_wechat_notify_changed", side_effect=ValueError("the third party fails")),
@@ -180,7 +180,7 @@ class TestLogs(HandlingCase):
         self.assertUnnamed(logs, "could not be handled", "error=ValueError", "the third party fails", "Traceback")
         self.assertEqual(self._get_events().state, "failed")
 
-    def test_a_database_that_fails_before_the_handling(self):
+    def test_a_failing_database_leaves_the_event_to_the_cron(self):
         error = psycopg2.OperationalError(f"the server is gone, it was asked for {self.openid}")
         with patch.object(dispatcher, "process_event", side_effect=error), self.assertLogs("odoo", "INFO") as logs:
             self.assertReply(self._push_scan(self.code, self.openid), "已收到", to=self.openid)
@@ -189,13 +189,13 @@ class TestLogs(HandlingCase):
         self._run_cron_later()
         self.assertBound(self.merchant, self.openid)
 
-    def test_an_unwritable_inbox(self):
+    def test_an_unwritable_inbox_is_logged_without_openid(self):
         error = psycopg2.OperationalError(f"disk full at {self.openid}")
         with patch.object(self.events, "_execute_insert", side_effect=error), self.assertLogs("odoo", "INFO") as logs:
             self.assertEqual(self._push_scan(self.code, self.openid).status, 503)
         self.assertUnnamed(logs, "inbox not written error=OperationalError")
 
-    def test_a_binding_and_a_refusal(self):
+    def test_bindings_and_refusals_are_logged_without_openid(self):
         with self.assertLogs("odoo", "INFO") as logs:
             self._push_scan(self.code, self.openid)
             self._push_scan(self._make_code(self.other_merchant), self.openid)
@@ -206,13 +206,13 @@ class TestLogs(HandlingCase):
 
 
 class TestOrder(HandlingCase):
-    """The order in which things happened counts, and not the one in which they came."""
+    """Events count in the order of CreateTime, not of their arrival."""
 
     def setUp(self):
         super().setUp()
         self.now = int(time.time())
 
-    def test_an_unsubscribe_that_overtook_its_scan(self):
+    def test_an_unsubscribe_that_overtook_its_scan_counts(self):
         self._push_unsubscribe(self.openid, create_time=self.now - 10)
         self.assertReply(self._push_scan(self.code, self.openid, create_time=self.now - 20), "杭州西湖茶庄")
         self.assertRecordValues(self.merchant, [{"wechat_state": "unfollowed", "is_wechat_bound": True}])
@@ -222,25 +222,25 @@ class TestOrder(HandlingCase):
         self._push_subscribe(self.openid, create_time=self.now - 5)
         self.assertBound(self.merchant, self.openid)
 
-    def test_an_unsubscribe_before_the_scan(self):
+    def test_an_unsubscribe_before_the_scan_does_not_count(self):
         self._push_unsubscribe(self.openid, create_time=self.now - 30)
         self._push_scan(self.code, self.openid, create_time=self.now - 20)
         self.assertBound(self.merchant, self.openid)
 
-    def test_an_unsubscribe_from_elsewhere(self):
+    def test_unsubscribes_of_other_accounts_and_people_do_not_count(self):
         other = self._create_account()
         self._push_unsubscribe(self.openid, create_time=self.now - 10, account=other)
         self._push_unsubscribe(self._make_openid(), create_time=self.now - 10)
         self._push_scan(self.code, self.openid, create_time=self.now - 20)
         self.assertBound(self.merchant, self.openid)
 
-    def test_somebody_who_has_come_back_since(self):
+    def test_a_later_follow_outdates_an_unsubscribe(self):
         self._push_unsubscribe(self.openid, create_time=self.now - 10)
         self._push_subscribe(self.openid, create_time=self.now - 5)
         self._push_scan(self.code, self.openid, create_time=self.now - 20)
         self.assertBound(self.merchant, self.openid)
 
-    def test_a_clock_that_is_far_ahead(self):
+    def test_create_time_ahead_of_the_clock_is_limited(self):
         tolerance = self.account.clock_tolerance * 60
         self._bind(openid=self.openid)
         for number, scene in enumerate(("", self.code.scene_str)):
@@ -250,7 +250,7 @@ class TestOrder(HandlingCase):
             self._push_unsubscribe(self.openid, create_time=self.now + tolerance + 120 + number)
             self.assertEqual(self.merchant.wechat_state, "unfollowed", "What really comes later still counts")
 
-    def test_an_unsubscribe_far_ahead_that_overtook_its_scan(self):
+    def test_an_unsubscribe_far_ahead_is_outdated_by_a_later_follow(self):
         self._push_unsubscribe(self.openid, create_time=self.now + 10 * 86400)
         self._push_scan(self.code, self.openid, create_time=self.now)
         self.assertEqual(self.merchant.wechat_state, "unfollowed")

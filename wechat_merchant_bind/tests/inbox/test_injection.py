@@ -58,13 +58,13 @@ NAMELESS = re.compile(r"\s+")
 
 
 def squeeze(text):
-    """Return a text as a page shows it: line breaks and runs of blanks are one blank."""
+    """Return a text as a page shows it, with single blanks."""
     return NAMELESS.sub(" ", text).strip()
 
 
 class InjectionCase(WechatPushCase):
     def assertHarmless(self, page, *texts, scripts=()):
-        """Check that a page shows texts as they are, and that none of them has become part of it.
+        """Check that a page shows texts unchanged, and that none has become markup.
 
         :param scripts: addresses of the scripts that belong to it.
         """
@@ -88,7 +88,7 @@ class InjectionCase(WechatPushCase):
 
 
 class TestNames(InjectionCase):
-    """A merchant may call itself what it likes."""
+    """Hostile names of merchants stay texts."""
 
     def _live(self, name, number):
         """Generate, scan, refuse another, unbind for a hostile reason; return the merchant."""
@@ -117,7 +117,7 @@ class TestNames(InjectionCase):
     def test_public_pages(self):
         with self.assertNoLogs("odoo.addons.base.models.ir_qweb", "WARNING"):
             for name in HOSTILE:
-                # Half of a name is shown: all of it can be in that half.
+                # The page shows half of a name, which can hold the whole text.
                 merchant = self._create_merchant(name + "　" * len(name))
                 code = self._make_code(merchant)
                 with self.subTest(name):
@@ -143,7 +143,7 @@ class TestNames(InjectionCase):
         with patch(f"{DRAIN}.THREADS", 1):
             self.env.ref("wechat_merchant_bind.ir_cron_drain_bind_batches").method_direct_trigger()
         self.env.invalidate_all()
-        # As WeChat might have refused one.
+        # As if WeChat had refused one.
         batch.line_ids[0].state = "failed"
         batch.line_ids[0].write({"reason": "".join(MARKUP), "summary": "".join(MARKUP)})
         batch.invalidate_recordset(["outcomes"])
@@ -153,7 +153,7 @@ class TestNames(InjectionCase):
 
 
 class TestFiles(InjectionCase):
-    """What leaves Odoo as a file: its name is a name, its cells are texts."""
+    """Hostile names in files: the name of a file stays a name, cells stay texts."""
 
     def setUp(self):
         super().setUp()
@@ -209,7 +209,7 @@ class TestFiles(InjectionCase):
             self.assertEqual(squeeze(cell.value.replace("_x000D_", "")), squeeze(name))
 
     def test_exports_of_odoo(self):
-        """Odoo itself guards what it exports as CSV, of our lists as well."""
+        """Odoo guards its CSV exports, also those of the addon's lists."""
         data = {
             "import_compat": False,
             "context": {},
@@ -251,7 +251,7 @@ class TestMails(UndoCase, InjectionCase):
 
 
 class TestPushes(InjectionCase):
-    """What a phone may send, in an authentic push."""
+    """Hostile fields of an authentic push stay texts."""
 
     def _get_harmful(self):
         # XML holds no other control characters, and a parser reads a carriage return as a line feed.
@@ -293,7 +293,7 @@ class TestPushes(InjectionCase):
 
     @mute_logger(WEBHOOK_LOGGER)
     def test_original_ids(self):
-        """What is learnt from the first push is an ID of WeChat's, whatever the field says."""
+        """Only a text in the form of WeChat's IDs is learnt from the first push."""
         for text in ("<b>x</b>", "gh_\u202ex", "../x", "gh_" + "x" * 200):
             account = self._create_account(original_id=False)
             fields = self._event_fields("VIEW", self._make_openid(), account=account, EventKey="x")
@@ -303,7 +303,7 @@ class TestPushes(InjectionCase):
 
 
 class TestCards(OutboxCase, InjectionCase):
-    """A value of a template: in the preview, in the payload, in the chatter."""
+    """Hostile values of a template stay texts in the preview, the payload and the chatter."""
 
     def test_values(self):
         template = self._create_template(
@@ -335,7 +335,7 @@ class TestCards(OutboxCase, InjectionCase):
 
 
 class TestErrors(OutboxCase, InjectionCase):
-    """What WeChat's answers say, or somebody in its place."""
+    """Hostile answers in the place of WeChat's stay texts."""
 
     def test_errmsg(self):
         for text in HOSTILE:

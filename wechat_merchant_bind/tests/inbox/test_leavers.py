@@ -11,7 +11,7 @@ CRON = "wechat_merchant_bind.ir_cron_erase_leavers"
 
 
 class TestLeavers(WechatPushCase):
-    """WeChat's terms ask to delete the data of somebody who has left."""
+    """The data of leavers is erased, as WeChat's terms ask."""
 
     def setUp(self):
         super().setUp()
@@ -29,7 +29,7 @@ class TestLeavers(WechatPushCase):
         self.env.invalidate_all()
 
     def _get_traces(self):
-        """Return every place that still knows the OpenID, in whatever column of the addon's tables."""
+        """Return the tables and columns of the addon that contain the OpenID."""
         self.env.flush_all()
         found = []
         for model in self.env.values():
@@ -65,7 +65,7 @@ class TestLeavers(WechatPushCase):
         self.assertEqual(self.wechat.count(USER_PATH), 1)
         self.assertBound(self.merchant, self.openid)
 
-    def test_a_following_that_was_missed(self):
+    def test_a_missed_follow_is_corrected(self):
         self._leave()
         since = int(time.time()) - 3600
         self.wechat.answer(USER_PATH, {"subscribe": 1, "openid": self.openid, "subscribe_time": since})
@@ -74,7 +74,7 @@ class TestLeavers(WechatPushCase):
         self._push_unsubscribe(self.openid, create_time=since + 1)
         self.assertEqual(self.merchant.wechat_state, "unfollowed", "A later unsubscribe still counts")
 
-    def test_an_openid_that_wechat_no_longer_knows(self):
+    def test_an_openid_unknown_to_wechat_is_erased(self):
         self._leave()
         self.wechat.answer(USER_PATH, {"errcode": 40003, "errmsg": "invalid openid rid: 1"})
         self._run_cron()
@@ -87,7 +87,7 @@ class TestLeavers(WechatPushCase):
             self._run_cron()
         self.assertEqual(self.binding.openid, self.openid, "50002 does not say that the person is gone")
 
-    def test_one_that_fails_keeps_no_other_waiting(self):
+    def test_a_failing_leaver_does_not_delay_others(self):
         self._bind(self.other_merchant, "o-first-in-the-alphabet-000000", is_subscribed=False)
         self._get_live_binding(self.other_merchant).last_event_at = "2026-01-01"
         self._leave()
@@ -96,7 +96,7 @@ class TestLeavers(WechatPushCase):
             self._run_cron()
         self.assertEqual(self._get_traces(), [])
 
-    def test_a_leaver_who_was_never_bound(self):
+    def test_a_leaver_without_binding_is_erased(self):
         openid = self._make_openid()
         self._push_text(openid)
         self._push_unsubscribe(openid, create_time=int(time.time()) - 31 * 86400)
@@ -104,7 +104,7 @@ class TestLeavers(WechatPushCase):
         self._run_cron()
         self.assertFalse(self._get_events().filtered(lambda event: event.openid == openid))
 
-    def test_those_who_came_back_keep_no_leaver_waiting(self):
+    def test_returned_followers_do_not_delay_leavers(self):
         self._leave(days=31)
         with patch("odoo.addons.wechat_merchant_bind.models.binding.wechat_binding.ERASE_BATCH", 2):
             for days in (40, 39, 38):
@@ -115,9 +115,9 @@ class TestLeavers(WechatPushCase):
             self.wechat.answer(USER_PATH, {"subscribe": 1}, {"subscribe": 0})
             self._run_cron()
             self.assertEqual(self._get_traces(), [])
-            self.assertEqual(self.wechat.count(USER_PATH), 2, "Who followed again is not asked about")
+            self.assertEqual(self.wechat.count(USER_PATH), 2, "A returned follower is not looked up")
             self._run_cron()
-            self.assertEqual(self.wechat.count(USER_PATH), 2, "Nor is who turned out to follow")
+            self.assertEqual(self.wechat.count(USER_PATH), 2, "Nor is a follower whose follow was missed")
 
     def test_kept_within_the_days(self):
         self._leave(days=29)
@@ -141,7 +141,7 @@ class TestLeavers(WechatPushCase):
         self.assertNotIn(self.openid, logs.output[0])
         self.assertEqual(self.binding.openid, self.openid)
 
-    def test_an_account_that_fails_keeps_no_other_waiting(self):
+    def test_a_failing_account_does_not_delay_others(self):
         broken = self._create_account(sequence=1, leaver_policy="erase", leaver_days=0)
         self._bind(self.other_merchant, self._make_openid(), broken, is_subscribed=False)
         self._leave()
@@ -150,14 +150,14 @@ class TestLeavers(WechatPushCase):
             self._run_cron()
         self.assertEqual(self._get_traces(), [])
 
-    def test_unbound_before_leaving(self):
+    def test_a_leaver_unbound_before_is_erased(self):
         self.merchant.with_user(self.manager).action_wechat_unbind()
         self._leave()
         self.wechat.answer(USER_PATH, {"subscribe": 0, "openid": self.openid})
         self._run_cron()
         self.assertEqual(self._get_traces(), [])
 
-    def test_all_bindings_of_the_leaver(self):
+    def test_all_bindings_of_a_leaver_are_erased(self):
         self.merchant.with_user(self.manager).action_wechat_unbind()
         self._bind(self.other_merchant, self.openid)
         self._leave()

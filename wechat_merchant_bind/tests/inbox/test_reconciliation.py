@@ -24,7 +24,7 @@ class ReconciliationCase(WechatPushCase):
         self.env.invalidate_all()
 
     def _answer_users(self, *gone, **extra):
-        """Let WeChat tell of all who are asked about that they follow, but for some."""
+        """Let WeChat answer that all OpenIDs it is asked about follow, but for some."""
 
         def answer(call):
             users = [user["openid"] for user in call.payload["user_list"]]
@@ -46,9 +46,9 @@ class ReconciliationCase(WechatPushCase):
 
 
 class TestFollowing(ReconciliationCase):
-    """Whether bound people still follow."""
+    """Bindings are compared with WeChat's followers."""
 
-    def test_who_left_and_who_came_back(self):
+    def test_missed_follows_and_unfollows_are_corrected(self):
         gone, back = self.binding, self._bind(self.other_merchant, is_subscribed=False)
         self.wechat.answer(USERS_PATH, self._answer_users(gone.openid))
         self._run_cron()
@@ -57,12 +57,12 @@ class TestFollowing(ReconciliationCase):
         self.assertOperations(self.merchant, ["unfollow"])
         self.assertOperations(self.other_merchant, ["follow"])
 
-    def test_refusals_stay(self):
+    def test_a_blocked_binding_stays_blocked(self):
         self.binding._mark_unreachable("blocked")
         self._run_cron()
         self.assertTrue(self.binding.is_blocked)
 
-    def test_a_push_meanwhile_knows_better(self):
+    def test_a_later_push_prevails(self):
         def answer(_call):
             self.binding.last_event_at = fields.Datetime.now() + timedelta(seconds=5)
             self.env.flush_all()
@@ -72,7 +72,7 @@ class TestFollowing(ReconciliationCase):
         self._run_cron()
         self.assertTrue(self.binding.is_subscribed)
 
-    def test_a_hundred_a_call_once_a_day(self):
+    def test_bindings_are_compared_a_hundred_a_call_once_a_day(self):
         merchants = self.env["res.partner"].create([{"name": f"商家 {number}"} for number in range(149)])
         self.env["wechat.binding"].create(
             [{"partner_id": m.id, "account_id": self.account.id, "openid": self._make_openid()} for m in merchants]
@@ -82,8 +82,8 @@ class TestFollowing(ReconciliationCase):
         self._run_cron()
         self.assertEqual(self.wechat.count(USERS_PATH), 2)
 
-    def test_one_spoils_the_batch(self):
-        """WeChat refuses the whole batch for one OpenID that it does not know: only that one has left."""
+    def test_an_unknown_openid_does_not_spoil_its_batch(self):
+        """WeChat refuses a whole batch for one OpenID that it does not know. Only that one has left."""
         bindings = self.binding
         for number in range(4):
             bindings |= self._bind(self._create_merchant(f"商家 {number}"))
@@ -98,14 +98,14 @@ class TestFollowing(ReconciliationCase):
         self.assertEqual(bindings.filtered(lambda binding: not binding.is_subscribed), bad)
 
     @mute_logger(LOGGER)
-    def test_an_account_of_another_app_marks_nobody(self):
+    def test_an_account_of_another_app_changes_no_binding(self):
         other = self._bind(self.other_merchant)
         self.wechat.answer(USERS_PATH, *[INVALID] * 3)
         self._run_cron()
         self.assertTrue(self.binding.is_subscribed and other.is_subscribed)
 
     @mute_logger(LOGGER)
-    def test_the_next_account_when_one_fails(self):
+    def test_a_failing_account_does_not_delay_the_next(self):
         account = self._create_account()
         other = self._bind(self.other_merchant, account=account)
         self.wechat.answer(USERS_PATH, 502, self._answer_users(other.openid))
@@ -114,7 +114,7 @@ class TestFollowing(ReconciliationCase):
 
 
 class TestLostFollows(ReconciliationCase):
-    """Follows by a code whose push was lost."""
+    """Follows by a scan are found after their push was lost."""
 
     def setUp(self):
         super().setUp()
@@ -132,23 +132,23 @@ class TestLostFollows(ReconciliationCase):
         info = {"qr_scene_str": scene or self.code.scene_str, "subscribe_time": followed_at or int(time.time())}
         self.wechat.answer(USERS_PATH, *[self._answer_users(**{follower: info})] * 2)
 
-    def test_found_and_bound(self):
+    def test_a_lost_follow_is_found_and_bound(self):
         self._answer_followers()
         self._run_cron()
         self.assertBound(self.other_merchant, self.follower)
         self.assertEqual(self.code.state, "used")
         self.assertEqual(self._get_operations(self.other_merchant).mapped("operation")[-1], "bind")
-        self.assertEqual(self._get_asked()[-1], {self.follower}, "Who is bound need not be looked up")
+        self.assertEqual(self._get_asked()[-1], {self.follower}, "A bound follower is not looked up")
         event = self._get_events()[-1]
         self.assertRecordValues(event, [{"event": "subscribe", "openid": self.follower, "state": "done"}])
 
-    def test_clocks_differ(self):
-        """Who scans at once may have followed before the code was made, by WeChat's clock."""
+    def test_a_follow_before_the_code_by_wechats_clock_is_bound(self):
+        """A follow by a scan right after the code was made is earlier than the code if WeChat's clock is behind."""
         self._answer_followers(followed_at=int(time.time()) - 60)
         self._run_cron()
         self.assertBound(self.other_merchant, self.follower)
 
-    def test_the_push_comes_after_all(self):
+    def test_a_late_push_is_recognised(self):
         followed_at = int(time.time())
         self._answer_followers(followed_at=followed_at)
         self._run_cron()
@@ -156,7 +156,7 @@ class TestLostFollows(ReconciliationCase):
         self.assertBound(self.other_merchant, self.follower)
         self.assertEqual(self._get_operations(self.other_merchant).mapped("operation").count("bind"), 1)
 
-    def test_the_same_rules_as_for_a_scan(self):
+    def test_a_lost_follow_obeys_the_rules_of_a_scan(self):
         created_at = int(self.code.create_date.replace(tzinfo=timezone.utc).timestamp())
         for name, prepare, followed_at in (
             ("a foreign scene", lambda: self._answer_followers(scene="promotion"), None),
@@ -175,8 +175,8 @@ class TestLostFollows(ReconciliationCase):
                 self.env.cr.execute("UPDATE wechat_account SET last_follower_openid = NULL")
                 self.env.invalidate_all()
 
-    def test_new_followers_only(self):
-        """The list goes on where the run before has left it; if that one has left, from the beginning."""
+    def test_only_new_followers_are_looked_up(self):
+        """A run goes on after the last follower of the run before, or begins anew if that one has left."""
         self._answer_followers(scene="x")
         self._run_cron()
         self._run_cron()
@@ -188,13 +188,12 @@ class TestLostFollows(ReconciliationCase):
         self._run_cron()
         self.assertBound(self.other_merchant, self.follower)
 
-    def test_nobody_is_listed_without_an_open_code(self):
+    def test_followers_are_not_listed_without_an_open_code(self):
         self.code._revoke("x")
         self._run_cron()
         self.assertEqual(self.wechat.count(FOLLOWERS_PATH), 0)
 
-    def test_expired_since(self):
-        """It was valid when it was scanned."""
+    def test_a_code_that_expired_after_the_follow_is_bound(self):
         followed_at = self.code.create_date + timedelta(seconds=1)
         self.env.cr.execute(
             "UPDATE wechat_bind_code SET expires_at = %s, create_date = create_date - interval '2 hours' WHERE id = %s",

@@ -1,4 +1,4 @@
-"""What a signature stands for: in plain mode it does not cover the body, and whoever has seen it could send another."""
+"""A signature of plain mode does not cover the body, so it is accepted with one body only."""
 
 import time
 from unittest.mock import patch
@@ -25,26 +25,26 @@ class TestPlainSignatures(WechatPushCase):
 
     @mute_logger(WEBHOOK_LOGGER)
     def assertForgeryRefused(self):
-        """Check that the signature of the push binds nobody."""
+        """Check that the signature of the push binds no merchant with another body."""
         forger = self._make_openid()
         self.push.body = to_xml(self._event_fields("SCAN", forger, EventKey=self.code.scene_str))
         self.assertForbidden(self._send(self.push))
         self.assertNotBound(self.merchant)
         self.assertEqual(self._get_events()[-1].refusal, "signature_reused")
 
-    def test_it_never_vouches_for_a_second_body(self):
+    def test_a_signature_is_refused_with_a_second_body(self):
         self.assertSilent(self._send(self.push))
         self.assertForgeryRefused()
         self.assertEqual(self._get_events().mapped("refusal"), [False, "signature_reused"])
 
-    def test_that_of_a_redelivery_is_spent_too(self):
+    def test_the_signature_of_a_redelivery_is_refused_with_another_body(self):
         self.assertSilent(self._send(self.push))
         self.push = Push(self.account, self._event_fields("VIEW", self.openid, EventKey="x"))
         self.assertSilent(self._send(self.push))
         self.assertEqual(self._get_events()[-1].display_name, "Remembered signature")
         self.assertForgeryRefused()
 
-    def test_that_of_an_address_check_is_spent_too(self):
+    def test_the_signature_of_an_address_check_is_refused_with_a_body(self):
         for _i in range(3):
             response = self._check()
             self.assertEqual((response.status_code, response.text), (200, "437512"), "A repeated check is answered")
@@ -52,7 +52,7 @@ class TestPlainSignatures(WechatPushCase):
         self.assertRecordValues(self._get_events(), [{"state": "ignored", "refusal": False, "payload": False}])
         self.assertForgeryRefused()
 
-    def test_an_address_check_with_the_signature_of_a_push(self):
+    def test_an_address_check_may_repeat_the_signature_of_a_push(self):
         self.assertSilent(self._send(self.push))
         self.assertEqual(self._check().text, "437512")
         self.assertEqual(len(self._get_events()), 1)
@@ -67,12 +67,12 @@ class TestPlainSignatures(WechatPushCase):
         self.assertEqual(check._check_pushes()[0]["result"], "ok")
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_an_address_check_that_can_not_be_remembered(self):
+    def test_an_address_check_that_can_not_be_stored_answers_503(self):
         events = type(self.env["wechat.event"])
         with patch.object(events, "_execute_insert", side_effect=psycopg2.OperationalError("no space left on device")):
             self.assertEqual(self._check().status_code, 503)
 
-    def test_in_safe_mode_nothing_needs_to_be_remembered(self):
+    def test_safe_mode_stores_no_signature_of_an_address_check(self):
         account = self._create_account()
         self.push = Push(account, self._event_fields("VIEW", self.openid, EventKey="x"))
         self.account = account
@@ -80,7 +80,7 @@ class TestPlainSignatures(WechatPushCase):
         self.assertFalse(self._get_events())
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_that_of_a_refused_push_is_spent_too(self):
+    def test_the_signature_of_a_refused_push_is_refused_with_another_body(self):
         ahead = int(time.time()) + 16 * 60
         for refusal, timestamp, body in (
             ("malformed", None, "<xml>"),
@@ -92,14 +92,14 @@ class TestPlainSignatures(WechatPushCase):
                 self.push = Push(self.account, body, timestamp=timestamp)
                 self._send(self.push)
                 self.assertEqual(self._get_events()[-1].refusal, refusal)
-                # What is ahead of our clock now will not be so later.
+                # A time ahead of the clock is within the tolerance later.
                 self.account.clock_tolerance = 20
                 self.assertForgeryRefused()
                 self.account.clock_tolerance = 15
 
 
 class TestRefusedSignatures(WechatPushCase):
-    """Only what was verified tells two refusals apart: the rest of the URL could be varied without end."""
+    """Refusals are told apart by the verified signature: a sender could vary the rest of the URL without end."""
 
     def _send_varied(self, push, *names):
         """Send a push three times, each with other values of these query parameters."""
@@ -108,7 +108,7 @@ class TestRefusedSignatures(WechatPushCase):
             self.assertForbidden(self._send(push))
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_encrypted(self):
+    def test_refusals_of_encrypted_pushes_are_told_apart_by_msg_signature(self):
         fields = self._event_fields("VIEW", self._make_openid(), EventKey="x")
         for refusal, options in (("undecipherable", {"key": "B" * 42 + "A"}), ("clock_skew", {"timestamp": 1})):
             with self.subTest(refusal=refusal):
@@ -120,7 +120,7 @@ class TestRefusedSignatures(WechatPushCase):
         )
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_not_encrypted(self):
+    def test_refusals_of_plain_pushes_are_told_apart_by_signature(self):
         fields = self._event_fields("VIEW", self._make_openid(), EventKey="x")
         for refusal, timestamp in (("not_encrypted", None), ("clock_skew", int(time.time()) - 3600)):
             with self.subTest(refusal=refusal):
@@ -131,13 +131,13 @@ class TestRefusedSignatures(WechatPushCase):
         self.assertFalse(any(self._get_events().mapped("signature")), "In this mode no body comes with it")
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_not_encrypted_with_an_unreadable_time(self):
+    def test_a_plain_push_with_an_unreadable_time_is_malformed(self):
         push = Push(self.account, "<xml/>", mode="plain", timestamp="soon")
         self.assertSilent(self._send(push))
         self.assertEqual(self._get_events().refusal, "malformed")
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_plain(self):
+    def test_refusals_in_plain_mode_are_told_apart_by_signature(self):
         self.account = self._create_test_account()
         fields = self._event_fields("VIEW", self._make_openid(), EventKey="x")
         self._send_varied(Push(self.account, fields, timestamp=1), "msg_signature", "openid", "anything")

@@ -23,13 +23,13 @@ class TestServerCheck(WechatPushCase):
         query = {name: value for name, value in query.items() if value is not None}
         return self.url_open(url or self._get_url(self.account), params=query)
 
-    def test_echo(self):
+    def test_the_echo_is_returned_verbatim(self):
         response = self._check(echostr="<b>1&2</b>")
         self.assertEqual((response.status_code, response.text), (200, "<b>1&2</b>"), "It is answered verbatim")
         self.assertTrue(response.headers["Content-Type"].startswith("text/plain"), "and never as a page")
         self.assertNotIn("session_id", response.cookies)
 
-    def test_wrong_signature(self):
+    def test_a_wrong_signature_is_refused(self):
         for changes in (
             {"signature": sign("anotherToken", "1714036504", "1514711492")},
             {"signature": ""},
@@ -63,12 +63,12 @@ class TestServerCheck(WechatPushCase):
         self.account.active = False
         self.assertEqual(self._check().status_code, 403)
 
-    def test_nul_in_the_key(self):
+    def test_a_key_with_nul_is_no_server_error(self):
         self.assertIn(self._check(url="/wechat/merchant/a%00b").status_code, (400, 403, 404))
 
 
 class TestModes(WechatPushCase):
-    def test_safe(self):
+    def test_safe_mode_answers_encrypted(self):
         code, openid = self._make_code(), self._make_openid()
         answer = self._push_scan(code, openid)
         self.assertReply(answer, "杭州西湖茶庄", to=openid)
@@ -76,16 +76,16 @@ class TestModes(WechatPushCase):
         self.assertNotIn(openid, answer.body, "The reply is encrypted as the push was")
         self.assertBound(self.merchant, openid)
 
-    def test_safe_success_is_bare(self):
+    def test_success_is_not_encrypted(self):
         self.assertSilent(self._push_event("VIEW", self._make_openid(), EventKey="https://example.com"))
 
-    def test_compatible(self):
+    def test_compatible_mode_binds(self):
         self.account.encryption_mode = "compatible"
         code, openid = self._make_code(), self._make_openid()
         self.assertReply(self._push_scan(code, openid), "杭州西湖茶庄", to=openid)
         self.assertBound(self.merchant, openid)
 
-    def test_compatible_ignores_the_plain_fields(self):
+    def test_compatible_mode_ignores_the_plain_fields(self):
         self.account.encryption_mode = "compatible"
         code, openid, forger = self._make_code(), self._make_openid(), self._make_openid()
         push = Push(self.account, self._event_fields("SCAN", openid, EventKey="0"))
@@ -96,7 +96,7 @@ class TestModes(WechatPushCase):
         self.assertNotBound(self.merchant)
         self.assertEqual(self._get_events().mapped("openid"), [openid])
 
-    def test_plain(self):
+    def test_plain_mode_answers_in_the_clear(self):
         self.account = self._create_test_account(sequence=1)
         code, openid = self._make_code(), self._make_openid()
         answer = self._push_scan(code, openid)
@@ -104,8 +104,8 @@ class TestModes(WechatPushCase):
         self.assertIn("杭州西湖茶庄", answer.body, "The reply is plain as the push was")
         self.assertBound(self.merchant, openid, self.account)
 
-    def test_characters_that_xml_forbids_in_what_a_user_types(self):
-        """They are dropped and the message is handled: a refusal would count as our failure."""
+    def test_forbidden_characters_are_dropped_from_a_message(self):
+        """A refusal would make WeChat count the push as failed."""
         for mode in ("safe", "compatible", "plain"):
             with self.subTest(mode=mode):
                 account = self._create_account(
@@ -119,8 +119,7 @@ class TestModes(WechatPushCase):
                 self.assertRecordValues(event, [{"state": "done", "refusal": False, "openid": openid}])
                 self.assertEqual(json.loads(event.payload)["Content"], "你好吗")
 
-    def test_a_command_among_characters_that_xml_forbids(self):
-        """It is obeyed in each mode."""
+    def test_forbidden_characters_are_dropped_from_a_command(self):
         for mode in ("safe", "compatible", "plain"):
             with self.subTest(mode=mode):
                 account = self._create_account(
@@ -161,7 +160,7 @@ class TestModes(WechatPushCase):
         self.assertForbidden(answer)
         self.assertEqual(self._get_events(account).refusal, "encrypted")
 
-    def test_previous_encoding_aes_key(self):
+    def test_the_previous_encoding_aes_key_is_accepted(self):
         former = self.account.encoding_aes_key
         code, openid = self._make_code(), self._make_openid()
         self.account.encoding_aes_key = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
@@ -174,14 +173,14 @@ class TestModes(WechatPushCase):
         self.assertSilent(present)
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_unknown_encoding_aes_key(self):
+    def test_an_unknown_encoding_aes_key_is_refused(self):
         openid = self._make_openid()
         answer = self._push_event("VIEW", openid, EventKey="x", push_options={"key": "B" * 42 + "A"})
         self.assertForbidden(answer)
         self.assertEqual(self._get_events().refusal, "undecipherable")
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_other_app_id(self):
+    def test_another_app_id_is_refused(self):
         code, openid = self._make_code(), self._make_openid()
         answer = self._push_scan(code, openid, push_options={"app_id": "wx5823bf96d3bd56c7"})
         self.assertForbidden(answer)
@@ -189,7 +188,7 @@ class TestModes(WechatPushCase):
         self.assertEqual(self._get_events().refusal, "undecipherable")
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_other_original_id(self):
+    def test_another_original_id_is_refused(self):
         code, openid = self._make_code(), self._make_openid()
         answer = self._push_scan(code, openid, ToUserName="gh_somebodyelse")
         self.assertForbidden(answer)
@@ -202,7 +201,7 @@ class TestModes(WechatPushCase):
         self.assertEqual(self.account.original_id, "gh_97417a04a28d")
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_original_id_is_not_learnt_from_a_stranger(self):
+    def test_original_id_is_not_learnt_from_an_unsigned_push(self):
         self.account.original_id = False
         answer = self._push_event(
             "VIEW",
@@ -215,7 +214,7 @@ class TestModes(WechatPushCase):
         self.assertFalse(self.account.original_id)
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_wrong_msg_signature(self):
+    def test_a_wrong_msg_signature_is_refused(self):
         code, openid = self._make_code(), self._make_openid()
         push = Push(self.account, self._event_fields("SCAN", openid, EventKey=code.scene_str))
         push.query["msg_signature"] = push.query["signature"]
@@ -233,7 +232,7 @@ class TestModes(WechatPushCase):
         self.assertForbidden(unknown_key)
         self.assertEqual((unknown_key.status, unknown_key.body), (wrong_signature.status, wrong_signature.body))
 
-    def test_no_session_cookie(self):
+    def test_a_push_gets_no_session_cookie(self):
         self.opener.cookies.clear()
         answer = self._push_text(self._make_openid())
         self.assertEqual(answer.status, 200)
@@ -242,7 +241,7 @@ class TestModes(WechatPushCase):
 
 class TestClock(WechatPushCase):
     @mute_logger(WEBHOOK_LOGGER)
-    def test_timestamp_beyond_the_tolerance(self):
+    def test_a_timestamp_beyond_the_tolerance_is_refused(self):
         for mode in ("safe", "plain"):
             for offset in (-16 * 60, 16 * 60):
                 with self.subTest(mode=mode, offset=offset):
@@ -261,7 +260,7 @@ class TestClock(WechatPushCase):
                     self.assertEqual((event.refusal, event.state), ("clock_skew", "ignored"))
                     self.assertAlmostEqual(event.skew, -offset, delta=5)
 
-    def test_timestamp_within_the_tolerance(self):
+    def test_a_timestamp_within_the_tolerance_is_accepted(self):
         for offset in (-14 * 60, 14 * 60):
             with self.subTest(offset=offset):
                 answer = self._push_event(
@@ -281,13 +280,13 @@ class TestClock(WechatPushCase):
         )
         self.assertForbidden(answer)
 
-    def test_create_time_is_never_judged(self):
+    def test_an_old_create_time_is_accepted(self):
         code, openid = self._make_code(), self._make_openid()
         self.assertReply(self._push_scan(code, openid, create_time=int(time.time()) - 86400), "杭州西湖茶庄")
         self.assertBound(self.merchant, openid)
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_refusals_of_strangers_are_not_kept(self):
+    def test_refusals_of_unsigned_pushes_are_not_stored(self):
         answer = self._push_event(
             "VIEW", self._make_openid(), push_options={"token": "strangersToken", "timestamp": 1}, EventKey="x"
         )
@@ -295,7 +294,7 @@ class TestClock(WechatPushCase):
         self.assertFalse(self._get_events())
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_a_repeated_refusal_is_kept_once(self):
+    def test_a_repeated_refusal_is_stored_once(self):
         push = Push(
             self.account, self._event_fields("VIEW", self._make_openid(), EventKey="x"), timestamp=int(NOW()) - 3600
         )
@@ -315,7 +314,7 @@ class TestDedupe(WechatPushCase):
         self.assertEqual(len(self._get_events()), 1)
         self.assertEqual(self._get_operations().mapped("operation"), ["generate", "bind"])
 
-    def test_redelivered_plain_push(self):
+    def test_redelivery_in_plain_mode_gets_the_stored_reply(self):
         self.account = self._create_test_account(sequence=1)
         code, openid = self._make_code(), self._make_openid()
         push = Push(self.account, self._event_fields("SCAN", openid, EventKey=code.scene_str))
@@ -324,7 +323,7 @@ class TestDedupe(WechatPushCase):
         self.assertEqual(second.reply, first.reply)
         self.assertEqual(len(self._get_events()), 1)
 
-    def test_what_makes_a_push_another_push(self):
+    def test_pushes_that_differ_in_one_field_are_not_redeliveries(self):
         openid = self._make_openid()
         fields = self._event_fields("TEMPLATESENDJOBFINISH", openid, MsgID=1, Status="success")
         pushes = [
@@ -358,26 +357,26 @@ class TestBodies(WechatPushCase):
         push.headers = {"Content-Type": content_type}
         return self._send(push), self._get_events(account)
 
-    def test_too_large(self):
+    def test_a_body_beyond_the_limit_is_refused(self):
         padding = "x" * webhook.MAX_BODY_BYTES
         answer, events = self._push_plain(f"<xml><MsgType>{padding}</MsgType></xml>")
         self.assertEqual(answer.status, 413)
         self.assertFalse(events)
 
-    def test_largest_push(self):
+    def test_the_largest_push_is_accepted(self):
         # 2048 bytes of text, encrypted in compatible mode, three times over
         self.account.encryption_mode = "compatible"
         self.assertEqual(self._push_text(self._make_openid(), "您" * 2048 * 3).status, 200)
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_form_content_type(self):
+    def test_a_form_content_type_is_no_server_error(self):
         fields = self._event_fields("VIEW", self._make_openid(), EventKey="x")
         answer, events = self._push_plain(to_xml(fields), "application/x-www-form-urlencoded")
         self.assertLess(answer.status, 500, "A framework that took the body for a form must not make it fail")
         self.assertFalse(events.filtered("openid"))
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_not_a_push(self):
+    def test_malformed_bodies_are_acknowledged(self):
         for body in (
             "",
             "{}",
@@ -397,12 +396,12 @@ class TestBodies(WechatPushCase):
                 self.assertFalse(events.payload)
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_document_type_inside_of_the_envelope(self):
+    def test_a_document_type_inside_of_the_envelope_is_malformed(self):
         xml = '<!DOCTYPE xml [<!ENTITY x SYSTEM "file:///etc/passwd">]><xml><MsgType>&x;</MsgType></xml>'
         self.assertSilent(self._send(Push(self.account, xml)))
         self.assertEqual(self._get_events().refusal, "malformed")
 
-    def test_fields_that_no_push_has(self):
+    def test_unusable_fields_are_ignored(self):
         openid = self._make_openid()
         for fields in (
             {},
@@ -419,7 +418,7 @@ class TestBodies(WechatPushCase):
 
 
 class TestMessages(WechatPushCase):
-    def test_transfer_customer_service(self):
+    def test_messages_are_handed_to_customer_service(self):
         openid = self._make_openid()
         answer = self._push_text(openid)
         self.assertEqual(
@@ -428,7 +427,7 @@ class TestMessages(WechatPushCase):
         )
         self.assertEqual(self._get_events().state, "done")
 
-    def test_transfer_switched_off(self):
+    def test_messages_are_ignored_without_customer_service(self):
         self.account.transfer_customer_service = False
         self.assertSilent(self._push_text(self._make_openid()))
         self.assertEqual(self._get_events().state, "ignored")
@@ -451,7 +450,7 @@ class TestMessages(WechatPushCase):
         self.assertEqual(receipts.mapped("state"), ["received"], "A receipt waits to be applied with others")
         self.assertEqual(set((self._get_events() - receipts).mapped("state")), {"ignored"})
 
-    def test_unknown_message_types(self):
+    def test_unknown_message_types_are_ignored(self):
         fields = self._event_fields("", self._make_openid())
         self.assertSilent(self._send(Push(self.account, {**fields, "MsgType": "hologram"})))
 
@@ -469,7 +468,7 @@ class TestLimits(WechatPushCase):
         with patch.object(webhook, "FAILURES_A_MINUTE", 3), patch.object(webhook.time, "monotonic", return_value=120.0):
             self.assertForbidden(self._send(push))
 
-    def test_the_limit_is_by_address_and_its_table_bounded(self):
+    def test_failures_are_limited_by_address_in_a_bounded_table(self):
         limiter = webhook.FailureLimiter()
         with patch.object(webhook, "FAILURES_A_MINUTE", 1), patch.object(webhook, "FAILURES_ADDRESSES", 10):
             self.assertFalse(limiter.exceeded("192.0.2.1"))
@@ -480,7 +479,7 @@ class TestLimits(WechatPushCase):
             self.assertLessEqual(len(limiter._counts), 10)
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_unwritable_inbox(self):
+    def test_an_unwritable_inbox_answers_503(self):
         code, openid = self._make_code(), self._make_openid()
         events = type(self.env["wechat.event"])
         with patch.object(events, "_execute_insert", side_effect=psycopg2.OperationalError("no space left on device")):
@@ -491,7 +490,7 @@ class TestLimits(WechatPushCase):
         self.assertBound(self.merchant, openid)
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_unwritable_inbox_of_refusals(self):
+    def test_an_unwritable_refusal_is_no_server_error(self):
         events = type(self.env["wechat.event"])
         push = Push(self.account, self._event_fields("VIEW", self._make_openid(), EventKey="x"), timestamp=1)
         with patch.object(events, "_execute_insert", side_effect=psycopg2.OperationalError("no space left on device")):

@@ -1,4 +1,4 @@
-"""What somebody may try who has seen pushes, knows the address, or owns another account on the same server."""
+"""Attacks with seen pushes, with a known address, or from another account on the same server."""
 
 import string
 import time
@@ -26,7 +26,7 @@ class AttackCase(WechatPushCase):
         }
 
     def _use(self, mode):
-        """Have the next codes and pushes go to the account of a mode."""
+        """Make the next codes and pushes those of the account of a mode."""
         self.account = self.accounts[mode]
         for account in self.accounts.values():
             account.sequence = 1 if account == self.account else 50
@@ -42,7 +42,7 @@ class AttackCase(WechatPushCase):
 
 class TestReplay(AttackCase):
     def test_a_replay_has_no_effect(self):
-        """Bound, unbound, and the very same request once more: the reply of then, and nothing else."""
+        """A replay after the merchant was unbound gets the stored reply and binds nothing."""
         for mode in MODES:
             with self.subTest(mode):
                 self._use(mode)
@@ -69,7 +69,7 @@ class TestReplay(AttackCase):
                 self.assertNotBound(merchant)
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_a_seen_signature_under_another_body(self):
+    def test_a_seen_signature_with_another_body_is_refused(self):
         for mode in MODES:
             with self.subTest(mode):
                 self._use(mode)
@@ -81,8 +81,8 @@ class TestReplay(AttackCase):
                 self.assertNotBound(merchant)
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_the_signature_of_the_address_check_under_a_body(self):
-        """Whoever sees the check in a log has a valid plain signature, which no mode takes for a push."""
+    def test_the_signature_of_an_address_check_authenticates_no_push(self):
+        """A check of the address in a log shows a valid plain signature, which authenticates no push in any mode."""
         for mode in MODES:
             with self.subTest(mode):
                 self._use(mode)
@@ -98,10 +98,10 @@ class TestReplay(AttackCase):
 
 
 class TestCrossAccount(AttackCase):
-    """The owner of one account on the server means to bind a merchant of another."""
+    """The owner of one account tries to bind a merchant of another account."""
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_a_push_at_the_address_of_another(self):
+    def test_a_push_to_the_address_of_another_account_is_refused(self):
         attacker = self._create_account()
         for mode in MODES:
             self._use(mode)
@@ -119,8 +119,8 @@ class TestCrossAccount(AttackCase):
         self.assertFalse(self._get_events(self.accounts["safe"]))
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_a_code_of_another_account(self):
-        """A scan that the attacker's own account pushes rightly, of a code that the victim's account has made."""
+    def test_a_code_of_another_account_is_not_bound(self):
+        """The attacker's account pushes a valid scan of the victim's code."""
         attacker = self._create_account(sequence=99)
         for mode in MODES:
             with self.subTest(mode):
@@ -132,8 +132,8 @@ class TestCrossAccount(AttackCase):
                 self.assertEqual(merchant.sudo().wechat_bind_code_ids.state, "active")
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_shared_keys_are_not_enough(self):
-        """Two accounts for which somebody has chosen the same Token and EncodingAESKey."""
+    def test_shared_keys_do_not_authenticate_another_account(self):
+        """Two accounts have the same Token and EncodingAESKey."""
         twin = self._create_account(
             webhook_token=self.account.webhook_token, encoding_aes_key=self.account.encoding_aes_key, sequence=99
         )
@@ -146,7 +146,7 @@ class TestCrossAccount(AttackCase):
 
 class TestGuessedKeys(AttackCase):
     def _get_answers(self, method="POST", **changes):
-        """Return what is answered, and what was done for it, at an unknown address and at each account's."""
+        """Return the answers, and the steps behind them, of an unknown address and of each account's address."""
         push = Push(self._create_account(active=False), self._event_fields("VIEW", self._make_openid(), EventKey="x"))
         push.query |= changes
         urls = {mode: self._get_url(account) for mode, account in self.accounts.items()}
@@ -176,8 +176,8 @@ class TestGuessedKeys(AttackCase):
         return response.status_code, response.text, headers, done
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_an_address_that_is_known_answers_as_one_that_is_not(self):
-        """Status, body, headers, and the steps: the body is read, then one digest is compared in constant time."""
+    def test_known_and_unknown_addresses_answer_alike(self):
+        """They have the same status, body, headers and steps: one parsed body, one digest compared in constant time."""
         for method, changes, steps in (
             ("POST", {}, ["parse", [40, 40]]),
             ("POST", {"msg_signature": "0" * 40, "signature": "0" * 40}, ["parse", [40, 40]]),
@@ -191,7 +191,7 @@ class TestGuessedKeys(AttackCase):
                 for mode in MODES:
                     self.assertEqual(answers[mode], answers["unknown"])
 
-    def test_nobody_can_sign_for_an_unknown_address(self):
+    def test_no_token_signs_for_an_unknown_address(self):
         for token in ("", "False", "None", "nobody-has-this-key"):
             push = Push(self.account, self._event_fields("VIEW", self._make_openid()), token=token or None)
             if not token:
@@ -199,8 +199,8 @@ class TestGuessedKeys(AttackCase):
             answer = self._send(push, url="/wechat/merchant/nobody-has-this-key")
             self.assertForbidden(answer)
 
-    def test_a_limited_address_still_gets_its_authentic_pushes_through(self):
-        """In each mode, a check of the address as well; the attacker behind the same address stays limited."""
+    def test_authentic_pushes_pass_from_a_limited_address(self):
+        """So does a check of the address, while failures from the same address stay limited."""
         forged = Push(self.account, self._event_fields("VIEW", self._make_openid()), token="strangersToken")
         with patch.object(webhook, "FAILURES_A_MINUTE", 2), patch.object(webhook.time, "monotonic", return_value=60.0):
             self.assertEqual([self._send(forged).status for _i in range(4)], [403, 403, 429, 429])
@@ -219,8 +219,8 @@ class TestGuessedKeys(AttackCase):
 class TestRequests(AttackCase):
     """The request around an authentic push."""
 
-    def test_a_body_that_is_called_something_else(self):
-        """A proxy or a tool may call it a form, which Odoo would read before us."""
+    def test_the_content_type_of_a_push_does_not_matter(self):
+        """Odoo would read a body that a proxy or a tool has declared a form."""
         for mode in MODES:
             self._use(mode)
             for content_type in (
@@ -246,7 +246,7 @@ class TestRequests(AttackCase):
             self.assertSilent(self._send(push))
         self.assertEqual(set(self._get_events(self.accounts["plain"]).mapped("refusal")), {"malformed"})
 
-    def test_a_form_that_is_too_long(self):
+    def test_a_long_form_is_refused(self):
         push = Push(self.account, "<xml/>")
         push.body, push.headers = "a=" + "b" * webhook.MAX_BODY_BYTES, {"Content-Type": FORM}
         self.assertEqual(self._send(push).status, 413)
@@ -257,7 +257,7 @@ class TestRequests(AttackCase):
         self.assertReply(self._send(push), "绑定成功", to=openid)
         self.assertBound(merchant, openid)
 
-    def test_a_parameter_that_takes_the_place_of_the_controller(self):
+    def test_a_parameter_named_self_is_refused(self):
         push = Push(self.account, self._event_fields("VIEW", self._make_openid(), EventKey="x"))
         push.query["self"] = "x"
         form = Push(self.account, "<xml/>")
@@ -268,8 +268,8 @@ class TestRequests(AttackCase):
             self.assertEqual(self.url_open(f"{url}?self=x").status_code, 400)
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_repeated_and_missing_parameters(self):
-        """The first of a name counts, for the signature as for the rest: two readers can't take different ones."""
+    def test_the_first_of_repeated_parameters_counts(self):
+        """The signature and the other checks read the same one."""
         for name in ("timestamp", "nonce", "msg_signature", "encrypt_type"):
             merchant, openid, push = self._prepare_scan()
             right = push.query
@@ -286,8 +286,8 @@ class TestRequests(AttackCase):
                         self.assertReply(answer, "绑定成功", to=openid)
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_bodies_that_would_fell_a_parser(self):
-        """Signed rightly, outside of an envelope and within."""
+    def test_hostile_xml_is_refused(self):
+        """They are signed, in the clear and inside of an envelope."""
         entities = "".join(
             f'<!ENTITY {name} "{10 * ("&" + former + ";")}">' for former, name in pairwise(string.ascii_lowercase)
         )
@@ -322,7 +322,7 @@ class TestRequests(AttackCase):
             self.assertNotIn("root:", str(events.mapped("payload")))
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_what_is_not_utf8(self):
+    def test_bodies_that_are_not_utf8_are_malformed(self):
         gbk = to_xml(self._event_fields("VIEW", self._make_openid(), account=self.accounts["plain"], EventKey="茶庄"))
         for body in (
             gbk.encode("gbk"),
@@ -338,8 +338,8 @@ class TestRequests(AttackCase):
         self.assertEqual(set(self._get_events(self.accounts["plain"]).mapped("refusal")), {"malformed"})
 
     @mute_logger(WEBHOOK_LOGGER)
-    def test_packed_bodies_stay_packed(self):
-        """What is said to be packed is not unpacked: it is no push, however little it has."""
+    def test_compressed_bodies_are_not_decompressed(self):
+        """A small compressed body could expand without limit."""
         push = Push(self.accounts["plain"], "<xml/>")
         push.body, push.headers = b"\x1f\x8b\x08" + b"\0" * 100, {"Content-Encoding": "gzip"}
         self.assertSilent(self._send(push))
