@@ -189,7 +189,7 @@ class WechatWebhook(http.Controller):
         return Push(message, None, query["signature"])
 
     def _open_encrypted_push(self, webhook, query, envelope):
-        """Open a push in safe or compatible mode, where every field outside of ``Encrypt`` is unsigned and ignored."""
+        """Open a push in safe or compatible mode, where every field outside of Encrypt is unsigned and ignored."""
         encrypt = (envelope or {}).get("Encrypt")
         if not encrypt or query.get("encrypt_type") != "aes":
             if not self._verify(webhook, query):

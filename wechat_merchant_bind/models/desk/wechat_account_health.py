@@ -331,8 +331,8 @@ class WechatAccountHealth(models.Model):
             else:
                 last = self.env._("WeChat has never reached this account's webhook.")
             remedy = self.env._(
-                "Scans bind nobody and nobody knows which messages have arrived. Compare the webhook address, Token "
-                "and EncodingAESKey with WeChat's console, see whether the server configuration is still enabled "
+                "Scans bind no merchant, and it is unknown which messages have arrived. Compare the webhook address, "
+                "Token and EncodingAESKey with WeChat's console, see whether the server configuration is still enabled "
                 "there, and whether the address can be reached from outside."
             )
             if row["count"]:
@@ -593,8 +593,8 @@ class WechatAccountHealth(models.Model):
                 "problem",
                 self.env._("Events from WeChat could not be handled: %s.", row["count"]),
                 self.env._(
-                    "Scans or messages of merchants had no effect. Mend the reason, which may be an automation of "
-                    "another addon, and handle them again in the inbox. The last error: %s",
+                    "Scans or messages of merchants had no effect. Fix the cause, which may be an automation of "
+                    "another addon, then retry the events in the inbox. The last error: %s",
                     row["error"],
                 ),
                 str(row["last_id"]),

@@ -65,7 +65,7 @@ class Handler(NamedTuple):
     # Code of other addons may run: pushes of one person are handled one after the other, in a thread, and WeChat is
     # answered in time.
     is_slow: bool = False
-    # A method of wechat.event that wakes the scheduled action which handles many pushes at once, instead of a method.
+    # Instead of method: one that wakes the scheduled action, which handles many pushes of this kind at once.
     queue: str | None = None
 
 
@@ -80,7 +80,7 @@ class Received(NamedTuple):
 
 
 class WechatEvent(models.Model):
-    """A push from WeChat: stored, deduplicated, then handled by the table of handlers, again if that fails.
+    """A push from WeChat. It is stored once, handled by its row in the table of handlers, and retried if that fails.
 
     An addon adds a kind of push by a row of _get_handlers and a method:
 
