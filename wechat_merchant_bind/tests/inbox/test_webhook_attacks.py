@@ -328,7 +328,7 @@ class TestRequests(AttackCase):
             gbk.encode("gbk"),
             b'<?xml version="1.0" encoding="gbk"?>' + gbk.encode("gbk"),
             gbk.encode("utf-16"),
-            b"<xml><MsgType>\xed\xa0\x80</MsgType></xml>",
+            b"<xml><MsgType>\xed\xa0</MsgType></xml>",
             b"<xml><MsgType>\xc0\xbc</MsgType></xml>",
             b"\xef\xbb\xbf\xff<xml/>",
         ):
