@@ -4,7 +4,8 @@ from odoo import Command, api, fields, models
 from odoo.fields import Domain
 from odoo.tools import SQL
 
-from ..const import GROUP_MANAGER, STATES
+from ..const import GROUP_MANAGER
+from .wechat_account_health import HEALTH_STATES
 
 # Days of the funnel on the start page, as in its graph.
 FUNNEL_DAYS = 30
@@ -27,7 +28,7 @@ class WechatAccount(models.Model):
         "wechat.account.health", "account_id", readonly=True, groups="wechat_merchant_bind.group_manager"
     )
     health_state = fields.Selection(
-        STATES, "Worst Finding", compute="_compute_health_state", groups="wechat_merchant_bind.group_manager"
+        HEALTH_STATES, "Worst Finding", compute="_compute_health_state", groups="wechat_merchant_bind.group_manager"
     )
     failure_digest = fields.Boolean(
         "Daily E-mail about Failures",
@@ -39,7 +40,7 @@ class WechatAccount(models.Model):
 
     @api.depends("health_ids.state")
     def _compute_health_state(self):
-        order = [state for state, _label in STATES]
+        order = [state for state, _label in HEALTH_STATES]
         for account in self:
             states = account.health_ids.mapped("state")
             account.health_state = max(states, key=order.index, default=False) if account.active else False

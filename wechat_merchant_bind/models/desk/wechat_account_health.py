@@ -24,7 +24,7 @@ FIX_ACTIONS = {
     "templates": ("wechat_template_action", "stopped"),
 }
 # From good to bad. An account that is not connected yet is not in order, but no reason for an alarm.
-STATES = [
+HEALTH_STATES = [
     ("ok", "In order"),
     ("unconnected", "Not connected yet"),
     ("warning", "Attention"),
@@ -114,7 +114,7 @@ class WechatAccountHealth(models.Model):
         "since.",
     )
     # sudo: the finding is about the record's own account, tells no secret, and the record is for managers only
-    state = fields.Selection(STATES, compute="_compute_finding", compute_sudo=True)
+    state = fields.Selection(HEALTH_STATES, compute="_compute_finding", compute_sudo=True)
     summary = fields.Char("What Has Happened", compute="_compute_finding", compute_sudo=True)
     message = fields.Text("What Has Happened and What to Do", compute="_compute_finding", compute_sudo=True)
     can_mend = fields.Boolean(compute="_compute_can_mend")
