@@ -121,7 +121,7 @@ class TestPushes(WechatPushCase):
     def test_applied_receipts_are_logged(self):
         receipts = f"{MODELS}.outbox.wechat_event"
         for number in range(2):
-            self._push_event("TEMPLATESENDJOBFINISH", self._make_openid(), MsgID=number, Status="success")
+            self._push_event("TEMPLATESENDJOBFINISH", self._make_openid(), MsgID=number + 1, Status="success")
         self.startPatcher(patch.object(outbox_event, "LINGER_SECONDS", 0))
         with self.assertLogs(receipts, INFO) as logs:
             self.env.ref("wechat_merchant_bind.ir_cron_apply_receipts").method_direct_trigger()
