@@ -346,8 +346,9 @@ class TestTemplateGone(QuietCase, ChannelCase):
         """Check that a message has visibly ended for lack of a template, without a call."""
         row = self.assertWechatNotification(message, self.merchant, state, "wechat_template")
         self.assertIn(words, row.failure_reason)
-        self.assertEqual(message.notification_ids.failure_reason, row.failure_reason)
-        self.assertEqual(message.notification_ids.notification_status, "exception")
+        notification = message.notification_ids
+        self.assertEqual(notification._wechat_get_failure_reasons(), {notification.id: row.failure_reason})
+        self.assertEqual(notification.notification_status, "exception")
 
     def test_deleted(self):
         message = self._send(scheduled_at=fields.Datetime.now() + timedelta(days=6))
