@@ -447,6 +447,6 @@ def test_odoo_settings_fit(model, config):
     webhook = (ADDON / "controllers" / "webhook.py").read_text()
     [body] = re.findall(r"^MAX_BODY_BYTES = (\d+) \* 1024$", webhook, re.MULTILINE)
     assert f"client_max_body_size {body}k;" in TEMPLATE.read_text()
-    account = (ADDON / "models" / "wechat_account.py").read_text()
+    account = (ADDON / "models" / "account" / "wechat_account.py").read_text()
     [send_rate] = re.findall(r"send_rate = fields.Integer\([^)]*default=(\d+)", account)
     assert int(model["services"]["nginx"]["environment"]["WEBHOOK_RATE"]) >= 4 * int(send_rate)

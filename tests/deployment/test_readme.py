@@ -29,24 +29,24 @@ README_LINES = 150
 README_PICTURES = 4
 # Numbers of the code in the production guide: the file, the constant, the phrases of both languages.
 NUMBERS = [
-    ("wechat_message_drain.py", "THREADS", ("{} calls in flight", "{} 个调用在途")),
-    ("wechat_message_drain.py", "RUN_SECONDS", ("run for {} seconds", "运行 {} 秒")),
-    ("wechat_message_lane.py", "LEASE_SECONDS", ("a lease of {} seconds", "租约 {} 秒")),
-    ("wechat_message_queue.py", "BUCKETS", ("one of {} buckets", "{} 个桶")),
-    ("wechat_message_queue.py", "VALID_HOURS", ("validity, {} hours", "默认 {} 小时")),
-    ("webhook.py", "HANDLING_THREADS", ("handles pushes in {} threads", "处理推送的线程（{} 个）")),
+    ("models/outbox/wechat_message.py", "THREADS", ("{} calls in flight", "{} 个调用在途")),
+    ("models/outbox/wechat_message.py", "RUN_SECONDS", ("run for {} seconds", "运行 {} 秒")),
+    ("models/outbox/wechat_message.py", "LEASE_SECONDS", ("a lease of {} seconds", "租约 {} 秒")),
+    ("models/outbox/wechat_message.py", "BUCKETS", ("one of {} buckets", "{} 个桶")),
+    ("models/outbox/wechat_message.py", "VALID_HOURS", ("validity, {} hours", "默认 {} 小时")),
+    ("models/inbox/dispatcher.py", "HANDLING_THREADS", ("handles pushes in {} threads", "处理推送的线程（{} 个）")),
 ]
 ADMIN_NUMBERS = [
-    ("wechat_bind_code.py", "SHARE_DAYS", ("lives {} days", "链接 {} 天内有效")),
-    ("wechat_account.py", "MAX_CODE_VALIDITY_DAYS", ("valid for {} days", "默认 {} 天有效")),
-    ("wechat_bind_request.py", "REQUEST_ATTEMPTS", ("{} attempts a person", "每人 {} 次")),
-    ("wechat_bind_request.py", "CODE_ATTEMPTS", ("{} a code", "每个码 {} 次")),
-    ("wechat_binding_undo.py", "UNDO_HOURS", ("undoes the binding for {} hours", "{} 小时内可以点链接撤销")),
-    ("webhook.py", "HANDLING_SECONDS", ("after {} seconds", "{} 秒后先告诉")),
-    ("webhook.py", "FAILURES_A_MINUTE", ("limited to {} a minute", "每分钟 {} 次")),
-    ("wechat_http.py", "ANSWER_SECONDS", ("within {} seconds", "应答限 {} 秒")),
-    ("wechat_account_quota.py", "WARN_PERCENT", ("at {} %", "用到 {}%")),
-    ("wechat_message_queue.py", "VALID_HOURS", ("validity ({} hours", "有效期（{} 小时")),
+    ("models/binding/wechat_bind_code.py", "SHARE_DAYS", ("lives {} days", "链接 {} 天内有效")),
+    ("models/account/wechat_account.py", "MAX_CODE_VALIDITY_DAYS", ("valid for {} days", "默认 {} 天有效")),
+    ("models/binding/wechat_bind_request.py", "REQUEST_ATTEMPTS", ("{} attempts a person", "每人 {} 次")),
+    ("models/binding/wechat_bind_request.py", "CODE_ATTEMPTS", ("{} a code", "每个码 {} 次")),
+    ("models/binding/wechat_binding.py", "UNDO_HOURS", ("undoes the binding for {} hours", "{} 小时内可以点链接撤销")),
+    ("models/inbox/dispatcher.py", "HANDLING_SECONDS", ("after {} seconds", "{} 秒后先告诉")),
+    ("controllers/webhook.py", "FAILURES_A_MINUTE", ("limited to {} a minute", "每分钟 {} 次")),
+    ("tools/wechat_http.py", "ANSWER_SECONDS", ("within {} seconds", "应答限 {} 秒")),
+    ("models/outbox/wechat_account.py", "WARN_PERCENT", ("at {} %", "用到 {}%")),
+    ("models/outbox/wechat_message.py", "VALID_HOURS", ("validity ({} hours", "有效期（{} 小时")),
 ]
 OUTDATED = "run ./setup/readme"
 
@@ -286,8 +286,7 @@ def test_methods_exist(document):
 )
 def test_numbers(guide, file, name, phrases):
     """The guides give the code's own numbers."""
-    [source] = [path for path in ADDON.rglob(file) if "tests" not in path.parts]
-    [value] = re.findall(rf"^{name} = ([\d.]+)$", source.read_text("utf-8"), re.MULTILINE)
+    [value] = re.findall(rf"^{name} = ([\d.]+)$", (ADDON / file).read_text("utf-8"), re.MULTILINE)
     for language, phrase in zip(("", ".zh-CN"), phrases, strict=True):
         text = " ".join((DOCS / f"{guide}{language}.md").read_text("utf-8").split())
         assert phrase.format(value.removesuffix(".0")) in text
