@@ -305,17 +305,18 @@ class WechatMessage(models.Model):
     template_uid = fields.Char("Template ID at WeChat", readonly=True)
     # Content of the document, for its readers only: see the visible fields below.
     card = fields.Json(
+        "Card Data",
         readonly=True,
         groups=fields.NO_ACCESS,
         help="Sent to WeChat: data (by keyword), url and miniprogram. Shown to users: lines of label and value.",
     )
-    body = fields.Text("Content", readonly=True, groups=fields.NO_ACCESS, help="The card as plain text.")
+    body = fields.Text("Card Text", readonly=True, groups=fields.NO_ACCESS, help="The card as plain text.")
     kind = fields.Selection(KINDS, required=True, readonly=True, default="notice")
 
     state = fields.Selection(STATES, required=True, readonly=True, default="outgoing")
     failure_type = fields.Selection(FAILURE_TYPES, readonly=True)
     failure_reason = TermText(
-        readonly=True, groups=fields.NO_ACCESS, help="What happened, what it means and what to do."
+        "Stored Reason", readonly=True, groups=fields.NO_ACCESS, help="What happened, what it means and what to do."
     )
     errcode = fields.Integer("WeChat's Code", readonly=True, aggregator=False)
     errmsg = fields.Char("WeChat's Text", readonly=True)
