@@ -63,7 +63,7 @@ class TestPaymentReminder(WechatCommon):
         with self.assertRaisesRegex(AssertionError, "杭州西湖茶庄 should get one"):
             self.assertWechat(self.merchant)
         self._remind()
-        with self.assertRaisesRegex(AssertionError, "Nobody should get"):
+        with self.assertRaisesRegex(AssertionError, "There should be no WeChat message"):
             self.assertNoWechat()
         for wrong in ({"state": "sent"}, {"values": {"thing1": "x"}}, {"template": self.template.copy()}):
             with self.subTest(wrong), self.assertRaises(AssertionError):
