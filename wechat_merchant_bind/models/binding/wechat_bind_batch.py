@@ -32,7 +32,7 @@ EMAIL_BATCH = 20
 NOTIFY_SECONDS = 0.5
 # The advisory lock of the process that works on the batches. It is released when that process loses its connection.
 LOCK_NAME = "bind_batch_queue"
-LOCK_TIMEOUT = "500ms"
+QUEUE_LOCK_TIMEOUT = "500ms"
 RETRY_LOCKED_AFTER = timedelta(minutes=1)
 
 
@@ -407,7 +407,7 @@ class WechatBindBatch(models.Model):
     def _cron_drain(self):
         """Generate the codes of the due lines, oldest first, then send the waiting e-mails."""
         try:
-            with session_locks(self.env.cr, [LOCK_NAME], LOCK_TIMEOUT):
+            with session_locks(self.env.cr, [LOCK_NAME], QUEUE_LOCK_TIMEOUT):
                 if self._process_queue():
                     self._process_emails()
         except LockTimeoutError:
