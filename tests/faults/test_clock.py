@@ -18,7 +18,7 @@ def test_push_of_a_wrong_clock_is_refused(system, skew, direction):
     answer = pushes.scan(system.channel, openid, scene, skew=skew).send(system.channel)
     assert (answer.status, system.state(partner)) == (403, "unbound")
     line = system.check_of("被拒")
-    assert line["result"] == "warning"
+    assert line["result"] == "error"
     told = re.search(rf"{direction} (\d+) 秒。请用 NTP 校准", line["message"])
     assert told, line
     assert abs(int(told[1]) - OFF) < SLACK_SECONDS
