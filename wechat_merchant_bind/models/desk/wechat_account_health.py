@@ -12,7 +12,7 @@ _logger = logging.getLogger(__name__)
 
 ACTIVITY = "wechat_merchant_bind.mail_activity_type_health"
 # Checks of troubles for which other code schedules an activity: suspended sending, and the quota.
-SELF_NOTIFYING = frozenset({"sending", "templates", "quota"})
+SELF_NOTIFYING = frozenset({"connection", "sending", "templates", "quota"})
 # Checks of the whole database: one activity, at its first account.
 GLOBAL = frozenset({"schedule"})
 # The action that shows the trouble of a check, and its filter.
