@@ -122,7 +122,7 @@ class MockWechat(TransactionCase):
 
         with (
             patch.object(outbox, "_queue", collect),
-            patch.object(outbox, "_trigger_lanes", lambda *_args, **_kwargs: None),
+            patch.object(outbox, "_trigger_senders", lambda *_args, **_kwargs: None),
         ):
             yield messages
 
@@ -133,7 +133,7 @@ class MockWechat(TransactionCase):
             patch.object(wechat_message_drain, "THREADS", 1),
             patch.object(wechat_message_drain, "LINGER_SECONDS", 0),
         ):
-            for lane in self.env["wechat.message"]._get_lanes():
+            for lane in self.env["wechat.message"]._get_senders():
                 lane.method_direct_trigger()
         self.env.invalidate_all()
 

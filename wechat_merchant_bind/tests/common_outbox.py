@@ -4,8 +4,8 @@ from unittest.mock import patch
 
 from .common import WechatCase
 
-DRAIN = "odoo.addons.wechat_merchant_bind.models.outbox.wechat_message"
-LANES = ("wechat_merchant_bind.ir_cron_send_1", "wechat_merchant_bind.ir_cron_send_2")
+MESSAGES_MODULE = "odoo.addons.wechat_merchant_bind.models.outbox.wechat_message"
+SENDERS = ("wechat_merchant_bind.ir_cron_send_1", "wechat_merchant_bind.ir_cron_send_2")
 
 
 class OutboxCase(WechatCase):
@@ -20,8 +20,8 @@ class OutboxCase(WechatCase):
     def setUp(self):
         super().setUp()
         # One call after the other, so that each call gets the answer that the test expects.
-        self.startPatcher(patch(f"{DRAIN}.THREADS", 1))
-        self.startPatcher(patch(f"{DRAIN}.WINDOW", 1))
+        self.startPatcher(patch(f"{MESSAGES_MODULE}.THREADS", 1))
+        self.startPatcher(patch(f"{MESSAGES_MODULE}.WINDOW", 1))
         self.env["ir.config_parameter"].set_param("wechat_merchant_bind.linger_seconds", "0")
         self.openid = self._make_openid()
         self.binding = self._bind(openid=self.openid)
@@ -44,10 +44,10 @@ class OutboxCase(WechatCase):
         self.env.flush_all()
         return messages
 
-    def _drain(self):
+    def _process_queue(self):
         """Run all senders once."""
         self.env.flush_all()
-        for lane in LANES:
+        for lane in SENDERS:
             self.env.ref(lane).method_direct_trigger()
         self.env.invalidate_all()
 

@@ -158,7 +158,7 @@ METHODS = {
     "wechat.account.action_confirm_outbox": Method(MANAGERS, on="account"),
     "wechat.account.action_resume_sending": Method(MANAGERS, on="account"),
     # Opens an action with its own rights.
-    "wechat.account.health.action_mend": Method(MANAGERS, on="wechat.account.health"),
+    "wechat.account.health.action_open_fix": Method(MANAGERS, on="wechat.account.health"),
     "wechat.bind.batch.action_cancel": Method(USERS, on="batch"),
     "wechat.bind.batch.action_download_list": Method(USERS, on="batch"),
     "wechat.bind.batch.action_download_pictures": Method(USERS, on="batch"),

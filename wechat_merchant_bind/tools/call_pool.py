@@ -36,7 +36,7 @@ class Call:
     """
 
     key: int  # the caller's own identifier
-    lane: int  # id of the account, which stops as a whole
+    account_id: int  # of the account: its calls stop together
     method: str
     args: tuple
     client: object = None
@@ -57,12 +57,12 @@ class Call:
             self.error = error
         except Exception as error:
             # The caller waits for the call to end, also after a programming error.
-            _logger.exception("wechat.api: call failed account=%s method=%s", self.lane, self.method)
+            _logger.exception("wechat.api: call failed account=%s method=%s", self.account_id, self.method)
             self.error = error
 
     def get_keys(self):
         """Return the keys of the call, which is not made if one of them is stopped."""
-        return (self.lane,)
+        return (self.account_id,)
 
     def get_stopped(self):
         """Return the keys that the error of the call stops."""
@@ -107,7 +107,7 @@ class SendCall(Call):
         super().make()
 
     def get_keys(self):
-        return (("account", self.lane), ("template", self.template))
+        return (("account", self.account_id), ("template", self.template))
 
     def get_stopped(self):
         account, template = self.get_keys()

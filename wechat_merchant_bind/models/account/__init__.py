@@ -1,4 +1,4 @@
-from . import wechat_stop_mixin
+from . import wechat_suspend_mixin
 from . import wechat_call_mixin
 from . import wechat_access_token
 from . import wechat_account

@@ -49,9 +49,9 @@ class WechatCallMixin(models.AbstractModel):
         :param Call call: the call.
         :param str refused: the token that WeChat has refused. It is renewed unless that has happened since.
         """
-        known = access.get(call.lane)
+        known = access.get(call.account_id)
         if not known or time.monotonic() >= known[2] or (refused and known[1] == refused):
-            known = access[call.lane] = self._get_access(call.lane, refused)
+            known = access[call.account_id] = self._get_access(call.account_id, refused)
         call.client, call.token = known[:2]
         if call.client:
             pool.submit(call)

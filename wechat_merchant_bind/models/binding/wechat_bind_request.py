@@ -194,7 +194,7 @@ class WechatBindRequest(models.Model):
         self.ensure_one()
         user = self.code_id.user_id
         if not (user.active and user._is_internal()):
-            user = self.account_id._get_stop_manager()
+            user = self.account_id._get_responsible_manager()
         if not user:
             return
         env = self.with_context(lang=self.env["wechat.account"]._get_lang(user.lang)).env

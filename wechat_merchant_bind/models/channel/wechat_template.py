@@ -64,7 +64,7 @@ class WechatTemplate(models.Model):
     """A template of an Official Account, and the expressions that fill its keywords from a record of Odoo."""
 
     _name = "wechat.template"
-    _inherit = ["mail.render.mixin", "wechat.stop.mixin"]
+    _inherit = ["mail.render.mixin", "wechat.suspend.mixin"]
     _description = "WeChat Template"
     _order = "name, id"
     _check_company_auto = True
@@ -278,8 +278,8 @@ class WechatTemplate(models.Model):
         """
         self._check_may_resume()
         self.write({"stop_reason": False})
-        self._close_stop_activities()
-        self.env["wechat.message"]._trigger_lanes()
+        self._close_manager_activities()
+        self.env["wechat.message"]._trigger_senders()
         return True
 
     # === BUSINESS METHODS - SYNCHRONISATION AND RIGHTS === #
@@ -806,7 +806,7 @@ class WechatTemplate(models.Model):
         self.invalidate_recordset(["looked_up_at"], flush=False)
         return [template_id for [template_id] in rows]
 
-    def _stop(self, reason):
+    def _suspend(self, reason):
         """Suspend the sending of these templates until a manager resumes it, and schedule an activity for that.
 
         :param str reason: why, in words.
@@ -814,6 +814,6 @@ class WechatTemplate(models.Model):
         for template in self:
             if not template.stop_reason:
                 template.stop_reason = reason
-                template._schedule_stop_activity(
+                template._schedule_manager_activity(
                     template.env._("WeChat refuses the template: its messages wait"), reason
                 )

@@ -11,7 +11,7 @@ from ..const import RECEIPT_EVENT
 _logger = logging.getLogger(__name__)
 
 ACTIVITY = "wechat_merchant_bind.mail_activity_type_health"
-# Checks of troubles for which other code schedules an activity: suspended sending, and the quota.
+# Checks of troubles that are told elsewhere: by the dialog of the connection check, and by activities of their own.
 SELF_NOTIFYING = frozenset({"connection", "sending", "templates", "quota"})
 # Checks of the whole database: one activity, at its first account.
 GLOBAL = frozenset({"schedule"})
@@ -117,7 +117,7 @@ class WechatAccountHealth(models.Model):
     state = fields.Selection(HEALTH_STATES, compute="_compute_finding", compute_sudo=True)
     summary = fields.Char("What Has Happened", compute="_compute_finding", compute_sudo=True)
     message = fields.Text("What Has Happened and What to Do", compute="_compute_finding", compute_sudo=True)
-    can_mend = fields.Boolean(compute="_compute_can_mend")
+    can_fix = fields.Boolean(compute="_compute_can_fix")
     activity_id = fields.Many2one("mail.activity", readonly=True, ondelete="set null", index="btree_not_null")
     occurrence = fields.Char(readonly=True, help="Of which trouble a manager was told; empty if there is none.")
 
@@ -136,15 +136,15 @@ class WechatAccountHealth(models.Model):
 
     @api.depends("kind", "state")
     @api.depends_context("uid")
-    def _compute_can_mend(self):
+    def _compute_can_fix(self):
         is_admin = self.env.user.has_group("base.group_system")
         for line in self:
             # The account's form shows suspended sending and its button elsewhere.
-            line.can_mend = line.state != "ok" and line.kind != "sending" and (line.kind != "schedule" or is_admin)
+            line.can_fix = line.state != "ok" and line.kind != "sending" and (line.kind != "schedule" or is_admin)
 
     # === ACTION METHODS === #
 
-    def action_mend(self):
+    def action_open_fix(self):
         """Open the view that fixes or shows the trouble.
 
         :return: an action.
@@ -236,7 +236,7 @@ class WechatAccountHealth(models.Model):
         occurrence = occurrence or self.kind
         if not is_open and self.occurrence == occurrence:
             return
-        manager = self.activity_id.user_id if is_open else self.account_id._get_stop_manager()
+        manager = self.activity_id.user_id if is_open else self.account_id._get_responsible_manager()
         if not manager:
             return
         line = self.with_context(
@@ -606,7 +606,7 @@ class WechatAccountHealth(models.Model):
     def _check_schedule(self, accounts):
         # sudo: ir.cron - tells only whether they run
         crons_sudo = self.env["ir.cron"].sudo()
-        lanes = self.env["wechat.message"]._get_lanes()
+        lanes = self.env["wechat.message"]._get_senders()
         late_before = fields.Datetime.now() - self._get_threshold("patience_minutes")
         for xml_id in SCHEDULED:
             crons_sudo |= self.env.ref(xml_id, raise_if_not_found=False) or crons_sudo

@@ -23,7 +23,7 @@ class WechatAccount(models.Model):
     """The sending of an account: quiet hours, limits, quota, pauses, and the suspension until a manager resumes it."""
 
     _name = "wechat.account"
-    _inherit = ["wechat.account", "wechat.stop.mixin"]
+    _inherit = ["wechat.account", "wechat.suspend.mixin"]
 
     # === FIELDS === #
 
@@ -114,7 +114,7 @@ class WechatAccount(models.Model):
                 "send_pause_errcode": False,
             }
         )
-        self._close_stop_activities()
+        self._close_manager_activities()
         self.env["wechat.message"]._reschedule_refused(self)
         return True
 
@@ -126,17 +126,17 @@ class WechatAccount(models.Model):
         """
         self._check_may_resume()
         self.env["wechat.message"]._confirm_outbox()
-        self.env["wechat.message"]._trigger_lanes()
+        self.env["wechat.message"]._trigger_senders()
         # sudo: wechat.account - the outbox and the reminders about it are the same for all companies
         # pylint: disable-next=no-search-all  # a database has a handful of accounts
-        self.sudo().search([])._close_stop_activities()
+        self.sudo().search([])._close_manager_activities()
         return True
 
     # === BUSINESS METHODS - SENDING === #
 
     def _with_manager_lang(self):
         """Return the account in the language of its manager."""
-        return self.with_context(lang=self._get_lang(self._get_stop_manager().lang))
+        return self.with_context(lang=self._get_lang(self._get_responsible_manager().lang))
 
     def _get_send_tz(self):
         """Return the time zone of the quiet hours and of the daily limit.
@@ -236,7 +236,7 @@ class WechatAccount(models.Model):
         self.invalidate_recordset(["send_paused_until", "send_pause_reason", "send_pause_errcode"], flush=False)
         self.env["wechat.message"]._reschedule_refused(self)
 
-    def _stop_sending(self, reason):
+    def _suspend_sending(self, reason):
         """Suspend the sending of the account until a manager resumes it, and schedule an activity for that.
 
         :param str reason: why, in words.
@@ -244,7 +244,7 @@ class WechatAccount(models.Model):
         if self.send_stop_reason:
             return
         self.send_stop_reason = reason
-        self._schedule_stop_activity(self.env._("WeChat refuses the account: its messages wait"), reason)
+        self._schedule_manager_activity(self.env._("WeChat refuses the account: its messages wait"), reason)
 
     # === BUSINESS METHODS - QUOTA === #
 
@@ -309,7 +309,7 @@ class WechatAccount(models.Model):
             self.sudo().activity_unlink([ACTIVITY])
             return
         account = self._with_manager_lang()
-        account._schedule_stop_activity(
+        account._schedule_manager_activity(
             account.env._("The WeChat quota of today is almost used up"),
             account.env._(
                 "%(used)s of %(limit)s messages of today are used. Messages beyond the quota wait until WeChat allows "

@@ -629,7 +629,7 @@ class WechatMessage(models.Model):
         )
         self._remember_outbox_identity()
         outgoing = messages_sudo.filtered(lambda message: message.state == "outgoing")
-        self._trigger_lanes(outgoing.partner_id.ids, min(outgoing.mapped("next_attempt_at"), default=None))
+        self._trigger_senders(outgoing.partner_id.ids, min(outgoing.mapped("next_attempt_at"), default=None))
         return messages_sudo.sudo(False)
 
     @api.model
@@ -965,7 +965,7 @@ class WechatMessage(models.Model):
             & Domain("state", "=", "outgoing")
             & Domain("failure_type", "=", "wechat_unfollowed")
         ).next_attempt_at = fields.Datetime.now()
-        self._trigger_lanes(partners.ids)
+        self._trigger_senders(partners.ids)
 
     @api.model
     def _reschedule_refused(self, accounts):
@@ -989,7 +989,7 @@ class WechatMessage(models.Model):
             )
         )
         self.invalidate_model(["next_attempt_at"], flush=False)
-        self._trigger_lanes()
+        self._trigger_senders()
 
     def _erase_content(self):
         """Erase the content and the OpenIDs of these messages."""
@@ -998,7 +998,7 @@ class WechatMessage(models.Model):
     # === BUSINESS METHODS - SENDERS === #
 
     @api.model
-    def _get_lanes(self):
+    def _get_senders(self):
         """Return the senders in the order of their shares.
 
         :rtype: ir.cron
@@ -1016,20 +1016,20 @@ class WechatMessage(models.Model):
 
         :rtype: list[int]
         """
-        senders = self._get_lanes().ids
+        senders = self._get_senders().ids
         cron_id = self.env.context.get("cron_id")
         if cron_id not in senders:
             return list(range(BUCKETS))
         return list(range(senders.index(cron_id), BUCKETS, len(senders)))
 
     @api.model
-    def _trigger_lanes(self, partner_ids=None, at=None):
+    def _trigger_senders(self, partner_ids=None, at=None):
         """Trigger the senders of these merchants.
 
         :param list[int] partner_ids: the merchants; default: all.
         :param datetime at: the time; default: now.
         """
-        senders = self._get_lanes()
+        senders = self._get_senders()
         if not senders or partner_ids == []:
             return
         if partner_ids is None:
@@ -1084,7 +1084,7 @@ class WechatMessage(models.Model):
         if not account:
             return
         account = account._with_manager_lang()
-        account._schedule_stop_activity(
+        account._schedule_manager_activity(
             account.env._("WeChat messages wait until you confirm that this database sends them"),
             account.env._(
                 "The number of this database has changed, as it does in a copy: a copy would send all waiting messages "
@@ -1585,7 +1585,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
             return
         run = SenderRun(
             self._get_buckets(),
-            max(1, len(self._get_lanes())),
+            max(1, len(self._get_senders())),
             time.monotonic() + self._get_run_seconds(),
             self._get_number(LINGER_PARAMETER, LINGER_SECONDS),
             max(1, int(self._get_number(THREADS_PARAMETER, THREADS))),
@@ -1889,7 +1889,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
             run.unnotified |= written
             # The receipt of a repeated message may have arrived long ago.
             if late := [
-                (call.lane, call.answer["msgid"])
+                (call.account_id, call.answer["msgid"])
                 for call, _outcome in sends
                 if call.answer and call.answer["msgid"] and call.row["is_repeat"]
             ]:
@@ -1990,7 +1990,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         :rtype: tuple
         """
         error = call.error
-        account = self.env["wechat.account"].browse(call.lane)
+        account = self.env["wechat.account"].browse(call.account_id)
         reasons = self._get_failure_terms(account, error, call.row["card"]) if error else []
         if outcome.is_exhausted:
             reasons.append(self._get_exhausted_term())
@@ -2039,7 +2039,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         pauses, suspensions, marks, ends = {}, {}, defaultdict(set), set()
         doubts = defaultdict(dict)
         for call, outcome in sends:
-            account_id, template_id = call.lane, call.template
+            account_id, template_id = call.account_id, call.template
             pace = run.paces[account_id]
             was_trying = pace.is_trying
             is_enough = pace.end(outcome.is_answered)
@@ -2100,9 +2100,9 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
             error,
         )
         if model == "wechat.account":
-            account._stop_sending(reason)
+            account._suspend_sending(reason)
         else:
-            record.with_env(account.env)._stop(reason)
+            record.with_env(account.env)._suspend(reason)
 
     # === BUSINESS METHODS - TEMPLATES === #
 
@@ -2125,7 +2125,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         """
         if call.answer is None:
             if call.error:
-                _logger.warning("wechat.outbox: templates not looked up account=%s error=%s", call.lane, call.error)
+                _logger.warning("wechat.outbox: templates not looked up account=%s error=%s", call.account_id, call.error)
             return
         listed = {template.get("template_id") for template in call.answer}
         for template in self.env["wechat.template"].browse(call.key).exists():
@@ -2166,16 +2166,16 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
             if len(openids) > 1:
                 # One unknown OpenID fails the whole batch.
                 for openid in openids:
-                    self._confirm_leavers(run, pool, call.lane, [openid])
+                    self._confirm_leavers(run, pool, call.account_id, [openid])
                 return
-            self._mark_bindings(call.lane, openids, "unfollowed")
+            self._mark_bindings(call.account_id, openids, "unfollowed")
         elif call.answer:
             infos = {openids[0]: call.answer} if call.method == "user_info" else call.answer
             gone = [openid for openid, info in infos.items() if not info["subscribe"]]
             if gone:
-                self._mark_bindings(call.lane, gone, "unfollowed")
+                self._mark_bindings(call.account_id, gone, "unfollowed")
         elif call.error:
-            _logger.warning("wechat.bindings: leavers not confirmed account=%s error=%s", call.lane, call.error)
+            _logger.warning("wechat.bindings: leavers not confirmed account=%s error=%s", call.account_id, call.error)
 
     # === BUSINESS METHODS - RECEIPTS === #
 

@@ -9,7 +9,7 @@ from odoo.tests import tagged
 from ... import models
 from ...models.outbox import wechat_event as outbox_event
 from ..common import QUOTA_PATH, TEMPLATES_PATH, USERS_PATH
-from ..common_outbox import DRAIN, LANES, OutboxCase
+from ..common_outbox import MESSAGES_MODULE, SENDERS, OutboxCase
 from ..common_push import WechatPushCase
 
 # The number, because Odoo also gives the name INFO to a level of its own.
@@ -52,22 +52,22 @@ class TestForm(OutboxCase):
     def test_a_run_that_sent_is_logged(self):
         self._queue(count=2)
         self.env.flush_all()
-        with self.assertLogs(DRAIN, INFO) as logs:
-            self.env.ref(LANES[0]).method_direct_trigger()
-            self.env.ref(LANES[1]).method_direct_trigger()
+        with self.assertLogs(MESSAGES_MODULE, INFO) as logs:
+            self.env.ref(SENDERS[0]).method_direct_trigger()
+            self.env.ref(SENDERS[1]).method_direct_trigger()
         ended = [line for line in logs.output if "lane ended" in line]
         self.assertRegex(
             "".join(ended), r"INFO:.*wechat\.outbox: lane ended lane=\d+ calls=2 seconds=\d+\.\d has_more=False"
         )
-        with self.assertNoLogs(DRAIN, INFO):
-            self.env.ref(LANES[0]).method_direct_trigger()
+        with self.assertNoLogs(MESSAGES_MODULE, INFO):
+            self.env.ref(SENDERS[0]).method_direct_trigger()
 
     def test_pauses_and_suspensions_are_logged(self):
         outbox = f"{MODELS}.outbox.wechat_message"
         self._queue()
         self.wechat.answer("/cgi-bin/message/template/send", {"errcode": 45011, "errmsg": "freq limit rid: 1-2-3"})
         with self.assertLogs(outbox, "WARNING") as logs:
-            self._drain()
+            self._process_queue()
         [line] = logs.output
         self.assertIn(f"WARNING:{outbox}:wechat.outbox: paused account={self.account.id} seconds=", line)
         self.assertIn("45011 freq limit rid: 1-2-3", line)
@@ -77,7 +77,7 @@ class TestForm(OutboxCase):
         self._queue(self.other_merchant)
         self.wechat.answer("/cgi-bin/message/template/send", {"errcode": 48001, "errmsg": "api unauthorized rid: 4"})
         with self.assertLogs(outbox, "ERROR") as logs:
-            self._drain()
+            self._process_queue()
         self.assertIn(f"account={self.account.id} model=wechat.account id={self.account.id} error=", logs.output[0])
         self.assertNotIn(self.openid, "".join(logs.output))
 

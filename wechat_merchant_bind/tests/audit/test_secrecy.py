@@ -238,7 +238,7 @@ class TestTraces(WechatPushCase, OutboxCase):
         echo = {"errcode": 40003, "errmsg": f"invalid openid {openid} {self.wechat.token} rid: 1-2"}
         self.wechat.answer(SEND_PATH, echo)
         messages = self._queue(self.other_merchant)
-        self._drain()
+        self._process_queue()
         self.wechat.answer(QR_PATH, {"errcode": 40001, "errmsg": f"bad {self.wechat.token}"}, 502)
         with self.assertRaises(UserError) as refused:
             self._make_code(self._create_merchant("被拒"))

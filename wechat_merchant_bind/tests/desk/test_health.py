@@ -10,7 +10,7 @@ from ...models.const import RECEIPT_EVENT
 from ...models.desk.wechat_account_health import DEFAULTS, PARAMETER, WechatAccountHealth
 from ...tools.wechat_errors import WechatError
 from ..common import CALLBACK_IPS_PATH, TOKEN_PATH, WechatCase
-from ..common_outbox import LANES, OutboxCase
+from ..common_outbox import SENDERS, OutboxCase
 
 CRON = "wechat_merchant_bind.ir_cron_check_health"
 LOGGER = "odoo.addons.wechat_merchant_bind.models.desk.wechat_account_health"
@@ -79,15 +79,15 @@ class TestChecks(HealthCase):
     def test_a_healthy_account_is_green(self):
         self._create_event()
         self._queue()
-        self._drain()
+        self._process_queue()
         self.assertEqual(self._get_states(), {})
         self.assertEqual(self.account.with_user(self.manager).health_state, "ok")
 
     def test_missing_receipts_are_a_problem(self):
         self._create_event(age=timedelta(hours=3))
         messages = self._queue(count=2)
-        self._drain()
-        self._drain()
+        self._process_queue()
+        self._process_queue()
         self.assertEqual(messages.mapped("state"), ["sent", "sent"])
         self.assertEqual(self._get_states(), {}, "WeChat may take some minutes")
         self._set(messages, sent_at="now() AT TIME ZONE 'UTC' - interval '61 minutes'")
@@ -103,7 +103,7 @@ class TestChecks(HealthCase):
         self.env["wechat.binding"].search([("account_id", "=", self.account.id)]).source = "import"
         self.assertEqual(self._get_states(), {})
         message = self._queue()
-        self._drain()
+        self._process_queue()
         self._set(message, sent_at="now() AT TIME ZONE 'UTC' - interval '2 hours'")
         self.assertEqual(self._get_states(), {"webhook": "problem"})
         self.assertIn("never", self._find("webhook").message)
@@ -134,7 +134,7 @@ class TestChecks(HealthCase):
         self.assertIn("203.0.113.7", self._find("connection").message)
         self.assertEqual(self.account.with_user(self.manager).health_state, "problem")
         message = self._queue()
-        self._drain()
+        self._process_queue()
         self._set(message, sent_at="now() AT TIME ZONE 'UTC' + interval '1 minute'")
         self.assertEqual(self._get_states(), {}, "A message that was sent proves the account")
 
@@ -203,7 +203,7 @@ class TestChecks(HealthCase):
     def test_suspended_paused_and_unconfirmed_sending(self):
         self.account._pause_sending(60, "45011", 45011)
         self.assertEqual(self._get_states(), {"sending": "warning"})
-        self.account._stop_sending("48001 api unauthorized")
+        self.account._suspend_sending("48001 api unauthorized")
         self.assertEqual(self._get_states(), {"sending": "problem"})
         self.assertIn("48001", self._find("sending").message)
         self.account.with_user(self.manager).action_resume_sending()
@@ -228,8 +228,8 @@ class TestChecks(HealthCase):
         self._set(messages[0], state="'sending'", lease_until="now() AT TIME ZONE 'UTC' + interval '1 minute'")
         self.assertEqual(self._get_states(), {}, "A lane is at it")
         self._set(messages[0], state="'outgoing'", lease_until="NULL")
-        self._drain()
-        self._drain()
+        self._process_queue()
+        self._process_queue()
         self.assertEqual(self._get_states(), {})
 
     def test_quiet_hours_are_no_trouble(self):
@@ -247,7 +247,7 @@ class TestChecks(HealthCase):
         self.assertEqual(self._get_states(), {})
 
     def test_a_suspended_template_is_a_problem(self):
-        self.template._stop("43100 template deleted rid: 1-2-3")
+        self.template._suspend("43100 template deleted rid: 1-2-3")
         self.assertEqual(self._get_states(), {"templates": "problem"})
         self.assertIn(self.template.name, self._find("templates").message)
         self.template.with_user(self.manager).action_resume()
@@ -269,7 +269,7 @@ class TestChecks(HealthCase):
         self.assertEqual(self._get_states(), {})
 
     def test_late_and_failing_scheduled_actions_are_a_problem(self):
-        lane = self.env.ref(LANES[0])
+        lane = self.env.ref(SENDERS[0])
         for column, value in (("nextcall", "now() - interval '1 hour'"), ("failure_count", "3")):
             with self.subTest(column):
                 self.env.cr.execute(f"UPDATE ir_cron SET {column} = {value} WHERE id = %s", [lane.id])
@@ -280,7 +280,7 @@ class TestChecks(HealthCase):
                 self.assertEqual(self._get_states(), {})
         lane.active = False
         self.assertEqual(self._get_states(), {}, "One lane may be enough")
-        self.env.ref(LANES[1]).active = False
+        self.env.ref(SENDERS[1]).active = False
         self.assertEqual(self._get_states(), {"schedule": "problem"})
         lane.active = True
         self.env.ref("wechat_merchant_bind.ir_cron_retry_events").active = False
@@ -346,8 +346,8 @@ class TestActivities(HealthCase):
         self.assertEqual(self._get_activities().summary, translated)
 
     def test_troubles_with_an_activity_of_their_own_get_no_second_one(self):
-        self.template._stop("43100")
-        self.account._stop_sending("48001")
+        self.template._suspend("43100")
+        self.account._suspend_sending("48001")
         self.account.write({"quota_limit": 100, "quota_used": 99})
         self._run_cron()
         self.assertFalse(self._get_activities())
@@ -355,7 +355,7 @@ class TestActivities(HealthCase):
 
     def test_the_schedule_gets_one_activity(self):
         other = self._create_account()
-        for lane in LANES:
+        for lane in SENDERS:
             self.env.ref(lane).active = False
         self._run_cron()
         self.assertEqual(len(self._get_activities() + self._get_activities(other)), 1)
@@ -427,9 +427,9 @@ class TestHealthRights(WechatCase):
         self.assertIn(shared, seen)
         self.assertNotIn(foreign, seen)
         with self.assertRaises(AccessError):
-            foreign.health_ids.with_user(self.manager)[0].action_mend()
+            foreign.health_ids.with_user(self.manager)[0].action_open_fix()
         with self.assertRaises(AccessError):
-            self.account.health_ids.with_user(self.user)[0].action_mend()
+            self.account.health_ids.with_user(self.user)[0].action_open_fix()
 
     def test_each_trouble_has_an_action_that_fixes_it(self):
         admin = self.env.ref("base.user_admin")
@@ -447,7 +447,7 @@ class TestHealthRights(WechatCase):
         }
         for line in self.account.health_ids.with_user(admin):
             with self.subTest(line.kind):
-                self.assertEqual(line.action_mend()["res_model"], models.pop(line.kind))
+                self.assertEqual(line.action_open_fix()["res_model"], models.pop(line.kind))
         self.assertFalse(models)
 
     def test_an_addon_adds_a_check_by_a_value_and_a_method(self):

@@ -26,7 +26,7 @@ from ..common_outbox import OutboxCase
 from ..common_push import Push, WechatPushCase
 
 WEBHOOK_LOGGER = "odoo.addons.wechat_merchant_bind.controllers.webhook"
-DRAIN = "odoo.addons.wechat_merchant_bind.models.binding.wechat_bind_batch"
+MESSAGES_MODULE = "odoo.addons.wechat_merchant_bind.models.binding.wechat_bind_batch"
 MARKUP = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -140,7 +140,7 @@ class TestNames(InjectionCase):
         partners = self.env["res.partner"].union(*(self._create_merchant(name) for name in HOSTILE))
         batch = self.env["wechat.bind.batch"].with_user(self.user)._create_for(partners).sudo()
         self.env.flush_all()
-        with patch(f"{DRAIN}.THREADS", 1):
+        with patch(f"{MESSAGES_MODULE}.THREADS", 1):
             self.env.ref("wechat_merchant_bind.ir_cron_drain_bind_batches").method_direct_trigger()
         self.env.invalidate_all()
         # As if WeChat had refused one.
@@ -160,7 +160,7 @@ class TestFiles(InjectionCase):
         self.partners = self.env["res.partner"].union(*(self._create_merchant(name) for name in HOSTILE))
         self.batch = self.env["wechat.bind.batch"].with_user(self.user)._create_for(self.partners).sudo()
         self.env.flush_all()
-        with patch(f"{DRAIN}.THREADS", 1):
+        with patch(f"{MESSAGES_MODULE}.THREADS", 1):
             self.env.ref("wechat_merchant_bind.ir_cron_drain_bind_batches").method_direct_trigger()
         self.env.invalidate_all()
         self.user.group_ids += self.env.ref("base.group_allow_export")
@@ -344,7 +344,7 @@ class TestErrors(OutboxCase, InjectionCase):
                 records = []
                 with patch.object(logging.Logger, "handle", lambda _logger, record, r=records: r.append(record)):
                     messages = self._queue()
-                    self._drain()
+                    self._process_queue()
                 for record in records:
                     self.assertNotRegex(record.getMessage(), r"[\r\n\u202e]", "A record is one line")
                 self.assertEqual(messages.state, "failed")

@@ -228,7 +228,7 @@ class TestPresentation(OutboxCase):
         self.merchant.lang = "zh_CN"
         self.wechat.answer(SEND_PATH, {"errcode": 43019, "errmsg": "blacklisted rid: 1"})
         refused = self._queue_about(self.merchant)
-        self._drain()
+        self._process_queue()
         other = self.other_merchant.with_context(lang="zh_CN")
         reason = encode_terms(other._wechat_get_obstacle_term("wechat_unbound"))
         unbound = self._queue_about(self.merchant, state="failed", failure_type="wechat_unbound", failure_reason=reason)

@@ -7,7 +7,7 @@ from odoo.tools import SQL
 from ...models.outbox.wechat_message import PLANNER, Outcome
 from ...tools.call_pool import CallPool
 from ..common import SEND_PATH
-from ..common_outbox import DRAIN, LANES, OutboxCase
+from ..common_outbox import MESSAGES_MODULE, SENDERS, OutboxCase
 
 # Waiting messages of the claims with checked plans.
 WAITING = 100_000 if os.environ.get("WECHAT_TEST_ALL") else 30_000
@@ -30,7 +30,7 @@ class TestOutbox(OutboxCase):
                 }
             ],
         )
-        self._drain()
+        self._process_queue()
         [call] = [call for call in self.wechat.calls if call.path == SEND_PATH]
         self.assertEqual(
             call.payload,
@@ -47,18 +47,18 @@ class TestOutbox(OutboxCase):
         )
         self.assertTrue(message.sent_at and message.first_call_at)
         self.assertGreater(int(message.msgid), 2**53, "WeChat's numbers are kept to the last digit")
-        self._drain()
+        self._process_queue()
         self.assertEqual(self.wechat.count(SEND_PATH), 1)
 
     def test_repetitions_precede_notices(self):
         """Messages that WeChat may have accepted do not wait behind older notices, since WeChat soon forgets them."""
-        self.env.ref(LANES[1]).active = False
+        self.env.ref(SENDERS[1]).active = False
         killed_binding, other_binding = (
             self._bind(partner=self._create_merchant(name)) for name in ("绍兴黄酒行", "宁波汤圆店")
         )
         failed = self._queue()
         self.wechat.answer(SEND_PATH, {"errcode": -1, "errmsg": "system error"})
-        self._drain()
+        self._process_queue()
         killed, waiting = self._queue(killed_binding.partner_id, other_binding.partner_id)
         self._set(waiting, next_attempt_at="now() AT TIME ZONE 'UTC' - interval '1 hour'")
         self._set(
@@ -69,19 +69,19 @@ class TestOutbox(OutboxCase):
             lease_until="now() AT TIME ZONE 'UTC' - interval '1 second'",
         )
         self._make_due(failed)
-        self._drain()
+        self._process_queue()
         *repeated, last = [call.payload["touser"] for call in self.wechat.calls if call.path == SEND_PATH][1:]
         self.assertEqual(set(repeated), {self.openid, killed_binding.openid})
         self.assertEqual(last, other_binding.openid)
 
     def test_threads_have_work_while_results_are_written(self):
         """A sender claims ahead of its threads up to the window. A system parameter sets the number of threads."""
-        self.env.ref(LANES[1]).active = False
+        self.env.ref(SENDERS[1]).active = False
         partners = self.env["res.partner"].union(*(self._create_merchant(f"商家 {number}") for number in range(15)))
         for partner in partners:
             self._bind(partner)
         messages = self._queue(*partners)
-        self.startPatcher(patch(f"{DRAIN}.WINDOW", 3))
+        self.startPatcher(patch(f"{MESSAGES_MODULE}.WINDOW", 3))
         pools, take = set(), CallPool.take
 
         def record_take(pool, *args):
@@ -90,7 +90,7 @@ class TestOutbox(OutboxCase):
 
         self.startPatcher(patch.object(CallPool, "take", record_take))
         self.env["ir.config_parameter"].set_param("wechat_merchant_bind.threads_per_lane", "2")
-        self._drain()
+        self._process_queue()
         self.assertEqual(set(messages.mapped("state")), {"sent"})
         self.assertEqual({threads for threads, _pending in pools}, {2})
         self.assertEqual(max(pending for _threads, pending in pools), 6)
@@ -98,8 +98,8 @@ class TestOutbox(OutboxCase):
     def test_malformed_parameter_uses_the_default(self):
         self.env["ir.config_parameter"].set_param("wechat_merchant_bind.threads_per_lane", "many")
         message = self._queue()
-        with self.assertLogs(DRAIN, "WARNING"):
-            self._drain()
+        with self.assertLogs(MESSAGES_MODULE, "WARNING"):
+            self._process_queue()
         self.assertEqual(message.state, "sent")
 
 
@@ -194,7 +194,7 @@ class TestClaimPlan(OutboxCase):
         self.assertCheap(0)
 
     def test_template_is_stopped(self):
-        self.template._stop("40037")
+        self.template._suspend("40037")
         self.assertCheap(0)
 
     def test_all_are_for_one_merchant(self):

@@ -18,11 +18,11 @@ from ...tools.call_pool import MAX_CALLS, REPEAT_SECONDS, SendCall
 from ...tools.wechat_errors import ERRORS
 from ..channel.test_channel import ChannelCase
 from ..common import API_HOST, SEND_PATH, TOKEN_PATH, WechatCase
-from ..common_outbox import DRAIN, OutboxCase
+from ..common_outbox import MESSAGES_MODULE, OutboxCase
 
 FINAL = ("sent", "delivered", "failed", "unknown", "canceled")
 LOGGERS = (
-    DRAIN,
+    MESSAGES_MODULE,
     "odoo.addons.wechat_merchant_bind.models.account.wechat_account",
     "odoo.addons.wechat_merchant_bind.tools.call_pool",
     "odoo.models.unlink",
@@ -104,12 +104,12 @@ class LimitCase(QuietCase, OutboxCase):
 
     def _drain_worlds(self):
         """Run the senders repeatedly; in between, time passes and a manager resumes suspended sending."""
-        self.startPatcher(patch(f"{DRAIN}.THREADS", 16))
+        self.startPatcher(patch(f"{MESSAGES_MODULE}.THREADS", 16))
         worlds = self.worlds.values()
         for _turn in range(MAX_CALLS + 4):
             self.wechat._answers.clear()
             self.wechat.answer(SEND_PATH, *[self._answer_worlds] * (4 * len(worlds)))
-            self._drain()
+            self._process_queue()
             for world in worlds:
                 self.assertDecided(world)
             waiting = [world for world in worlds if world.message.state not in FINAL]
@@ -163,7 +163,7 @@ class TestCallLimit(LimitCase):
                 lambda _world: None,
                 lambda world: world.template.action_archive(),
                 lambda world: world.template.unlink(),
-                lambda world: world.template._stop("40037"),
+                lambda world: world.template._suspend("40037"),
             ),
             "account": (lambda _world: None, lambda world: world.account.action_archive()),
             "binding": (
@@ -178,7 +178,7 @@ class TestCallLimit(LimitCase):
             turn = number % len(MIXED)
             self._create_world((MIXED[turn:] + MIXED[:turn]) * 2)
         self.wechat.answer(SEND_PATH, *[self._answer_worlds] * (4 * len(combinations)))
-        self._drain()
+        self._process_queue()
         for world, combination in zip(self.worlds.values(), combinations, strict=True):
             for change in combination:
                 change(world)
@@ -195,7 +195,7 @@ class TestCallLimit(LimitCase):
         waited = timedelta()
         for _call in range(MAX_CALLS):
             self._answer(OUT_OF_REACH)
-            self._drain()
+            self._process_queue()
             waited += max(timedelta(), message.next_attempt_at - fields.Datetime.now())
             self._pass_time(message)
         self.assertGreater(waited, timedelta(hours=5))
@@ -208,7 +208,7 @@ class TestCallLimit(LimitCase):
         message = self._queue()
         for answer in [*[OUT_OF_REACH] * (MAX_CALLS - 2), TIMEOUT, OUT_OF_REACH]:
             self._answer(answer)
-            self._drain()
+            self._process_queue()
             self._pass_time(message)
         self.assertRecordValues(
             message, [{"state": "unknown", "failure_type": "wechat_unknown", "attempts": MAX_CALLS}]
@@ -219,7 +219,7 @@ class TestCallLimit(LimitCase):
         for first_call_at, state in (("NULL", "failed"), ("now() AT TIME ZONE 'UTC'", "unknown")):
             message = self._queue()
             self._set(message, attempts=str(MAX_CALLS), first_call_at=first_call_at)
-            self._drain()
+            self._process_queue()
             self.assertEqual((message.state, self.wechat.count(SEND_PATH)), (state, 0))
             self.assertIn("8 times", message.failure_reason)
 
@@ -232,7 +232,7 @@ class TestCallLimit(LimitCase):
 
         for _turn in range(MAX_CALLS):
             self._answer(answer)
-            self._drain()
+            self._process_queue()
             self.assertEqual(message.attempts, self.wechat.count(SEND_PATH))
             self._pass_time(message)
         self.assertEqual((message.state, message.attempts), ("failed", MAX_CALLS))
@@ -241,28 +241,28 @@ class TestCallLimit(LimitCase):
         message = self._queue()
         self.wechat.answer(SEND_PATH, {"errcode": 40001, "errmsg": "invalid credential"})
         self.wechat.answer(TOKEN_PATH, {"access_token": self.wechat.token, "expires_in": 7200}, 502, 502, 502)
-        self._drain()
+        self._process_queue()
         self.assertEqual((message.state, message.attempts), ("outgoing", self.wechat.count(SEND_PATH)))
 
     def test_failing_suspension_of_a_template_causes_few_calls(self):
         message = self._queue()
         self._answer({"errcode": 43116, "errmsg": "This template_id is banned"})
-        with patch.object(type(self.template), "_stop", lambda _template, _reason: 1 / 0):
-            self._drain()
+        with patch.object(type(self.template), "_suspend", lambda _template, _reason: 1 / 0):
+            self._process_queue()
         self.assertEqual((message.state, self.wechat.count(SEND_PATH)), ("failed", MAX_CALLS))
 
     def test_paused_account_is_not_called(self):
         """A used-up daily quota costs a message few of its calls."""
         message, other = self._queue(count=2)
         self._answer(USED_UP)
-        self._drain()
-        self._drain()
+        self._process_queue()
+        self._process_queue()
         self.assertEqual((message.attempts, other.attempts, self.wechat.count(SEND_PATH)), (1, 0, 1))
         waits = []
         for _turn in range(3):
             waits.append(message.next_attempt_at - fields.Datetime.now())
             self._pass_time(message)
-            self._drain()
+            self._process_queue()
         self.assertGreater(sum(waits, timedelta()), timedelta(hours=8))
 
     def test_end_of_a_pause_reschedules_messages(self):
@@ -272,11 +272,11 @@ class TestCallLimit(LimitCase):
         ):
             message, later = self._queue(), self._queue(next_attempt_at=fields.Datetime.now() + timedelta(days=1))
             self.wechat.answer(SEND_PATH, USED_UP)
-            self._drain()
+            self._process_queue()
             self.assertEqual(message.state, "outgoing")
             end()
             self.env.cr.execute("UPDATE wechat_account SET send_paused_until = now() AT TIME ZONE 'UTC'")
-            self._drain()
+            self._process_queue()
             self.assertEqual((message.state, later.state), ("sent", "outgoing"))
             self.assertGreater(later.next_attempt_at, fields.Datetime.now() + timedelta(hours=23))
 
@@ -284,13 +284,13 @@ class TestCallLimit(LimitCase):
         self._bind(self.other_merchant)
         message, other = self._queue(self.merchant, self.other_merchant)
         self._answer(OUT_OF_REACH)
-        self._drain()
+        self._process_queue()
         self.account._pause_sending(60, "x")
         self.wechat._answers.clear()
         self._set(message, next_attempt_at="now() AT TIME ZONE 'UTC' + interval '5 hours'")
         self._pass_time(other)
-        self._drain()
-        self._drain()
+        self._process_queue()
+        self._process_queue()
         self.assertEqual((message.state, other.state), ("sent", "sent"))
 
 
@@ -385,7 +385,7 @@ class TestTemplateGone(QuietCase, ChannelCase):
 
     def test_archived_after_it_was_stopped(self):
         message = self._send()
-        self.template._stop("40037")
+        self.template._suspend("40037")
         self.template.action_archive()
         self.send_wechat_outbox()
         self.assertEnded(message, "archived")
@@ -442,7 +442,7 @@ class TestDocumentGone(QuietCase, OutboxCase):
         document, message = self._queue_about()
         other = self._queue_about()[1]
         document.unlink()
-        self._drain()
+        self._process_queue()
         self.assertRecordValues(
             message,
             [
@@ -460,16 +460,16 @@ class TestDocumentGone(QuietCase, OutboxCase):
 
     def test_document_of_a_removed_model(self):
         message = self._queue(res_model="no.such.model", res_id=1)
-        self._drain()
+        self._process_queue()
         self.assertEqual((message.state, self.wechat.count(SEND_PATH)), ("canceled", 0))
 
     def test_deleted_after_wechat_may_have_taken_it(self):
         document, message = self._queue_about()
         self.wechat.answer(SEND_PATH, {"errcode": -1, "errmsg": "system error"})
-        self._drain()
+        self._process_queue()
         document.unlink()
         self._make_due(message)
-        self._drain()
+        self._process_queue()
         self.assertRecordValues(message, [{"state": "unknown", "failure_type": "wechat_unknown", "attempts": 1}])
 
 
@@ -579,17 +579,17 @@ class TestScheduled(OutboxCase):
             self._queue(next_attempt_at=moment),
         )
         self.binding._set_subscribed(False, fields.Datetime.now())
-        self._drain()
+        self._process_queue()
         self.assertEqual(waiting.state, "outgoing")
         self.binding._set_subscribed(True, fields.Datetime.now())
-        self._drain()
+        self._process_queue()
         self.assertEqual((waiting + soon + scheduled).mapped("state"), ["sent", "outgoing", "outgoing"])
         self.assertEqual(scheduled.next_attempt_at, moment)
 
     def test_following_again_keeps_other_delays(self):
         message = self._queue()
         self.wechat.answer(SEND_PATH, {"errcode": 43117, "errmsg": "too frequently"})
-        self._drain()
+        self._process_queue()
         held_until = message.next_attempt_at
         self.binding._set_subscribed(False, fields.Datetime.now())
         self.binding._set_subscribed(True, fields.Datetime.now())
@@ -598,12 +598,12 @@ class TestScheduled(OutboxCase):
     def test_resuming_keeps_scheduled_times(self):
         moment = fields.Datetime.now() + timedelta(days=6)
         scheduled = self._queue(next_attempt_at=moment)
-        self.template._stop("40037")
-        self.account._stop_sending("48001")
+        self.template._suspend("40037")
+        self.account._suspend_sending("48001")
         self.template.action_resume()
         self.account.action_resume_sending()
         self.account._end_quota_pause()
-        self._drain()
+        self._process_queue()
         self.assertEqual((scheduled.state, scheduled.next_attempt_at), ("outgoing", moment))
 
     def test_enabling_keeps_scheduled_times(self):
@@ -622,6 +622,6 @@ class TestScheduled(OutboxCase):
         messages = self._queue(count=2)
         scheduled = self._queue(next_attempt_at=fields.Datetime.now() + timedelta(days=6))
         moment = scheduled.next_attempt_at
-        self._drain()
+        self._process_queue()
         self.assertEqual(messages.mapped("state").count("sent"), 1)
         self.assertEqual(scheduled.next_attempt_at, moment)

@@ -8,7 +8,7 @@ from odoo.tools import file_open, mute_logger
 
 from ...models.outbox.wechat_message import IDENTITY_PARAMETER, LISTED_ATTEMPTS, WRONG_VALUES_MAX
 from ..common import FIRST_MSGID, SEND_PATH, TEMPLATES_PATH, USER_PATH, USERS_PATH
-from ..common_outbox import DRAIN, LANES, OutboxCase
+from ..common_outbox import MESSAGES_MODULE, SENDERS, OutboxCase
 
 SETTLE = "odoo.addons.wechat_merchant_bind.models.outbox.wechat_message"
 
@@ -25,16 +25,16 @@ class TestQueue(OutboxCase):
             [(message.state, message.failure_type) for message in messages],
             [("failed", "wechat_unbound"), ("failed", "wechat_disabled"), ("failed", "wechat_template")],
         )
-        self._drain()
+        self._process_queue()
         self.assertEqual(self.wechat.count(SEND_PATH), 0)
 
     def test_senders_are_triggered_for_their_merchants(self):
         self.env["ir.cron.trigger"].search([]).unlink()
         self._queue()
-        lane = self.env.ref(LANES[self.merchant.id % 8 % 2])
+        lane = self.env.ref(SENDERS[self.merchant.id % 8 % 2])
         self.assertEqual(
             self.env["ir.cron.trigger"]
-            .search([("cron_id", "in", self.env["wechat.message"]._get_lanes().ids)])
+            .search([("cron_id", "in", self.env["wechat.message"]._get_senders().ids)])
             .cron_id,
             lane,
         )
@@ -45,11 +45,11 @@ class TestQueue(OutboxCase):
             partners += self._create_merchant(f"商家 {number}")
             self._bind(partners[-1])
         messages = self._queue(*partners)
-        self.env.ref(LANES[0]).method_direct_trigger()
+        self.env.ref(SENDERS[0]).method_direct_trigger()
         self.env.invalidate_all()
         first = messages.filtered(lambda message: message.state == "sent")
         self.assertEqual(first.partner_id, partners.filtered(lambda partner: partner.id % 8 % 2 == 0))
-        self.env.ref(LANES[1]).method_direct_trigger()
+        self.env.ref(SENDERS[1]).method_direct_trigger()
         self.env.invalidate_all()
         self.assertEqual(set(messages.mapped("state")), {"sent"})
 
@@ -60,16 +60,16 @@ class TestQueue(OutboxCase):
             self._bind(partners[-1])
         welcomes = self._queue(*partners, kind="welcome")
         notices = self._queue(*partners)
-        self.env.ref(LANES[0]).method_direct_trigger()
+        self.env.ref(SENDERS[0]).method_direct_trigger()
         self.env.invalidate_all()
         self.assertEqual(set(welcomes.mapped("state")), {"sent"}, "Every sender sends them")
         self.assertEqual(set(notices.mapped("state")), {"sent", "outgoing"}, "The other sender's notice waits for it")
 
     def test_copied_sender_takes_a_share(self):
         self.assertEqual(
-            self.env["wechat.message"].with_context(cron_id=self.env.ref(LANES[0]).id)._get_buckets(), [0, 2, 4, 6]
+            self.env["wechat.message"].with_context(cron_id=self.env.ref(SENDERS[0]).id)._get_buckets(), [0, 2, 4, 6]
         )
-        lane = self.env.ref(LANES[0]).copy()
+        lane = self.env.ref(SENDERS[0]).copy()
         self.assertEqual(self.env["wechat.message"].with_context(cron_id=lane.id)._get_buckets(), [2, 5])
 
     def test_priorities(self):
@@ -92,10 +92,10 @@ class TestQueue(OutboxCase):
     def test_one_message_at_a_time_and_in_order(self):
         messages = self._queue(count=3)
         self.wechat.answer(SEND_PATH, {"errcode": -1, "errmsg": "system error"})
-        self._drain()
+        self._process_queue()
         self.assertEqual(messages.mapped("state"), ["outgoing"] * 3, "The first message holds back the others")
         self._make_due(messages)
-        self._drain()
+        self._process_queue()
         self.assertEqual(messages.mapped("state"), ["sent"] * 3)
         numbers = [call.payload["client_msg_id"] for call in self.wechat.calls if call.path == SEND_PATH]
         self.assertEqual(numbers, messages[:1].mapped("client_msg_id") + messages.mapped("client_msg_id"))
@@ -103,24 +103,24 @@ class TestQueue(OutboxCase):
     def test_delayed_message_does_not_hold_back_others(self):
         messages = self._queue(count=2)
         self.wechat.answer(SEND_PATH, {"errcode": 43117, "errmsg": "too frequently"})
-        self._drain()
+        self._process_queue()
         self.assertEqual(messages.mapped("state"), ["outgoing"] * 2, "The other message is postponed too")
         self.assertGreater(min(messages.mapped("next_attempt_at")), fields.Datetime.now() + timedelta(hours=1))
         self._make_due(messages[1])
-        self._drain()
+        self._process_queue()
         self.assertEqual(messages.mapped("state"), ["outgoing", "sent"])
 
     def test_orphaned_parked_message_is_unparked(self):
         """A run unparks a message behind a deleted one."""
         message = self._queue()
         self._set(message, is_parked="TRUE")
-        self._drain()
+        self._process_queue()
         self.assertEqual(message.state, "sent")
 
     def test_validity(self):
         messages = self._queue(count=2)
         self._set(messages[0], valid_until="now() AT TIME ZONE 'UTC' - interval '1 second'")
-        self._drain()
+        self._process_queue()
         self.assertRecordValues(
             messages,
             [{"state": "canceled", "failure_type": "wechat_expired"}, {"state": "sent", "failure_type": False}],
@@ -128,15 +128,15 @@ class TestQueue(OutboxCase):
 
     def test_validity_of_a_stopped_template(self):
         message = self._queue()
-        self.template._stop("40037")
+        self.template._suspend("40037")
         self._set(message, valid_until="now() AT TIME ZONE 'UTC' - interval '1 second'")
-        self._drain()
+        self._process_queue()
         self.assertRecordValues(message, [{"state": "canceled", "failure_type": "wechat_expired"}])
 
     def test_scheduled(self):
         message = self._queue(next_attempt_at=fields.Datetime.now() + timedelta(hours=1))
         self.assertGreater(message.valid_until, fields.Datetime.now() + timedelta(hours=24))
-        self._drain()
+        self._process_queue()
         self.assertEqual(message.state, "outgoing")
 
     def test_quiet_hours(self):
@@ -152,18 +152,18 @@ class TestQueue(OutboxCase):
             self.assertEqual(self.account._get_quiet_until(fields.Datetime.to_datetime(now)), expected, now)
         notice, welcome = self._queue(), self._queue(kind="welcome")
         with patch.object(type(self.account), "_get_quiet_until", lambda _account, now: now + timedelta(hours=1)):
-            self._drain()
+            self._process_queue()
         self.assertEqual((notice.state, welcome.state), ("outgoing", "sent"))
         # The current hour may be a quiet one.
         with patch.object(type(self.account), "_get_quiet_until", lambda _account, _now: None):
-            self._drain()
+            self._process_queue()
         self.assertEqual(notice.state, "sent")
 
     def test_daily_limit(self):
         self.account.daily_limit = 2
         messages = self._queue(count=4)
         test = self._queue(kind="test")
-        self._drain()
+        self._process_queue()
         self.assertEqual(messages.mapped("state").count("sent"), 1, "The test counts for the limit")
         self.assertEqual(test.state, "sent")
         waiting = messages.filtered(lambda message: message.state == "outgoing")
@@ -181,10 +181,10 @@ class TestQueue(OutboxCase):
             attempts="1",
             openid=f"'{self.openid}'",
         )
-        self._drain()
+        self._process_queue()
         self.assertEqual((message.state, self.wechat.calls), ("sending", []))
         self._set(message, lease_until="now() AT TIME ZONE 'UTC'")
-        self._drain()
+        self._process_queue()
         self.assertRecordValues(message, [{"state": "sent", "attempts": 2}])
         self._set(
             message,
@@ -192,7 +192,7 @@ class TestQueue(OutboxCase):
             lease_until="now() AT TIME ZONE 'UTC'",
             first_call_at="now() AT TIME ZONE 'UTC' - interval '8 minutes'",
         )
-        self._drain()
+        self._process_queue()
         self.assertRecordValues(message, [{"state": "unknown", "failure_type": "wechat_unknown", "attempts": 2}])
 
     def test_late_result_is_not_written(self):
@@ -206,23 +206,23 @@ class TestQueue(OutboxCase):
             return {"errcode": -1, "errmsg": "system error"}
 
         self.wechat.answer(SEND_PATH, answer)
-        self._drain()
+        self._process_queue()
         self.assertEqual(message.state, "delivered")
 
     def test_follows_again(self):
         self.binding._set_subscribed(False, fields.Datetime.now())
         message = self._queue()
-        self._drain()
+        self._process_queue()
         self.assertEqual((message.state, self.wechat.calls), ("outgoing", []))
         self.binding.is_blocked = True
         self.binding._set_subscribed(True, fields.Datetime.now())
-        self._drain()
+        self._process_queue()
         self.assertEqual(message.state, "sent")
         self.assertFalse(self.binding.is_blocked)
 
     def test_batch_of_leavers(self):
         self._bind(self.other_merchant)
-        self.startPatcher(patch(f"{DRAIN}.THREADS", 4))
+        self.startPatcher(patch(f"{MESSAGES_MODULE}.THREADS", 4))
         self._queue(self.merchant, self.other_merchant)
         self.wechat.answer(SEND_PATH, *[{"errcode": 43004, "errmsg": "require subscribe"}] * 2)
         self.wechat.answer(
@@ -233,7 +233,7 @@ class TestQueue(OutboxCase):
         self._drain_in_one()
         self.assertEqual((self.merchant + self.other_merchant).mapped("wechat_state"), ["unfollowed"] * 2)
 
-    @mute_logger(DRAIN)
+    @mute_logger(MESSAGES_MODULE)
     def test_outage_pauses_the_account(self):
         """An hour without WeChat does not make all waiting messages unknown."""
         messages = self.env["wechat.message"]
@@ -262,9 +262,9 @@ class TestQueue(OutboxCase):
 
     def _drain_in_one(self):
         """Run one sender for all buckets."""
-        self.env.ref(LANES[1]).active = False
-        self.env.ref(LANES[0]).method_direct_trigger()
-        self.env.ref(LANES[1]).active = True
+        self.env.ref(SENDERS[1]).active = False
+        self.env.ref(SENDERS[0]).method_direct_trigger()
+        self.env.ref(SENDERS[1]).active = True
         self.env.invalidate_all()
 
 
@@ -276,7 +276,7 @@ class TestByHand(OutboxCase):
             messages.with_user(self.employee).action_cancel()
         messages.with_user(self.user).action_cancel()
         self.assertEqual(messages.mapped("state"), ["canceled", "unknown"], "It may have arrived")
-        self._drain()
+        self._process_queue()
         self.assertEqual(self.wechat.calls, [])
 
     def test_resend(self):
@@ -291,7 +291,7 @@ class TestByHand(OutboxCase):
         self.assertEqual(resent.user_id, self.user)
         self.assertEqual(resent.mapped("card"), messages[:2].mapped("card"))
         self.assertFalse(set(resent.mapped("client_msg_id")) & set(messages.mapped("client_msg_id")))
-        self._drain()
+        self._process_queue()
         self.assertEqual(set(resent.mapped("state")), {"sent"})
         self.assertEqual(messages[:2].mapped("state"), ["failed", "unknown"])
         with self.assertRaises(UserError):
@@ -299,8 +299,8 @@ class TestByHand(OutboxCase):
 
     def test_suspension_schedules_one_activity(self):
         for record in (self.account, self.template):
-            record._schedule_stop_activity("拒绝", "原因")
-            record._schedule_stop_activity("拒绝", "原因")
+            record._schedule_manager_activity("拒绝", "原因")
+            record._schedule_manager_activity("拒绝", "原因")
             self.assertEqual(len(record.activity_ids), 1)
             self.assertTrue(record.activity_ids.user_id.has_group("wechat_merchant_bind.group_manager"))
         self.account.with_user(self.manager).action_resume_sending()
@@ -329,7 +329,7 @@ class TestBindings(OutboxCase):
         self.env.cr.execute("UPDATE wechat_binding SET state = 'unbound' WHERE id = %s", [self.binding.id])
         self.env.invalidate_all()
         self._bind(account=self._create_account())
-        self._drain()
+        self._process_queue()
         self.assertRecordValues(message, [{"state": "canceled", "failure_type": "wechat_unbound"}])
 
     def test_disabled_with_contacts(self):
@@ -357,19 +357,19 @@ class TestBindings(OutboxCase):
         )
         self.env.invalidate_all()
         self.assertEqual((message.partner_id, message.state), (self.other_merchant, "outgoing"))
-        self._drain()
+        self._process_queue()
         self.assertRecordValues(message, [{"state": "sent", "openid": self.openid}])
 
     def test_erased(self):
         message = self._queue()
-        self._drain()
+        self._process_queue()
         self.env["wechat.binding"]._erase(self.account, self.openid)
         self.assertRecordValues(message, [{"state": "sent", "openid": False, "card": False, "body": False}])
 
     @mute_logger("odoo.models.unlink")
     def test_privacy_lookup(self):
         message = self._queue()
-        self._drain()
+        self._process_queue()
         wizard = self.env["privacy.lookup.wizard"].create({"name": self.openid})
         wizard.action_lookup()
         self.assertIn((message._name, message.id), wizard.line_ids.mapped(lambda line: (line.res_model, line.res_id)))
@@ -381,14 +381,14 @@ class TestIdentity(OutboxCase):
     def test_copy_of_the_database(self):
         message = self._queue()
         self.env["ir.config_parameter"].set_param("database.uuid", "copy")
-        self._drain()
+        self._process_queue()
         self.assertEqual((message.state, self.wechat.calls), ("outgoing", []))
         self.assertTrue(self.account.is_outbox_unconfirmed)
         self.assertEqual(len(self.account.activity_ids), 1)
         with self.assertRaises(AccessError):
             self.account.with_user(self.user).action_confirm_outbox()
         self.account.with_user(self.manager).action_confirm_outbox()
-        self._drain()
+        self._process_queue()
         self.assertEqual(message.state, "sent")
         self.assertFalse(self.account.activity_ids)
 
@@ -397,7 +397,7 @@ class TestIdentity(OutboxCase):
         message = self._queue()
         self.env["ir.config_parameter"].set_param("web.base.url", "https://other.example.com")
         self.assertFalse(self.account.is_outbox_unconfirmed)
-        self._drain()
+        self._process_queue()
         self.assertEqual(message.state, "sent")
 
     def test_identity_is_stored_with_the_first_message(self):
@@ -441,7 +441,7 @@ class TestPause(OutboxCase):
             messages = self._queue(count=2)
             self.wechat.answer(SEND_PATH, {"errcode": errcode, "errmsg": "quota"})
             calls = self.wechat.count(SEND_PATH)
-            self._drain()
+            self._process_queue()
             self.assertEqual(self.wechat.count(SEND_PATH), calls + 1)
             self.assertEqual(messages.mapped("state"), ["outgoing"] * 2)
             self.assertAlmostEqual(
@@ -450,7 +450,7 @@ class TestPause(OutboxCase):
                 delta=timedelta(seconds=30),
             )
             self.account.with_user(self.manager).action_resume_sending()
-            self._drain()
+            self._process_queue()
             self.assertEqual(messages.mapped("state"), ["sent"] * 2)
 
 
@@ -474,7 +474,7 @@ class TestRefusals(OutboxCase):
                 messages = self._queue_three()
                 calls = self.wechat.count(SEND_PATH)
                 self._refuse(errcode, times=3)
-                self._drain()
+                self._process_queue()
                 self.assertEqual(self.wechat.count(SEND_PATH) - calls, 1, "The others wait")
                 self.assertEqual(messages.mapped("state"), ["outgoing"] * 3)
                 self.assertFalse(self.account.send_stop_reason or self.account.is_send_paused)
@@ -490,7 +490,7 @@ class TestRefusals(OutboxCase):
             with self.subTest(errcode):
                 message = self._queue()
                 self._refuse(errcode)
-                self._drain()
+                self._process_queue()
                 self.assertRecordValues(message, [{"state": "failed", "failure_type": "wechat_refused"}])
                 self.assertFalse(self.account.send_stop_reason or self.template.stop_reason)
 
@@ -499,7 +499,7 @@ class TestRefusals(OutboxCase):
         link = f"https://example.com/{'x' * 100}?access_token=key-of-the-document"
         message = self._queue(card={"data": {}, "url": link})
         self._refuse(40039, errmsg="invalid url size")
-        self._drain()
+        self._process_queue()
         self.assertRecordValues(message, [{"state": "failed", "failure_type": "wechat_value", "errcode": 40039}])
         first = message.failure_reason.splitlines()[0]
         self.assertIn("https://example.com/xxx", first)
@@ -513,8 +513,8 @@ class TestRefusals(OutboxCase):
         for _number in range(WRONG_VALUES_MAX):
             self._queue(self._bind(self._create_merchant("商家")).partner_id)
         self._refuse(40039, times=WRONG_VALUES_MAX)
-        self.env.ref(LANES[1]).active = False
-        self.env.ref(LANES[0]).method_direct_trigger()
+        self.env.ref(SENDERS[1]).active = False
+        self.env.ref(SENDERS[0]).method_direct_trigger()
         self.env.invalidate_all()
         self.assertIn("example.com", self.template.stop_reason)
 
@@ -523,25 +523,25 @@ class TestRefusals(OutboxCase):
             with self.subTest(errcode):
                 message = self._queue()
                 self._refuse(errcode)
-                self._drain()
+                self._process_queue()
                 self.assertRecordValues(message, [{"state": "failed", "failure_type": "wechat_content"}])
                 self._make_due(message)
-                self._drain()
+                self._process_queue()
         self.assertEqual(self.wechat.count(SEND_PATH), 2)
 
     def test_repetition_returns_the_first_number(self):
         message = self._queue()
         self.wechat.answer(SEND_PATH, 502, {"errcode": 45065, "errmsg": "clientmsgid exist", "msg_id": FIRST_MSGID})
-        self._drain()
+        self._process_queue()
         self._make_due(message)
-        self._drain()
+        self._process_queue()
         self.assertRecordValues(message, [{"state": "sent", "msgid": str(FIRST_MSGID), "attempts": 2, "errcode": 0}])
 
     def test_zero_is_stored_as_no_number(self):
         """Numbers are unique for each account."""
         messages = self._queue_three()
         self.wechat.answer(SEND_PATH, *[{"errcode": 0, "errmsg": "ok", "msgid": 0}] * 3)
-        self._drain()
+        self._process_queue()
         self.assertEqual([(message.state, message.msgid) for message in messages], [("sent", False)] * 3)
 
 
@@ -569,15 +569,15 @@ class TestUnknownTemplate(OutboxCase):
                 sent, asked = self.wechat.count(SEND_PATH), self.wechat.count(TEMPLATES_PATH)
                 self._list("other", self.template.template_uid)
                 self._refuse(errcode)
-                self._drain()
+                self._process_queue()
                 self.assertRecordValues(message, [{"state": "outgoing", "first_call_at": False, "errcode": errcode}])
                 self.assertGreater(message.next_attempt_at, fields.Datetime.now() + timedelta(seconds=30))
-                self._drain()
+                self._process_queue()
                 self.assertEqual(self.wechat.count(SEND_PATH) - sent, 1, "Not at once")
                 self.assertEqual(self.wechat.count(TEMPLATES_PATH) - asked, 1)
                 self.assertFalse(self.template.stop_reason or self.account.send_stop_reason)
                 self._make_due(message)
-                self._drain()
+                self._process_queue()
                 self.assertEqual(message.state, "sent")
 
     @mute_logger(SETTLE)
@@ -585,13 +585,13 @@ class TestUnknownTemplate(OutboxCase):
         message, other = self._queue(), self._queue(self._bind(self.other_merchant).partner_id)
         self._list("other")
         self._refuse(times=2)
-        self._drain()
+        self._process_queue()
         self.assertEqual((message + other).mapped("state"), ["outgoing"] * 2)
         self.assertIn("40037", self.template.stop_reason)
         self.assertEqual(len(self.template.activity_ids), 1)
         calls = self.wechat.count(SEND_PATH)
         self._make_due(message + other)
-        self._drain()
+        self._process_queue()
         self.assertEqual(self.wechat.count(SEND_PATH), calls)
 
     @mute_logger(SETTLE)
@@ -599,7 +599,7 @@ class TestUnknownTemplate(OutboxCase):
         self._queue()
         self._list()
         self._refuse()
-        self._drain()
+        self._process_queue()
         self.assertTrue(self.template.stop_reason)
 
     @mute_logger(SETTLE)
@@ -609,12 +609,12 @@ class TestUnknownTemplate(OutboxCase):
         for number in range(23):
             self._queue(self._bind(self._create_merchant(f"商家 {number}")).partner_id)
             self._refuse()
-            self._drain()
+            self._process_queue()
         self.assertEqual((self.wechat.count(SEND_PATH), self.wechat.count(TEMPLATES_PATH)), (23, 1))
         self._let_a_minute_pass()
         self._queue(self._bind(self._create_merchant("最后一家")).partner_id)
         self._refuse()
-        self._drain()
+        self._process_queue()
         self.assertEqual(self.wechat.count(TEMPLATES_PATH), 2)
         self.assertFalse(self.template.stop_reason)
 
@@ -623,11 +623,11 @@ class TestUnknownTemplate(OutboxCase):
         message = self._queue()
         self.wechat.answer(TEMPLATES_PATH, 502, 502)
         self._refuse()
-        self._drain()
+        self._process_queue()
         self.assertEqual(message.state, "outgoing")
         self.assertFalse(self.template.stop_reason)
         self._make_due(message)
-        self._drain()
+        self._process_queue()
         self.assertEqual(message.state, "sent")
 
     @mute_logger(SETTLE)
@@ -638,8 +638,8 @@ class TestUnknownTemplate(OutboxCase):
         for number in range(LISTED_ATTEMPTS):
             self.assertFalse(self.template.stop_reason, f"After {number} calls")
             self._make_due(message)
-            self._drain()
+            self._process_queue()
         self.assertTrue(self.template.stop_reason)
         self._make_due(message)
-        self._drain()
+        self._process_queue()
         self.assertEqual(self.wechat.count(SEND_PATH), LISTED_ATTEMPTS)

@@ -19,7 +19,7 @@ registry.category("web_tour.tours").add("wechat_merchant_bind.health", {
         },
         {
             content: "One click opens the place to fix it",
-            trigger: `${ROW}:contains(收件箱) button[name=action_mend]:contains(打开)`,
+            trigger: `${ROW}:contains(收件箱) button[name=action_open_fix]:contains(打开)`,
             run: "click",
         },
         {

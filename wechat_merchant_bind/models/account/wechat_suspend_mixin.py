@@ -7,10 +7,10 @@ from ..const import GROUP_MANAGER
 ACTIVITY = "mail.mail_activity_data_warning"
 
 
-class WechatStopMixin(models.AbstractModel):
+class WechatSuspendMixin(models.AbstractModel):
     """Suspends sending after a refusal by WeChat, and schedules an activity for a manager, who resumes it."""
 
-    _name = "wechat.stop.mixin"
+    _name = "wechat.suspend.mixin"
     _inherit = ["mail.thread", "mail.activity.mixin"]
     _description = "What a Manager Resumes"
 
@@ -22,7 +22,7 @@ class WechatStopMixin(models.AbstractModel):
             raise AccessError(self.env._("Only WeChat managers may resume sending."))
         self.check_access("write")
 
-    def _schedule_stop_activity(self, summary, reason, activity=ACTIVITY):
+    def _schedule_manager_activity(self, summary, reason, activity=ACTIVITY):
         """Schedule an activity for a manager about suspended sending, unless there is one already.
 
         :param str summary: the trouble.
@@ -32,7 +32,7 @@ class WechatStopMixin(models.AbstractModel):
         self.ensure_one()
         # sudo: mail.activity - for a manager, also if another user's message was refused
         record_sudo = self.sudo()
-        if manager := record_sudo._get_stop_manager():
+        if manager := record_sudo._get_responsible_manager():
             record_sudo = record_sudo.with_context(lang=manager.lang, mail_activity_quick_update=True)
             if not record_sudo.activity_search([activity]):
                 # Without an e-mail: a slow mail server would delay the messages of other accounts.
@@ -40,11 +40,11 @@ class WechatStopMixin(models.AbstractModel):
                     activity, summary=summary, note=plaintext2html(reason), user_id=manager.id
                 )
 
-    def _close_stop_activities(self):
+    def _close_manager_activities(self):
         # sudo: mail.activity - another manager's too
         self.sudo().activity_unlink([ACTIVITY])
 
-    def _get_stop_manager(self):
+    def _get_responsible_manager(self):
         """Return the manager for the activity: the record's creator if a manager, else the first manager.
 
         :rtype: res.users
