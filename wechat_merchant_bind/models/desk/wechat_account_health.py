@@ -606,14 +606,14 @@ class WechatAccountHealth(models.Model):
     def _check_schedule(self, accounts):
         # sudo: ir.cron - tells only whether they run
         crons_sudo = self.env["ir.cron"].sudo()
-        lanes = self.env["wechat.message"]._get_senders()
+        senders = self.env["wechat.message"]._get_senders()
         late_before = fields.Datetime.now() - self._get_threshold("patience_minutes")
         for xml_id in SCHEDULED:
             crons_sudo |= self.env.ref(xml_id, raise_if_not_found=False) or crons_sudo
-        wrong = (lanes | crons_sudo).filtered(
+        wrong = (senders | crons_sudo).filtered(
             lambda cron: not cron.active or cron.nextcall < late_before or cron.failure_count
         )
-        if not lanes:
+        if not senders:
             summary = self.env._("No scheduled action sends messages.")
         elif wrong or self._is_overdue(late_before):
             summary = self.env._("Scheduled actions are late, fail or are switched off.")

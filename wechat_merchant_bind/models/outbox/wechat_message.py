@@ -2125,7 +2125,9 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
         """
         if call.answer is None:
             if call.error:
-                _logger.warning("wechat.outbox: templates not looked up account=%s error=%s", call.account_id, call.error)
+                _logger.warning(
+                    "wechat.outbox: templates not looked up account=%s error=%s", call.account_id, call.error
+                )
             return
         listed = {template.get("template_id") for template in call.answer}
         for template in self.env["wechat.template"].browse(call.key).exists():
