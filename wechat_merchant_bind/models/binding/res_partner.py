@@ -308,8 +308,8 @@ class ResPartner(models.Model):
     def _unlink_close_wechat_binding(self):
         # sudo: wechat.binding - the binding ends with the merchant; users that delete partners have no right to it
         self.sudo()._wechat_get_live_bindings()._unbind(self.env._("The merchant was deleted."))
-        # sudo: wechat.bind.code - codes are deleted with their merchant. The log refers to both, and PostgreSQL checks one
-        # reference of an entry while it clears the other, so the codes go first
+        # sudo: wechat.bind.code - codes are deleted with their merchant. The log refers to both, and PostgreSQL checks
+        # one reference of an entry while it clears the other, so the codes go first
         self.env["wechat.bind.code"].sudo().search([("partner_id", "in", self.ids)]).unlink()
 
     # === ACTION METHODS === #
