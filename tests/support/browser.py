@@ -68,8 +68,10 @@ def open_dialog(page: Page, merchant: str) -> Locator:
 
 
 def phone_page(playwright: Playwright, browser: Browser, url: str) -> Page:
-    """Open an address on a Chinese phone."""
-    page = browser.new_context(**playwright.devices[PHONE], **CHINA).new_page()
+    """Open an address in WeChat's own browser on a Chinese phone."""
+    device = playwright.devices[PHONE]
+    wechat = {**device, "user_agent": f"{device['user_agent']} MicroMessenger/8.0.49"}
+    page = browser.new_context(**wechat, **CHINA).new_page()
     page.goto(url)
     return page
 
