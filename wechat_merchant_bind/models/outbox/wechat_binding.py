@@ -67,7 +67,7 @@ class WechatBinding(models.Model):
         """Queue the welcome message of a new binding, without a call to WeChat."""
         self.ensure_one()
         template = self.account_id.welcome_template_id
-        if not template.active or template.is_vanished or not self.is_subscribed:
+        if template._get_obstacle() or not self.is_subscribed:
             return
         try:
             # The savepoint keeps the binding if an expression of the template breaks the transaction.

@@ -1313,14 +1313,12 @@ CROSS JOIN LATERAL (
       FROM judged
 ), locked AS (
     SELECT message.id, message.first_call_at, message.errcode, message.next_attempt_at,
-           chosen.verdict, chosen.openid, chosen.last_event_at, chosen.day_end, author.lang,
+           chosen.verdict, chosen.openid, chosen.last_event_at, chosen.day_end,
            chosen.verdict = 'send' AS is_sent,
            chosen.verdict IN ('parked', 'limited', 'unfollowed') AS is_waiting,
            chosen.verdict = 'unknown' OR message.first_call_at IS NOT NULL AS is_unknown
       FROM chosen
       JOIN wechat_message AS message ON message.id = chosen.id
- LEFT JOIN res_users AS sender ON sender.id = message.user_id
- LEFT JOIN res_partner AS author ON author.id = sender.partner_id
      WHERE chosen.verdict != 'send' OR chosen.place <= chosen.calls
        FOR UPDATE OF message SKIP LOCKED
 )
@@ -1357,7 +1355,7 @@ RETURNING message.id, message.account_id, message.template_id, message.partner_i
           message.template_uid, message.client_msg_id, message.card, message.res_model, message.res_id,
           message.attempts, message.lease_until, message.first_call_at, locked.first_call_at IS NOT NULL AS is_repeat,
           locked.errcode AS former_errcode,
-          locked.last_event_at, locked.lang, locked.verdict
+          locked.last_event_at, locked.verdict
             """,
             lines=self._get_lines_query(buckets, budgets),
             bucket=BUCKET,
