@@ -1,7 +1,7 @@
 {
     "name": "WeChat Merchant Binding",
     "summary": "Bind merchants to your WeChat Official Account by QR code, and notify them by template messages",
-    "version": "19.0.1.4.0",
+    "version": "19.0.1.5.0",
     "category": "Marketing",
     "author": "wechat_merchant_bind contributors",
     "license": "LGPL-3",

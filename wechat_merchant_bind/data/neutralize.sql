@@ -20,12 +20,10 @@ UPDATE wechat_bind_code
 -- The original sends the waiting messages. No sender runs in the copy, so the chatter's state is set here as well.
 UPDATE mail_notification
    SET notification_status = 'canceled',
-       failure_type = 'wechat_unsent'
+       failure_type = NULL
  WHERE id IN (SELECT notification_id FROM wechat_message WHERE state IN ('outgoing', 'sending'));
 UPDATE wechat_message
    SET state = 'canceled',
-       notified_state = 'canceled',
-       failure_type = 'wechat_unsent',
-       lease_until = NULL,
-       is_parked = FALSE
+       failure_type = NULL,
+       lease_until = NULL
  WHERE state IN ('outgoing', 'sending');

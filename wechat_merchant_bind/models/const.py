@@ -51,7 +51,6 @@ FAILURE_TYPES = [
     ("wechat_request", "Malformed request"),
     ("wechat_expired", "No longer valid"),
     ("wechat_unknown", "Result unknown"),
-    ("wechat_unsent", "Probably not sent"),
 ]
 # Of messages without an account, because the merchant was not bound.
 RETENTION_DAYS = 180

@@ -16,8 +16,8 @@ from odoo import Command
 from odoo.tests import HttpCase, TransactionCase, new_test_user, tagged
 
 from ..controllers import webhook
+from ..models.outbox import sender
 from ..models.outbox import wechat_event as wechat_event_receipt
-from ..models.outbox import wechat_message as wechat_message_drain
 from ..models.outbox.wechat_message import NOTIFICATION_STATUS
 from .common_api import (
     ADD_TEMPLATE_PATH,
@@ -122,19 +122,15 @@ class MockWechat(TransactionCase):
 
         with (
             patch.object(outbox, "_queue", collect),
-            patch.object(outbox, "_trigger_senders", lambda *_args, **_kwargs: None),
+            patch.object(outbox, "_trigger_sender", lambda *_args, **_kwargs: None),
         ):
             yield messages
 
     def send_wechat_outbox(self):
         """Send the due messages as the scheduled actions do, one call after the other in the order of the outbox."""
         self.env.flush_all()
-        with (
-            patch.object(wechat_message_drain, "THREADS", 1),
-            patch.object(wechat_message_drain, "LINGER_SECONDS", 0),
-        ):
-            for lane in self.env["wechat.message"]._get_senders():
-                lane.method_direct_trigger()
+        with patch.object(sender, "THREADS", 1):
+            self.env["wechat.message"]._get_sender().method_direct_trigger()
         self.env.invalidate_all()
 
     def receive_wechat_receipt(self, messages, status="success"):
@@ -156,7 +152,7 @@ class MockWechat(TransactionCase):
                     "Status": status,
                 },
             )
-        with patch.object(wechat_event_receipt, "LINGER_SECONDS", 0):
+        with patch.object(wechat_event_receipt, "LAST_LOOK_SECONDS", 0):
             self.env.ref(RECEIPTS_CRON).method_direct_trigger()
         self.env.invalidate_all()
 

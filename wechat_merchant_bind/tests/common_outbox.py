@@ -5,7 +5,8 @@ from unittest.mock import patch
 from .common import WechatCase
 
 MESSAGES_MODULE = "odoo.addons.wechat_merchant_bind.models.outbox.wechat_message"
-SENDERS = ("wechat_merchant_bind.ir_cron_send_1", "wechat_merchant_bind.ir_cron_send_2")
+SENDER_MODULE = "odoo.addons.wechat_merchant_bind.models.outbox.sender"
+SENDER = "wechat_merchant_bind.ir_cron_send_1"
 
 
 class OutboxCase(WechatCase):
@@ -20,9 +21,8 @@ class OutboxCase(WechatCase):
     def setUp(self):
         super().setUp()
         # One call after the other, so that each call gets the answer that the test expects.
-        self.startPatcher(patch(f"{MESSAGES_MODULE}.THREADS", 1))
-        self.startPatcher(patch(f"{MESSAGES_MODULE}.WINDOW", 1))
-        self.env["ir.config_parameter"].set_param("wechat_merchant_bind.linger_seconds", "0")
+        self.startPatcher(patch(f"{SENDER_MODULE}.THREADS", 1))
+        self.startPatcher(patch(f"{SENDER_MODULE}.WINDOW", 1))
         self.openid = self._make_openid()
         self.binding = self._bind(openid=self.openid)
 
@@ -45,10 +45,9 @@ class OutboxCase(WechatCase):
         return messages
 
     def _process_queue(self):
-        """Run all senders once."""
+        """Run the sender once."""
         self.env.flush_all()
-        for lane in SENDERS:
-            self.env.ref(lane).method_direct_trigger()
+        self.env.ref(SENDER).method_direct_trigger()
         self.env.invalidate_all()
 
     def _set(self, messages, **columns):

@@ -2,7 +2,7 @@ from . import call_pool
 from . import file_names
 from . import loaded_rows
 from . import log_secrets
-from . import pace
+from . import send_policy
 from . import qr_picture
 from . import wechat_api
 from . import wechat_commands

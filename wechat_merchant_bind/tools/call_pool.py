@@ -5,9 +5,10 @@ import math
 import queue
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from .send_policy import MAX_CALLS, REPEAT_SECONDS
 from .wechat_errors import (
     OF_ONE_MESSAGE,
     WechatAccountError,
@@ -16,16 +17,13 @@ from .wechat_errors import (
     WechatPaused,
     WechatRetry,
     WechatTemplateError,
+    WechatTokenStale,
 )
 
 _logger = logging.getLogger(__name__)
 
 # After one of these errors, other calls of the same account would fail too, and WeChat counts each of them.
 STOPPING = (WechatRetry, WechatAmbiguous, WechatPaused, WechatAccountError)
-# The greatest number of calls for a message, with any answers.
-MAX_CALLS = 8
-# WeChat recognises a repetition by its number for 10 minutes. After that, the result of the first call stays unknown.
-REPEAT_SECONDS = 8 * 60
 
 
 @dataclass
@@ -36,7 +34,7 @@ class Call:
     """
 
     key: int  # the caller's own identifier
-    account_id: int  # of the account: its calls stop together
+    account_id: int
     method: str
     args: tuple
     client: object = None
@@ -81,29 +79,25 @@ class Call:
 
 
 @dataclass
-class LookUpCall(Call):
-    """The call that lists an account's templates, after WeChat refused some of them as unknown."""
-
-    refusals: dict = field(default_factory=dict)  # WeChat's error, by template id
-
-
-@dataclass
 class SendCall(Call):
-    """The call that sends one row of the outbox. The outbox decides about repetitions."""
+    """The call that sends one message of the outbox. The policy of sending decides about repetitions."""
 
     template: int = 0
-    row: dict | None = None  # as claimed; attempts is the number of calls announced in the database
-    made: int = 0  # calls made since the claim
-    unmade: int = 1  # calls announced and not made yet
+    number: int = 1  # of this call among those for the message
+    # In UTC: the end of the lease, and the first call that WeChat may have taken, which may be this one.
+    lease_until: datetime | None = None
+    first_call_at: datetime | None = None
+    is_repeat: bool = False  # whether WeChat may have taken an earlier call
+    former_errcode: int = 0
+    followed_at: datetime | None = None
 
     def make(self):
-        """Call WeChat within the limits of number and time. Each call for a message is made here."""
-        latest = self.row["first_call_at"] + timedelta(seconds=REPEAT_SECONDS)
-        if self.unmade < 1 or self.row["attempts"] > MAX_CALLS or datetime.now(UTC).replace(tzinfo=None) >= latest:
+        """Call WeChat within the limits of number and time, once. Each call for a message is made here."""
+        now = datetime.now(UTC).replace(tzinfo=None)
+        latest = min(self.lease_until, self.first_call_at + timedelta(seconds=REPEAT_SECONDS))
+        if self.began_at or self.number > MAX_CALLS or now >= latest:
             _logger.warning("wechat.outbox: not called, limit reached message=%s", self.key)
             return
-        self.unmade -= 1
-        self.made += 1
         super().make()
 
     def get_keys(self):
@@ -111,7 +105,7 @@ class SendCall(Call):
 
     def get_stopped(self):
         account, template = self.get_keys()
-        if isinstance(self.error, WechatPaused | WechatAccountError):
+        if isinstance(self.error, WechatPaused | WechatAccountError | WechatTokenStale):
             return (account,)
         if isinstance(self.error, WechatTemplateError) and self.error.errcode not in OF_ONE_MESSAGE:
             return (template,)
@@ -159,15 +153,10 @@ class CallPool:
         """Make no further calls; those in flight end."""
         self._is_closed = True
 
-    def hold(self, key):
-        """Drop the calls with a key that were submitted so far and have not begun."""
-        self._stopped[key] = time.monotonic()
-
-    def resume(self, keys):
-        """Make the calls with these stopped keys that are submitted from now on."""
-        for key in keys:
-            if key in self._stopped:
-                self.hold(key)
+    def resume(self):
+        """Make the calls that are submitted from now on, after the reasons of all stops were recorded."""
+        for key in list(self._stopped):
+            self._stopped[key] = time.monotonic()
 
     def take(self, at_least, seconds, patience=None):
         """Return calls that have ended; wait for the first one.

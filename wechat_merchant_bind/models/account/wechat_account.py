@@ -1,3 +1,4 @@
+import re
 import secrets
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ from odoo.tools import LazyTranslate, ormcache
 
 from ...tools import wechat_crypto
 from ...tools.wechat_api import WechatClient, WechatUrlError, check_base_url
-from ...tools.wechat_errors import WechatTokenStale, invalid_ip
+from ...tools.wechat_errors import LINK_TOO_LONG, VALUE_NOT_ALLOWED, WechatError, WechatTokenStale, invalid_ip
 from ..const import RETENTION_DAYS
 
 # Default content of a translatable field: in the merchants' language, not in the admin's.
@@ -21,6 +22,8 @@ SECRET_FIELDS = frozenset(
 UNAUDITED_FIELDS = frozenset({"sequence", "last_check_at", "last_check_error"})
 # Characters of a value that the operations log shows.
 VALUE_SHOWN = 60
+# Characters of a link that is too long in a failure reason.
+LINK_SHOWN = 80
 
 _lt = LazyTranslate(__name__)
 
@@ -580,6 +583,33 @@ class WechatAccount(models.Model):
             terms.append(_lt("WeChat's answer: %(errcode)s %(errmsg)s", errcode=error.errcode, errmsg=error.errmsg))
         elif error.errmsg:
             terms.append(_lt("Details: %s", error.errmsg))
+        return terms
+
+    def _get_failure_message(self, error, card=None):
+        """Return the meaning and the remedy of a failed send, in the user's language.
+
+        :param Exception error: the error of the call.
+        :param dict card: the card that was sent.
+        :rtype: str
+        """
+        return "\n".join(
+            term if isinstance(term, str) else self.env._(term) for term in self._get_failure_terms(error, card)
+        )
+
+    def _get_failure_terms(self, error, card=None):
+        """Return the lines of _get_failure_message as terms, see encode_terms.
+
+        :rtype: list
+        """
+        if not isinstance(error, WechatError):
+            return [f"{type(error).__name__}: {error}"]
+        terms = self._get_error_terms(error)
+        if error.errcode == VALUE_NOT_ALLOWED and (keyword := re.search(r"data\.(\w+)\.value", error.errmsg)):
+            terms.insert(0, _lt("Keyword %s is not allowed.", keyword[1]))
+        if error.errcode == LINK_TOO_LONG and (link := (card or {}).get("url")):
+            # Without the query, which may hold an access token of a document.
+            shown = link.partition("?")[0][:LINK_SHOWN]
+            terms.insert(0, _lt("Link of %(length)s characters: %(link)s…", length=len(link), link=shown))
         return terms
 
     # === BUSINESS METHODS - WEBHOOK === #

@@ -678,7 +678,7 @@ class ResPartner(models.Model):
         codes_sudo._revoke(self.env._("The merchant was disabled."))
         # sudo: res.partner - also contacts that the user may not see
         family_sudo = self.sudo().with_context(active_test=False).search([("id", "child_of", self.ids)])
-        self.env["wechat.message"]._cancel_waiting(family_sudo, "wechat_disabled")
+        self.env["wechat.message"]._cancel_waiting([("partner_id", "in", family_sudo.ids)], "wechat_disabled")
         notes = concerned._wechat_prepare_status_notes(
             self.env._("Merchant disabled."), self.env._("Portal users archived with it: %s")
         )

@@ -1,7 +1,7 @@
 import logging
 import re
 from contextlib import contextmanager, nullcontext, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
@@ -12,12 +12,12 @@ from psycopg2.extensions import TRANSACTION_STATUS_INERROR
 
 from odoo import Command, api, fields, models
 from odoo.exceptions import AccessError, ConcurrencyError, UserError, ValidationError
-from odoo.tools import SQL, LazyTranslate, html2plaintext
+from odoo.tools import LazyTranslate, html2plaintext
 from odoo.tools.rendering_tools import parse_inline_template
 from odoo.tools.safe_eval import safe_eval
 
 from ...tools import wechat_keywords
-from ..audit.term_text import encode_terms
+from ...tools.wechat_errors import WechatError
 from ..const import DEFAULT_TZ, PREVIEW
 
 _logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ EXPRESSION_FIELDS = ("lang", "url", "miniprogram_path")
 # Context key: evaluate each expression inside a savepoint.
 SAVEPOINTS = "wechat_savepoints"
 # Seconds between two checks at WeChat whether a template exists.
-LOOK_UP_SECONDS = 60
+LOOK_UP_AGAIN = timedelta(seconds=60)
 
 
 class Card(NamedTuple):
@@ -227,10 +227,9 @@ class WechatTemplate(models.Model):
         return result
 
     def unlink(self):
-        # sudo: wechat.message - a template ends its waiting messages, also for users without write access
-        waiting_sudo = self.env["wechat.message"].sudo()
-        waiting_sudo = waiting_sudo.search([("template_id", "in", self.ids), ("state", "=", "outgoing")])
-        waiting_sudo._cancel("wechat_template", encode_terms(self.browse()._get_obstacle()))
+        self.env["wechat.message"]._cancel_waiting(
+            [("template_id", "in", self.ids)], "wechat_template", self.browse()._get_obstacle()
+        )
         # sudo: ir.actions.act_window - the action belongs to the template
         self.sudo().sidebar_action_id.unlink()
         return super().unlink()
@@ -279,7 +278,7 @@ class WechatTemplate(models.Model):
         self._check_may_resume()
         self.write({"stop_reason": False})
         self._close_manager_activities()
-        self.env["wechat.message"]._trigger_senders()
+        self.env["wechat.message"]._retry_now([("template_id", "in", self.ids)])
         return True
 
     # === BUSINESS METHODS - SYNCHRONISATION AND RIGHTS === #
@@ -784,27 +783,24 @@ class WechatTemplate(models.Model):
 
     # === BUSINESS METHODS - SUSPENSION === #
 
-    def _claim_look_up(self):
-        """Claim the templates to check at WeChat now: one process checks a template, once a minute.
+    def _is_listed(self):
+        """Return whether WeChat lists this template, which it has refused as unknown.
 
-        :rtype: list[int]
+        WeChat is asked once a minute. In between, and without an answer, the template counts as listed.
+
+        :rtype: bool
         """
-        rows = self.env.execute_query(
-            SQL(
-                """
-                UPDATE wechat_template
-                   SET looked_up_at = statement_timestamp() AT TIME ZONE 'UTC'
-                 WHERE id = ANY(%(ids)s)
-                   AND (looked_up_at IS NULL
-                        OR looked_up_at < statement_timestamp() AT TIME ZONE 'UTC' - %(seconds)s * interval '1 second')
-             RETURNING id
-                """,
-                ids=self.ids,
-                seconds=LOOK_UP_SECONDS,
-            )
-        )
-        self.invalidate_recordset(["looked_up_at"], flush=False)
-        return [template_id for [template_id] in rows]
+        self.ensure_one()
+        now = fields.Datetime.now()
+        if self.looked_up_at and self.looked_up_at > now - LOOK_UP_AGAIN:
+            return True
+        try:
+            listed = self.account_id._call_api("get_all_private_template")
+        except (WechatError, UserError) as error:
+            _logger.warning("wechat.templates: not looked up template=%s error=%s", self.id, error)
+            return True
+        self.looked_up_at = now
+        return self.template_uid in {template.get("template_id") for template in listed}
 
     def _suspend(self, reason):
         """Suspend the sending of these templates until a manager resumes it, and schedule an activity for that.

@@ -491,7 +491,7 @@ class WechatAccountHealth(models.Model):
             """
             SELECT message.account_id, count(*), max(message.valid_until) AS valid_until,
                    min(message.next_attempt_at)
-                       FILTER (WHERE message.is_parked IS NOT TRUE AND template.stop_reason IS NULL) AS due_since,
+                       FILTER (WHERE template.stop_reason IS NULL) AS due_since,
                    EXISTS (SELECT FROM wechat_message AS flying
                             WHERE flying.account_id = message.account_id
                               AND flying.state = 'sending'
@@ -606,14 +606,14 @@ class WechatAccountHealth(models.Model):
     def _check_schedule(self, accounts):
         # sudo: ir.cron - tells only whether they run
         crons_sudo = self.env["ir.cron"].sudo()
-        senders = self.env["wechat.message"]._get_senders()
+        sender = self.env["wechat.message"]._get_sender()
         late_before = fields.Datetime.now() - self._get_threshold("patience_minutes")
         for xml_id in SCHEDULED:
             crons_sudo |= self.env.ref(xml_id, raise_if_not_found=False) or crons_sudo
-        wrong = (senders | crons_sudo).filtered(
+        wrong = (sender | crons_sudo).filtered(
             lambda cron: not cron.active or cron.nextcall < late_before or cron.failure_count
         )
-        if not senders:
+        if not sender:
             summary = self.env._("No scheduled action sends messages.")
         elif wrong or self._is_overdue(late_before):
             summary = self.env._("Scheduled actions are late, fail or are switched off.")

@@ -16,6 +16,8 @@ SEND_PATH = "/cgi-bin/message/template/send"
 WARN_PERCENT = 80
 # The quota is checked once an hour; at each run of the scheduled action for an account that the quota has paused.
 CHECK_EVERY = timedelta(minutes=55)
+# Hour at which sending begins after a day with a used-up daily limit, without quiet hours.
+MORNING = 8
 ACTIVITY = "mail.mail_activity_data_todo"
 
 
@@ -115,7 +117,7 @@ class WechatAccount(models.Model):
             }
         )
         self._close_manager_activities()
-        self.env["wechat.message"]._reschedule_refused(self)
+        self.env["wechat.message"]._retry_now([("account_id", "in", self.ids)])
         return True
 
     def action_confirm_outbox(self):
@@ -126,7 +128,7 @@ class WechatAccount(models.Model):
         """
         self._check_may_resume()
         self.env["wechat.message"]._confirm_outbox()
-        self.env["wechat.message"]._trigger_senders()
+        self.env["wechat.message"]._trigger_sender()
         # sudo: wechat.account - the outbox and the reminders about it are the same for all companies
         # pylint: disable-next=no-search-all  # a database has a handful of accounts
         self.sudo().search([])._close_manager_activities()
@@ -167,23 +169,6 @@ class WechatAccount(models.Model):
         end = tz.localize(datetime.combine(day, time(hours, minutes)))
         return end.astimezone(UTC).replace(tzinfo=None)
 
-    def _get_budget(self, now):
-        """Return the account's part of a budget, see wechat.message._claim.
-
-        :param datetime now: in UTC.
-        :return: account_id, is_quiet, daily_limit, and in UTC day_start and day_end of the day that the limit is for.
-        :rtype: dict
-        """
-        self.ensure_one()
-        day_start = self._get_day_start(now)
-        return {
-            "account_id": self.id,
-            "is_quiet": bool(self._get_quiet_until(now)),
-            "daily_limit": self.daily_limit,
-            "day_start": day_start,
-            "day_end": day_start + timedelta(days=1),
-        }
-
     def _get_day_start(self, now):
         """Return the start, in UTC, of the day for which the daily limit counts messages.
 
@@ -193,6 +178,15 @@ class WechatAccount(models.Model):
         tz = self._get_send_tz()
         local = UTC.localize(now).astimezone(tz)
         return tz.localize(datetime.combine(local.date(), time.min)).astimezone(UTC).replace(tzinfo=None)
+
+    def _get_morning(self, day_start):
+        """Return the time from which messages are sent that the daily limit has held back until a day.
+
+        :param datetime day_start: see _get_day_start.
+        :return: the end of the night's quiet hours, else 8:00, in UTC.
+        :rtype: datetime
+        """
+        return day_start + timedelta(hours=self.quiet_to if self.quiet_from > self.quiet_to else MORNING)
 
     def _pause_sending(self, seconds, reason, errcode=None):
         """Pause the sending of the account. A longer pause stays.
@@ -234,9 +228,9 @@ class WechatAccount(models.Model):
             )
         )
         self.invalidate_recordset(["send_paused_until", "send_pause_reason", "send_pause_errcode"], flush=False)
-        self.env["wechat.message"]._reschedule_refused(self)
+        self.env["wechat.message"]._retry_now([("account_id", "in", self.ids)])
 
-    def _suspend_sending(self, reason):
+    def _suspend(self, reason):
         """Suspend the sending of the account until a manager resumes it, and schedule an activity for that.
 
         :param str reason: why, in words.
@@ -300,7 +294,7 @@ class WechatAccount(models.Model):
             )
         )
         self.invalidate_recordset(["send_paused_until", "send_pause_errcode"], flush=False)
-        self.env["wechat.message"]._reschedule_refused(self)
+        self.env["wechat.message"]._retry_now([("account_id", "in", self.ids)])
 
     def _warn_of_quota(self):
         """Schedule one activity for a manager while the quota is almost used up."""

@@ -43,7 +43,8 @@ class WechatBinding(models.Model):
         before = self.filtered("is_subscribed")
         result = super()._set_subscribed(subscribed, at)
         if returned := (self - before).filtered(lambda binding: binding.is_subscribed and binding.state == "bound"):
-            self.env["wechat.message"]._reschedule_unfollowed(returned.partner_id)
+            waiting = [("partner_id", "in", returned.partner_id.ids), ("failure_type", "=", "wechat_unfollowed")]
+            self.env["wechat.message"]._retry_now(waiting)
         if subscribed:
             self._mark_reachable()
         return result
@@ -52,7 +53,7 @@ class WechatBinding(models.Model):
         bindings = self.filtered(lambda binding: binding.state == "bound")
         partners = bindings.partner_id
         result = super()._unbind(reason)
-        self.env["wechat.message"]._cancel_waiting(partners, "wechat_unbound")
+        self.env["wechat.message"]._cancel_waiting([("partner_id", "in", partners.ids)], "wechat_unbound")
         return result
 
     def _erase(self, account, openid):

@@ -3,9 +3,9 @@ import time
 from datetime import timedelta
 
 import psycopg2
-from psycopg2.errors import DeadlockDetected, SerializationFailure, UniqueViolation
 
 from odoo import api, fields, models
+from odoo.fields import Domain
 from odoo.tools import SQL
 
 from ...tools.pg_lock import NAMESPACE
@@ -17,18 +17,17 @@ from ..inbox.wechat_event import Handler
 _logger = logging.getLogger(__name__)
 
 CRON = "wechat_merchant_bind.ir_cron_apply_receipts"
-APPLY_BATCH = 1000
-APPLY_ATTEMPTS = 5
-# Days that a receipt waits for its message: until its sender commits, or is found to have died.
+APPLY_BATCH = 500
+VACUUM_BATCH = 10000
+# Days that a receipt is kept. It waits for its message for as long: until its sender commits, or is found to have died.
 KEEP_DAYS = 3
 # Seconds until a receipt without a message is matched again: 1, 6, 36, … up to a day, ten times in all. Another system
 # that sends by the same account may cause many of them.
 RETRY_FACTOR, RETRY_MAX = 6, 86400
-# A process wakes the scheduled action at most once in so many seconds. The run stays for longer, and so finds the
-# receipts that came without waking it.
+# A process wakes the scheduled action at most once in so many seconds. Before its end, a run looks once more after this
+# time, and so finds the receipts that came without waking it.
 WAKE_SECONDS = 1
-LINGER_SECONDS = 3
-LINGER_STEP = 0.25
+LAST_LOOK_SECONDS = WAKE_SECONDS
 # A run ends after so many seconds, so that other scheduled actions get their turn.
 RUN_SECONDS = 20
 
@@ -39,8 +38,7 @@ _woken_at = {}
 class WechatEvent(models.Model):
     """Receipts of template messages. A push only stores its receipt: as many come as messages are sent.
 
-    They are applied many at a time, by the processes that send, while they run, or by a scheduled action that the first
-    receipt of a second wakes.
+    A scheduled action, which the first receipt of a second wakes, applies them many at a time.
     """
 
     _inherit = "wechat.event"
@@ -105,94 +103,85 @@ class WechatEvent(models.Model):
     def _process(self):
         if self.event != RECEIPT_EVENT:
             return super()._process()
-        # A manager handles a receipt again: apply it now, among those that are due.
-        self.next_attempt_at = False
-        self._apply_receipts()
+        # A manager handles a receipt again.
+        known, changed = self.env["wechat.message"]._apply_receipts(self)
+        changed._mark_recipients()
+        self._close_receipts(known)
         return None
 
     # === BUSINESS METHODS - RECEIPTS === #
 
     @api.model
     def _cron_apply_receipts(self):
-        """Apply the receipts that are due, and those that come within the next seconds."""
+        """Apply the receipts that are due, and those that come within the next second."""
         deadline = time.monotonic() + RUN_SECONDS
-        idle_at = time.monotonic() + LINGER_SECONDS
-        done = 0
+        total, is_last = 0, False
         while time.monotonic() < deadline:
-            if taken := self._apply_receipts():
-                done += taken
-                idle_at = time.monotonic() + LINGER_SECONDS
-            elif time.monotonic() >= idle_at:
-                break
-            elif self._is_sender_running():
-                # The sender applies receipts too. Return for those that come after it ends.
-                again_at = fields.Datetime.now() + timedelta(seconds=LINGER_SECONDS)
-                # sudo: ir.cron - woken and nothing else
-                self.env.ref(CRON).sudo()._trigger(again_at)
+            done = self._apply_receipts()
+            total += done
+            self.env["ir.cron"]._commit_progress(done)
+            if done:
+                is_last = False
+            elif is_last:
                 break
             else:
-                time.sleep(LINGER_STEP)
+                time.sleep(LAST_LOOK_SECONDS)
+                is_last = True
         else:
             self._wake_receipts()
-        if done:
-            _logger.info("wechat.receipts: applied receipts=%s", done)
-        self.env["wechat.message"]._mark_unsent()
-        self.env["ir.cron"]._commit_progress(done, remaining=0)
+        if total:
+            _logger.info("wechat.receipts: applied receipts=%s", total)
+        self.env["ir.cron"]._commit_progress(remaining=0)
 
     @api.model
-    def _is_sender_running(self):
-        """Return whether messages are being sent.
+    def _apply_receipts(self):
+        """Apply a batch of receipts that are due, in a transaction of its own on the caller's cursor.
 
-        :rtype: bool
-        """
-        self.env.cr.execute("SELECT EXISTS (SELECT FROM wechat_message WHERE state = 'sending')")
-        return self.env.cr.fetchone()[0]
-
-    @api.model
-    def _apply_receipts(self, batches=None):
-        """Apply the receipts that are due, as the only user of this cursor, which is committed or rolled back.
-
-        Nothing is done while another process applies receipts.
-
-        :param int batches: the maximum number of batches; by default all.
-        :return: the number of receipts that were due.
+        :return: the number of receipts in the batch.
         :rtype: int
         """
-        total = 0
-        while True:
-            taken, changed = self._apply_receipt_batch()
-            changed._follow_up_receipts()
-            total += taken
-            batches = batches and batches - 1
-            if taken < APPLY_BATCH or batches == 0:
-                return total
+        messages = self.env["wechat.message"]
+        messages.env.cr.commit()  # pylint: disable=invalid-commit  # the claim begins a transaction
+        done, changed = messages._run_in_transaction(self._apply_batch)
+        try:
+            messages._run_in_transaction(changed._mark_recipients)
+        except Exception:
+            _logger.exception("wechat.receipts: recipients not marked messages=%s", changed.ids)
+        return done
 
     @api.model
-    def _apply_receipt_batch(self):
-        """Apply a batch in a transaction of its own, which is repeated if a sender has just written a message of it.
+    def _apply_batch(self):
+        """Apply a batch of receipts.
 
         :return: the number of receipts in the batch, and the messages that have changed their state.
         :rtype: tuple[int, wechat.message]
         """
-        cr = self.env.cr
-        cr.commit()  # pylint: disable=invalid-commit  # the claim begins a transaction
-        attempt = 1
-        while True:
-            try:
-                receipts = self._claim_receipts()
-                changed = self.env["wechat.message"]._apply_receipts(receipts)
-                self._close_receipts(receipts)
-                cr.commit()  # pylint: disable=invalid-commit  # the caller's own cursor
-                return len(receipts), changed
-            except (SerializationFailure, DeadlockDetected, UniqueViolation):
-                cr.rollback()
-                if attempt == APPLY_ATTEMPTS:
-                    raise
-            attempt += 1
+        receipts = self._claim_receipts()
+        known, changed = self.env["wechat.message"]._apply_receipts(receipts)
+        receipts._close_receipts(known)
+        return len(receipts), changed
+
+    def _close_receipts(self, known):
+        """Close these receipts, postpone those without a message, and ignore those that have waited too long.
+
+        :param wechat.event known: those with a message.
+        """
+        known.write({"state": "done", "next_attempt_at": False})
+        now = fields.Datetime.now()
+        for receipt in self:
+            receipt.attempts += 1
+        for receipt in self - known:
+            if not receipt.msgid or receipt.create_date + timedelta(days=KEEP_DAYS) < now:
+                receipt.write({"state": "ignored", "next_attempt_at": False})
+            else:
+                delay = min(RETRY_FACTOR ** min(receipt.attempts - 1, 10), RETRY_MAX)
+                receipt.next_attempt_at = now + timedelta(seconds=delay)
 
     @api.model
     def _claim_receipts(self):
         """Lock the next receipts that are due, as the first statement of a transaction.
+
+        Nothing is locked while another process applies receipts: those of one message keep their order.
 
         :rtype: wechat.event
         """
@@ -206,7 +195,7 @@ class WechatEvent(models.Model):
                    AND COALESCE(next_attempt_at, create_date) <= clock_timestamp() AT TIME ZONE 'UTC'
                    -- A subquery runs once: the lock is not taken again for each row.
                    AND (SELECT pg_try_advisory_xact_lock(%(namespace)s, hashtext('receipts')))
-                 ORDER BY COALESCE(next_attempt_at, create_date)
+                 ORDER BY COALESCE(next_attempt_at, create_date), id
                  LIMIT %(limit)s
                    FOR NO KEY UPDATE SKIP LOCKED
                 """,
@@ -218,68 +207,35 @@ class WechatEvent(models.Model):
         return self.browse([event_id for [event_id] in rows])
 
     @api.model
-    def _close_receipts(self, receipts):
-        """Close the receipts with a known message, postpone the others, and ignore those that have waited too long.
+    def _retry_receipts_now(self, messages):
+        """Make the receipts due that have waited for these messages.
 
-        :param wechat.event receipts: claimed and applied receipts.
+        :param wechat.message messages: messages that have just got their number.
         """
-        if not receipts:
-            return
-        self.env.cr.execute(
-            SQL(
-                """
-                WITH receipt AS (
-                    SELECT event.id,
-                           EXISTS (SELECT FROM wechat_message AS message
-                                    WHERE message.account_id = event.account_id
-                                      AND message.msgid = event.msgid
-                                      AND message.openid = event.openid)
-                           AS is_known,
-                           event.msgid IS NULL
-                           OR event.create_date + %(keep)s * interval '1 day' < statement_timestamp() AT TIME ZONE 'UTC'
-                           AS is_over
-                      FROM wechat_event AS event
-                     WHERE event.id IN %(ids)s
-                )
-                UPDATE wechat_event AS event
-                   SET state = CASE WHEN is_known THEN 'done' WHEN is_over THEN 'ignored' ELSE 'received' END,
-                       attempts = attempts + 1,
-                       next_attempt_at = CASE WHEN NOT is_known AND NOT is_over
-                           THEN statement_timestamp() AT TIME ZONE 'UTC'
-                                + LEAST(POWER(%(factor)s, LEAST(attempts, 10)), %(max)s) * interval '1 second'
-                           END,
-                       write_date = statement_timestamp() AT TIME ZONE 'UTC'
-                  FROM receipt
-                 WHERE receipt.id = event.id
-                """,
-                ids=tuple(receipts.ids),
-                keep=KEEP_DAYS,
-                factor=RETRY_FACTOR,
-                max=RETRY_MAX,
-            )
+        waiting = self.search(
+            Domain("account_id", "in", messages.account_id.ids)
+            & Domain("msgid", "in", messages.mapped("msgid"))
+            & Domain("event", "=", RECEIPT_EVENT)
+            & Domain("state", "=", "received")
+            & Domain("next_attempt_at", "!=", False)
         )
-        self.invalidate_model(flush=False)
-
-    @api.model
-    def _retry_receipts_now(self, numbers):
-        """Make the receipts due that wait for these messages.
-
-        :param list[tuple] numbers: account id and msgid of the messages that have just got their msgid.
-        """
-        self.env.cr.execute(
-            SQL(
-                """
-                UPDATE wechat_event
-                   SET next_attempt_at = statement_timestamp() AT TIME ZONE 'UTC'
-                 WHERE (account_id, msgid) IN %s
-                   AND state = 'received'
-                   AND event = %s
-                   AND next_attempt_at IS NOT NULL
-                """,
-                tuple(numbers),
-                RECEIPT_EVENT,
-            )
-        )
-        if self.env.cr.rowcount:
-            self.invalidate_model(["next_attempt_at"], flush=False)
+        if waiting:
+            waiting.next_attempt_at = fields.Datetime.now()
             self._wake_receipts()
+
+    @api.autovacuum
+    def _gc_receipts(self):
+        """Delete the receipts that were applied or have waited too long: one comes for each message.
+
+        :return: the number of deleted receipts, and whether more may remain.
+        :rtype: tuple[int, bool]
+        """
+        receipts = self.search(
+            Domain("event", "=", RECEIPT_EVENT)
+            & Domain("state", "in", ("done", "ignored"))
+            & Domain("create_date", "<", fields.Datetime.subtract(fields.Datetime.now(), days=KEEP_DAYS)),
+            limit=VACUUM_BATCH,
+            order="id",
+        )
+        receipts.unlink()
+        return len(receipts), len(receipts) == VACUUM_BATCH

@@ -9,7 +9,7 @@ from odoo.tests import tagged
 from ... import models
 from ...models.outbox import wechat_event as outbox_event
 from ..common import QUOTA_PATH, TEMPLATES_PATH, USERS_PATH
-from ..common_outbox import MESSAGES_MODULE, SENDERS, OutboxCase
+from ..common_outbox import SENDER, SENDER_MODULE, OutboxCase
 from ..common_push import WechatPushCase
 
 # The number, because Odoo also gives the name INFO to a level of its own.
@@ -52,18 +52,17 @@ class TestForm(OutboxCase):
     def test_a_run_that_sent_is_logged(self):
         self._queue(count=2)
         self.env.flush_all()
-        with self.assertLogs(MESSAGES_MODULE, INFO) as logs:
-            self.env.ref(SENDERS[0]).method_direct_trigger()
-            self.env.ref(SENDERS[1]).method_direct_trigger()
-        ended = [line for line in logs.output if "lane ended" in line]
+        with self.assertLogs(SENDER_MODULE, INFO) as logs:
+            self.env.ref(SENDER).method_direct_trigger()
+        ended = [line for line in logs.output if "run ended" in line]
         self.assertRegex(
-            "".join(ended), r"INFO:.*wechat\.outbox: lane ended lane=\d+ calls=2 seconds=\d+\.\d has_more=False"
+            "".join(ended), r"INFO:.*wechat\.outbox: run ended calls=2 seconds=\d+\.\d has_time=True"
         )
-        with self.assertNoLogs(MESSAGES_MODULE, INFO):
-            self.env.ref(SENDERS[0]).method_direct_trigger()
+        with self.assertNoLogs(SENDER_MODULE, INFO):
+            self.env.ref(SENDER).method_direct_trigger()
 
     def test_pauses_and_suspensions_are_logged(self):
-        outbox = f"{MODELS}.outbox.wechat_message"
+        outbox = SENDER_MODULE
         self._queue()
         self.wechat.answer("/cgi-bin/message/template/send", {"errcode": 45011, "errmsg": "freq limit rid: 1-2-3"})
         with self.assertLogs(outbox, "WARNING") as logs:

@@ -7,7 +7,6 @@ from odoo.exceptions import AccessError
 from ...models.audit.term_text import encode_terms
 from ..common import SEND_PATH
 from ..common_outbox import OutboxCase
-from .test_receipts import CRON as RECEIPTS_CRON
 
 
 class TestUnknown(OutboxCase):
@@ -20,77 +19,13 @@ class TestUnknown(OutboxCase):
         )
         return message
 
-    def _create_event(self, minutes, **values):
-        event = self.env["wechat.event"].create(
-            {"account_id": self.account.id, "dedupe_key": f"x{next(self._serial)}", "payload": "{}", **values}
-        )
-        self.env.flush_all()
-        self.env.cr.execute(
-            "UPDATE wechat_event SET create_date = now() AT TIME ZONE 'UTC' - %s * interval '1 minute' WHERE id = %s",
-            [minutes, event.id],
-        )
-        self.env.invalidate_all()
-        return event
-
-    def _deliver_later_message(self, minutes, receipt_openid=None):
-        """Create a message to another merchant, and its receipt."""
-        later = self._queue(self.other_merchant, state="delivered", msgid=f"{next(self._serial)}")
-        openid = self._make_openid()
-        self._set(later, first_call_at=f"now() AT TIME ZONE 'UTC' - interval '{minutes} minutes'", openid=f"'{openid}'")
-        self._create_event(
-            minutes, event="templatesendjobfinish", msgid=later.msgid, state="done", openid=receipt_openid or openid
-        )
-
-    def _mark(self):
-        self.env["wechat.message"]._mark_unsent()
-        self.env.invalidate_all()
-
-    def test_probably_not_sent(self):
-        message, young = self._create_unknown(60), self._create_unknown(20)
-        self._mark()
-        self.assertEqual(message.failure_type, "wechat_unknown", "Nothing shows that receipts arrive")
-        self._create_event(50, event="view")
-        self._deliver_later_message(70)
-        self._mark()
-        self.assertEqual(message.failure_type, "wechat_unknown", "The delivered message is an earlier one")
-        self._deliver_later_message(10, receipt_openid=self._make_openid())
-        self._mark()
-        self.assertEqual(message.failure_type, "wechat_unknown", "The receipt is of another recipient")
-        self._deliver_later_message(10)
-        self._mark()
-        self.assertEqual((message.failure_type, young.failure_type), ("wechat_unsent", "wechat_unknown"))
-        self.assertEqual(message.state, "unknown")
-
-    def test_unmatched_receipt_keeps_the_result_unknown(self):
-        message = self._create_unknown(60)
-        self._deliver_later_message(10)
-        self._create_event(55, event="templatesendjobfinish", msgid="7", openid=self.openid)
-        self._mark()
-        self.assertEqual(message.failure_type, "wechat_unknown")
-        self.assertIn("fits no message", message.evidence)
-
-    def test_scheduled_action_marks_unsent_messages(self):
-        message = self._create_unknown(60)
-        self._deliver_later_message(10)
-        self.env.ref(RECEIPTS_CRON).method_direct_trigger()
-        self.env.invalidate_all()
-        self.assertEqual(message.failure_type, "wechat_unsent")
-
-    def test_evidence(self):
-        message = self._create_unknown(60).with_user(self.user)
-        self.assertIn("received nothing then", message.evidence)
-        self._create_event(45, event="view")
-        self.assertIn("was receiving pushes then", message.evidence)
-        self._deliver_later_message(10)
-        self._mark()
-        self.assertIn("probably not sent", message.evidence)
-        self.assertFalse(self._queue(state="delivered").evidence)
-
-    def test_evidence_of_many_messages_takes_one_query(self):
-        messages = self.env["wechat.message"].union(*(self._create_unknown(60) for _number in range(10)))
-        messages.mapped("state")
-        with self.assertQueryCount(1):
-            messages.mapped("evidence")
+    def test_what_is_known_is_said(self):
+        """A message that WeChat may have taken says so in one line, in the language of its reader."""
+        message = self._queue()
+        self._set(message, first_call_at="now() AT TIME ZONE 'UTC'")
+        message.with_user(self.user).action_cancel()
+        self.assertRecordValues(message, [{"state": "unknown", "failure_type": "wechat_unknown"}])
+        self.assertIn("可能", message.with_user(self.user).with_context(lang="zh_CN").visible_failure_reason)
 
     def test_resending_in_bulk(self):
         messages = self._create_unknown(60) | self._create_unknown(60, self.merchant)

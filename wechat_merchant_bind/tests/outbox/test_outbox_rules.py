@@ -6,11 +6,12 @@ from odoo.exceptions import AccessError, UserError
 from odoo.modules.module import load_script
 from odoo.tools import file_open, mute_logger
 
-from ...models.outbox.wechat_message import IDENTITY_PARAMETER, LISTED_ATTEMPTS, WRONG_VALUES_MAX
+from ...models.outbox.wechat_message import IDENTITY_PARAMETER
+from ...tools.send_policy import LISTED_CALLS, WRONG_VALUES_MAX
 from ..common import FIRST_MSGID, SEND_PATH, TEMPLATES_PATH, USER_PATH, USERS_PATH
-from ..common_outbox import MESSAGES_MODULE, SENDERS, OutboxCase
+from ..common_outbox import SENDER, SENDER_MODULE, OutboxCase
 
-SETTLE = "odoo.addons.wechat_merchant_bind.models.outbox.wechat_message"
+SETTLE = SENDER_MODULE
 
 
 class TestQueue(OutboxCase):
@@ -28,49 +29,11 @@ class TestQueue(OutboxCase):
         self._process_queue()
         self.assertEqual(self.wechat.count(SEND_PATH), 0)
 
-    def test_senders_are_triggered_for_their_merchants(self):
+    def test_sender_is_triggered(self):
         self.env["ir.cron.trigger"].search([]).unlink()
         self._queue()
-        lane = self.env.ref(SENDERS[self.merchant.id % 8 % 2])
-        self.assertEqual(
-            self.env["ir.cron.trigger"]
-            .search([("cron_id", "in", self.env["wechat.message"]._get_senders().ids)])
-            .cron_id,
-            lane,
-        )
-
-    def test_each_sender_processes_its_share(self):
-        partners = self.env["res.partner"]
-        for number in range(8):
-            partners += self._create_merchant(f"商家 {number}")
-            self._bind(partners[-1])
-        messages = self._queue(*partners)
-        self.env.ref(SENDERS[0]).method_direct_trigger()
-        self.env.invalidate_all()
-        first = messages.filtered(lambda message: message.state == "sent")
-        self.assertEqual(first.partner_id, partners.filtered(lambda partner: partner.id % 8 % 2 == 0))
-        self.env.ref(SENDERS[1]).method_direct_trigger()
-        self.env.invalidate_all()
-        self.assertEqual(set(messages.mapped("state")), {"sent"})
-
-    def test_every_sender_sends_urgent_messages(self):
-        partners = self.env["res.partner"]
-        for number in range(2):
-            partners += self._create_merchant(f"商家 {number}")
-            self._bind(partners[-1])
-        welcomes = self._queue(*partners, kind="welcome")
-        notices = self._queue(*partners)
-        self.env.ref(SENDERS[0]).method_direct_trigger()
-        self.env.invalidate_all()
-        self.assertEqual(set(welcomes.mapped("state")), {"sent"}, "Every sender sends them")
-        self.assertEqual(set(notices.mapped("state")), {"sent", "outgoing"}, "The other sender's notice waits for it")
-
-    def test_copied_sender_takes_a_share(self):
-        self.assertEqual(
-            self.env["wechat.message"].with_context(cron_id=self.env.ref(SENDERS[0]).id)._get_buckets(), [0, 2, 4, 6]
-        )
-        lane = self.env.ref(SENDERS[0]).copy()
-        self.assertEqual(self.env["wechat.message"].with_context(cron_id=lane.id)._get_buckets(), [2, 5])
+        sender = self.env.ref(SENDER)
+        self.assertEqual(self.env["ir.cron.trigger"].search([("cron_id", "=", sender.id)]).cron_id, sender)
 
     def test_priorities(self):
         other = self._bind(self.other_merchant)
@@ -78,7 +41,7 @@ class TestQueue(OutboxCase):
         self._queue(count=2, kind="mass")
         self._queue(self.other_merchant, kind="test")
         self._queue()
-        self._drain_in_one()
+        self._process_queue()
         sent = [call.payload["touser"] for call in self.wechat.calls if call.path == SEND_PATH]
         self.assertEqual(sent, [other.openid, self.openid, self.openid, self.openid])
         numbers = [call.payload["client_msg_id"] for call in self.wechat.calls if call.path == SEND_PATH]
@@ -91,7 +54,7 @@ class TestQueue(OutboxCase):
 
     def test_one_message_at_a_time_and_in_order(self):
         messages = self._queue(count=3)
-        self.wechat.answer(SEND_PATH, {"errcode": -1, "errmsg": "system error"})
+        self.wechat.answer(SEND_PATH, 502)
         self._process_queue()
         self.assertEqual(messages.mapped("state"), ["outgoing"] * 3, "The first message holds back the others")
         self._make_due(messages)
@@ -109,13 +72,6 @@ class TestQueue(OutboxCase):
         self._make_due(messages[1])
         self._process_queue()
         self.assertEqual(messages.mapped("state"), ["outgoing", "sent"])
-
-    def test_orphaned_parked_message_is_unparked(self):
-        """A run unparks a message behind a deleted one."""
-        message = self._queue()
-        self._set(message, is_parked="TRUE")
-        self._process_queue()
-        self.assertEqual(message.state, "sent")
 
     def test_validity(self):
         messages = self._queue(count=2)
@@ -168,7 +124,10 @@ class TestQueue(OutboxCase):
         self.assertEqual(test.state, "sent")
         waiting = messages.filtered(lambda message: message.state == "outgoing")
         tomorrow = self.account._get_day_start(fields.Datetime.now()) + timedelta(days=1)
-        self.assertGreaterEqual(min(waiting.mapped("next_attempt_at")), tomorrow)
+        self.assertEqual(set(waiting.mapped("next_attempt_at")), {tomorrow + timedelta(hours=8)}, "Not at midnight")
+        self.assertEqual(self.account._get_morning(tomorrow), tomorrow + timedelta(hours=8))
+        self.account.write({"quiet_from": 22, "quiet_to": 7.5})
+        self.assertEqual(self.account._get_morning(tomorrow), tomorrow + timedelta(hours=7.5))
 
     def test_expired_lease_is_reclaimed(self):
         """The killed process may have called WeChat."""
@@ -210,10 +169,10 @@ class TestQueue(OutboxCase):
         self.assertEqual(message.state, "delivered")
 
     def test_follows_again(self):
-        self.binding._set_subscribed(False, fields.Datetime.now())
         message = self._queue()
+        self.binding._set_subscribed(False, fields.Datetime.now())
         self._process_queue()
-        self.assertEqual((message.state, self.wechat.calls), ("outgoing", []))
+        self.assertEqual((message.state, self.wechat.count(SEND_PATH)), ("outgoing", 0))
         self.binding.is_blocked = True
         self.binding._set_subscribed(True, fields.Datetime.now())
         self._process_queue()
@@ -222,7 +181,7 @@ class TestQueue(OutboxCase):
 
     def test_batch_of_leavers(self):
         self._bind(self.other_merchant)
-        self.startPatcher(patch(f"{MESSAGES_MODULE}.THREADS", 4))
+        self.startPatcher(patch(f"{SENDER_MODULE}.THREADS", 4))
         self._queue(self.merchant, self.other_merchant)
         self.wechat.answer(SEND_PATH, *[{"errcode": 43004, "errmsg": "require subscribe"}] * 2)
         self.wechat.answer(
@@ -230,10 +189,10 @@ class TestQueue(OutboxCase):
             lambda call: {"user_info_list": [{"subscribe": 0, **user} for user in call.payload["user_list"]]},
         )
         self.wechat.answer(USER_PATH, *[lambda call: {"subscribe": 0, "openid": call.query["openid"]}] * 2)
-        self._drain_in_one()
+        self._process_queue()
         self.assertEqual((self.merchant + self.other_merchant).mapped("wechat_state"), ["unfollowed"] * 2)
 
-    @mute_logger(MESSAGES_MODULE)
+    @mute_logger(SENDER_MODULE)
     def test_outage_pauses_the_account(self):
         """An hour without WeChat does not make all waiting messages unknown."""
         messages = self.env["wechat.message"]
@@ -242,31 +201,23 @@ class TestQueue(OutboxCase):
             self._bind(partner)
             messages += self._queue(partner)
         self.wechat.answer(SEND_PATH, *[502] * 15)
-        self._drain_in_one()
+        self._process_queue()
         self.assertEqual(self.wechat.count(SEND_PATH), 10)
         self.assertTrue(self.account.is_send_paused and self.account.send_pause_reason)
         self.env.cr.execute(
             "UPDATE wechat_account SET send_paused_until = now() AT TIME ZONE 'UTC' - interval '1 second'"
         )
-        self._drain_in_one()
+        self._process_queue()
         self.assertEqual(self.wechat.count(SEND_PATH), 11, "One call tests whether WeChat answers again")
         self.env.cr.execute(
             "UPDATE wechat_account SET send_paused_until = now() AT TIME ZONE 'UTC' - interval '1 second'"
         )
         self.wechat._answers.clear()
         self._make_due(messages)
-        self._drain_in_one()
+        self._process_queue()
         self.assertEqual(set(messages.mapped("state")), {"sent"})
         self.env.invalidate_all()
         self.assertFalse(self.account.send_paused_until)
-
-    def _drain_in_one(self):
-        """Run one sender for all buckets."""
-        self.env.ref(SENDERS[1]).active = False
-        self.env.ref(SENDERS[0]).method_direct_trigger()
-        self.env.ref(SENDERS[1]).active = True
-        self.env.invalidate_all()
-
 
 class TestByHand(OutboxCase):
     def test_cancel(self):
@@ -330,7 +281,7 @@ class TestBindings(OutboxCase):
         self.env.invalidate_all()
         self._bind(account=self._create_account())
         self._process_queue()
-        self.assertRecordValues(message, [{"state": "canceled", "failure_type": "wechat_unbound"}])
+        self.assertRecordValues(message, [{"state": "canceled", "failure_type": "wechat_template"}])
 
     def test_disabled_with_contacts(self):
         contact = self._create_merchant("会计", parent_id=self.merchant.id, is_company=False)
@@ -513,9 +464,7 @@ class TestRefusals(OutboxCase):
         for _number in range(WRONG_VALUES_MAX):
             self._queue(self._bind(self._create_merchant("商家")).partner_id)
         self._refuse(40039, times=WRONG_VALUES_MAX)
-        self.env.ref(SENDERS[1]).active = False
-        self.env.ref(SENDERS[0]).method_direct_trigger()
-        self.env.invalidate_all()
+        self._process_queue()
         self.assertIn("example.com", self.template.stop_reason)
 
     def test_blocked_content_fails_the_message(self):
@@ -635,11 +584,11 @@ class TestUnknownTemplate(OutboxCase):
         message = self._queue()
         self._list(self.template.template_uid)
         self._refuse(times=20)
-        for number in range(LISTED_ATTEMPTS):
+        for number in range(LISTED_CALLS):
             self.assertFalse(self.template.stop_reason, f"After {number} calls")
             self._make_due(message)
             self._process_queue()
         self.assertTrue(self.template.stop_reason)
         self._make_due(message)
         self._process_queue()
-        self.assertEqual(self.wechat.count(SEND_PATH), LISTED_ATTEMPTS)
+        self.assertEqual(self.wechat.count(SEND_PATH), LISTED_CALLS)

@@ -19,7 +19,7 @@ class ReceiptCase(WechatPushCase):
 
     def setUp(self):
         super().setUp()
-        self.startPatcher(patch.object(wechat_event, "LINGER_SECONDS", 0))
+        self.startPatcher(patch.object(wechat_event, "LAST_LOOK_SECONDS", 0))
         self.startPatcher(patch.object(wechat_event, "_woken_at", {}))
         self.openid = self._make_openid()
         self.binding = self._bind(openid=self.openid)
@@ -227,7 +227,7 @@ class TestEarlyReceipts(ReceiptCase):
         message.write({"state": "sent", "msgid": str(FIRST_MSGID), "lease_until": False})
         self._apply()
         self.assertEqual(message.state, "sent")
-        self.env["wechat.event"]._retry_receipts_now([(self.account.id, str(FIRST_MSGID))])
+        self.env["wechat.event"]._retry_receipts_now(message)
         self._apply()
         self.assertEqual(message.state, "delivered")
 
@@ -302,8 +302,9 @@ class TestEarlyReceipts(ReceiptCase):
         for _number in range(4):
             self._apply(later=True)
             receipt = self._get_receipts()
-            waits.append(round((receipt.next_attempt_at - receipt.write_date).total_seconds()))
-        self.assertEqual(waits, [1, 6, 36, 216])
+            waits.append((receipt.next_attempt_at - receipt.write_date).total_seconds())
+        for wait, expected in zip(waits, [1, 6, 36, 216], strict=True):
+            self.assertAlmostEqual(wait, expected, delta=1)
 
 
 class TestReceiptCost(ReceiptCase):
@@ -334,11 +335,10 @@ class TestReceiptCost(ReceiptCase):
         )
         self._insert_receipts(200)
         events = self.env["wechat.event"]
-        with self.assertQueryCount(5):
-            receipts = events._claim_receipts()
-            messages = self.env["wechat.message"]._apply_receipts(receipts)
-            events._close_receipts(receipts)
-        self.assertEqual(len(messages), 200)
+        with self.assertQueryCount(12):
+            number, messages = events._apply_batch()
+            self.env.flush_all()
+        self.assertEqual((number, len(messages)), (200, 200))
         self.assertEqual(set(messages.mapped("state")), {"delivered"})
 
     def test_scheduled_action_is_triggered_once_a_second(self):
@@ -428,10 +428,13 @@ class TestReceiptConsequences(ReceiptCase):
             self._apply_status(status, notification_id=notification.id)
             self.assertRecordValues(notification, [{"notification_status": expected, "failure_type": failure_type}])
 
-    def test_receipt_unparks_the_next_message(self):
-        """The repetition of a delivered message is not needed, so the next message of the merchant is due."""
-        waiting = self._create_message("outgoing", first_call_at=False, is_parked=True)
-        message = self._create_message("outgoing", openid=self.openid)
-        self._push_receipt(next(self._msgids))
-        self._apply()
-        self.assertEqual((message.state, waiting.is_parked), ("delivered", False))
+    def test_applied_receipts_are_deleted_after_three_days(self):
+        """One comes for each message; the others are kept as long as the account says."""
+        self._apply_status("success")
+        waiting = self._push_event("VIEW", self.openid) and self._get_events()[-1]
+        receipt = self._get_receipts()
+        for days, is_kept in ((2.9, True), (3.1, False)):
+            self._age(receipt + waiting, days=days)
+            self.env["wechat.event"]._gc_receipts()
+            self.assertEqual(bool(receipt.exists()), is_kept)
+        self.assertTrue(waiting.exists())

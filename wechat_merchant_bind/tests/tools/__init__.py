@@ -7,6 +7,7 @@ from . import test_errors
 from . import test_http
 from . import test_keywords
 from . import test_pg_lock
+from . import test_send_policy
 from . import test_tls
 from . import test_url
 from . import test_xml

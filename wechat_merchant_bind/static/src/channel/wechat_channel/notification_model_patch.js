@@ -41,8 +41,6 @@ const notificationPatch = {
                 return _t("No longer valid");
             case "wechat_unknown":
                 return _t("Result unknown");
-            case "wechat_unsent":
-                return _t("Probably not sent");
             default:
                 return super.failureMessage;
         }
@@ -78,7 +76,7 @@ const notificationPatch = {
             case "canceled":
                 return _t("Canceled");
         }
-        return ["wechat_unknown", "wechat_unsent"].includes(this.failure_type) ? this.failureMessage : _t("Failed");
+        return this.failure_type === "wechat_unknown" ? this.failureMessage : _t("Failed");
     },
 };
 patch(Notification.prototype, notificationPatch);
