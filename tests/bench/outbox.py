@@ -8,14 +8,13 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 
 from support.bare_pool import CRON_NICENESS, time_posts
-from support.lanes import SEND, SEND_PATH, RunningOutbox
 from support.odoo import wait_for
+from support.running_outbox import SEND, SEND_PATH, RunningOutbox
 
 from bench.measure import require_rows
 from bench.servers import Bench, Site, running_site
 
-LANES = 2
-THREADS = 32
+THREADS = 16
 LATENCY_MS = 50
 WARM_UP = 200
 # Of send_rate a second and of WeChat's limit a day: more than any machine sends.
@@ -50,7 +49,7 @@ NOTICES = """
     )
     UPDATE wechat_message
        SET mail_message_id = message.mail_message_id, notification_id = message.notification_id,
-           notified_state = 'outgoing', res_model = 'res.partner', res_id = message.partner_id
+           res_model = 'res.partner', res_id = message.partner_id
       FROM message
      WHERE id = message.message_id
 """
@@ -77,7 +76,7 @@ MAKE_DUE = """
 class Drained:
     """How long it took to send messages, until the last result was committed.
 
-    `seconds` from the moment at which the lanes were woken, `sending_seconds` from the first call.
+    `seconds` from the moment at which the sender was woken, `sending_seconds` from the first call.
     """
 
     number: int
@@ -86,12 +85,12 @@ class Drained:
 
     @property
     def rate(self) -> float:
-        """Messages a second, with what waking the lanes takes."""
+        """Messages a second, with what waking the sender takes."""
         return self.number / self.seconds
 
     @property
     def sending_rate(self) -> float:
-        """Messages a second, once the lanes are awake."""
+        """Messages a second, once the sender is awake."""
         return self.number / self.sending_seconds
 
 
@@ -101,12 +100,9 @@ class BenchOutbox(RunningOutbox):
     def __init__(self, site: Site):
         super().__init__(site.system)
         self.site = site
-        admin = self.system.admin
         self.set_rate(UNLIMITED)
         # WeChat's limit of a day is what the measures of a run send together.
         self._set_sandbox(quotas={SEND_PATH: UNLIMITED})
-        admin.call("ir.config_parameter", "set_param", "wechat_merchant_bind.threads_per_lane", str(THREADS // LANES))
-        require_rows("lanes", LANES, len(admin.find("ir.cron", [("code", "=", SEND)], ["id"])))
 
     def add_merchants(self, count: int) -> list[int]:
         """Add this number of bound merchants that follow the account."""
@@ -199,7 +195,7 @@ def running_outbox() -> Iterator[BenchOutbox]:
         outbox = BenchOutbox(site)
         outbox.set_receipts("off")
         site.system.sandbox.post("faults", path=SEND_PATH, latency_ms=LATENCY_MS, times=0)
-        # The first run of a lane loads its worker's registry.
+        # The first run of the sender loads its worker's registry.
         outbox.fill(outbox.add_merchants(WARM_UP))
         outbox.drain()
         yield outbox

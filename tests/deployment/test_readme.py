@@ -29,10 +29,9 @@ README_LINES = 150
 README_PICTURES = 4
 # Numbers of the code in the production guide: the file, the constant, the phrases of both languages.
 NUMBERS = [
-    ("models/outbox/wechat_message.py", "THREADS", ("{} calls in flight", "{} 个调用在途")),
-    ("models/outbox/wechat_message.py", "RUN_SECONDS", ("run for {} seconds", "运行 {} 秒")),
-    ("models/outbox/wechat_message.py", "LEASE_SECONDS", ("a lease of {} seconds", "租约 {} 秒")),
-    ("models/outbox/wechat_message.py", "BUCKETS", ("one of {} buckets", "{} 个桶")),
+    ("models/outbox/sender.py", "THREADS", ("{} calls in flight", "{} 个调用在途")),
+    ("models/outbox/sender.py", "RUN_SECONDS", ("run for {} seconds", "运行 {} 秒")),
+    ("models/outbox/sender.py", "LEASE_SECONDS", ("a lease of {} seconds", "租约 {} 秒")),
     ("models/outbox/wechat_message.py", "VALID_HOURS", ("validity, {} hours", "默认 {} 小时")),
     ("models/inbox/dispatcher.py", "HANDLING_THREADS", ("handles pushes in {} threads", "处理推送的线程（{} 个）")),
 ]

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 from support import pushes
-from support.lanes import SEND_PATH, RunningOutbox
 from support.odoo import wait_for
+from support.running_outbox import SEND_PATH, RunningOutbox
 
 # From a receipt's arrival to its message, on a busy machine.
 SECONDS = 5

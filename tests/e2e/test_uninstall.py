@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 from support.database import Database
-from support.lanes import RunningOutbox
 from support.odoo import OdooError, OdooServer, wait_for
+from support.running_outbox import RunningOutbox
 from support.sandbox import Sandbox
 from support.system import LOGS, System, connect, running_sandbox
 

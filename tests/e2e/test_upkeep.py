@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from support.lanes import SEND_PATH, RunningOutbox
 from support.mailbox import Mailbox, open_mailbox
 from support.odoo import wait_for
+from support.running_outbox import SEND_PATH, RunningOutbox
 
 MANAGER_EMAIL = "manager@example.com"
 MESSAGES = 3

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import pytest
-from support.lanes import LEASE_SECONDS, SEND_PATH, Clock, RunningOutbox, kill_in_a_send, running_outbox
 from support.odoo import OdooServer, wait_for
+from support.running_outbox import LEASE_SECONDS, SEND_PATH, Clock, RunningOutbox, kill_in_a_send, running_outbox
 from support.system import LOGS
 
 REPEAT_SECONDS = 8 * 60
@@ -66,7 +66,7 @@ def plan(outbox: RunningOutbox, *faults: dict) -> None:
 
 
 def finish(outbox: RunningOutbox, clock: Clock) -> None:
-    """Run the senders and skip the delays of repetitions until all messages have a final state."""
+    """Run the sender and skip the delays of repetitions until all messages have a final state."""
 
     def is_settled() -> bool:
         if outbox.is_settled():
@@ -162,7 +162,7 @@ def test_late_writer_changes_nothing(outbox, victims):
         assert outbox.states() == {"sent": number}
         before = outbox.read()
     # The resumed server first reads the waiting answers.
-    wait_for(outbox.are_lanes_idle, "the late server is through")
+    wait_for(outbox.is_sender_idle, "the late server is through")
     assert outbox.read() == before
     calls = outbox.calls()
     assert len(calls) == 2 * number

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from support.cluster import Cluster, own_cluster
-from support.lanes import LEASE_SECONDS, SEND_PATH, Clock, RunningOutbox, running_outbox
 from support.odoo import wait_for
+from support.running_outbox import LEASE_SECONDS, SEND_PATH, Clock, RunningOutbox, running_outbox
 
 MESSAGES = 40
 SCANNERS, SCANS = 4, 10

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import pytest
 from support import pushes
 from support.database import Database, odoo_command
-from support.lanes import SEND_PATH, RunningOutbox, running_outbox
 from support.odoo import OdooError, OdooServer, WebClient
+from support.running_outbox import SEND_PATH, RunningOutbox, running_outbox
 from support.system import LOGS, System
 
 MESSAGES = 3

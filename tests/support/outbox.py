@@ -21,16 +21,16 @@ _serial = itertools.count(1)
 
 @dataclass
 class Outbox:
-    """An outbox with archived senders, which a test runs by hand."""
+    """An outbox with an archived sender, which a test runs by hand."""
 
     system: System
     template_id: int
-    lane_ids: list[int]
+    sender_id: int
     send_action_id: int
 
     @classmethod
     def open(cls, system: System) -> "Outbox":
-        """Create a template of the sandbox's account, and archive the senders."""
+        """Create a template of the sandbox's account, and archive the sender."""
         admin = system.admin
         templates = system.sandbox.account()["templates"]
         [uid] = [template["template_id"] for template in templates if template["title"] == "新订单通知"]
@@ -46,10 +46,8 @@ class Outbox:
                 "line_ids": lines,
             },
         )
-        lanes = admin.find("ir.cron", [("code", "=", "model._cron_send()")], ["id"], order="id")
-        lane_ids = [lane["id"] for lane in lanes]
-        admin.call("ir.cron", "write", lane_ids, {"active": False})
-        admin.call("ir.config_parameter", "set_param", "wechat_merchant_bind.linger_seconds", "0")
+        [sender] = admin.find("ir.cron", [("code", "=", "model._cron_send()")], ["id"])
+        admin.call("ir.cron", "write", [sender["id"]], {"active": False})
         admin.call("wechat.account", "write", [system.account_id], {"send_rate": 1000})
         action_id = admin.create(
             "ir.actions.server",
@@ -60,11 +58,11 @@ class Outbox:
                 "code": f"records._message_wechat_with_template(env['wechat.template'].browse({template_id}))",
             },
         )
-        return cls(system, template_id, lane_ids, action_id)
+        return cls(system, template_id, sender["id"], action_id)
 
     def close(self) -> None:
-        """Activate the senders again."""
-        self.system.admin.call("ir.cron", "write", self.lane_ids, {"active": True})
+        """Activate the sender again."""
+        self.system.admin.call("ir.cron", "write", [self.sender_id], {"active": True})
 
     def bind(self, name: str) -> int:
         """Create a merchant with a phone that has scanned its code long ago."""
@@ -89,8 +87,8 @@ class Outbox:
         return [newest[partner_id] for partner_id in partner_ids]
 
     def drain(self) -> None:
-        """Run a sender until no message is due."""
-        self.system.admin.call("ir.cron", "method_direct_trigger", self.lane_ids[:1])
+        """Run the sender until no message is due."""
+        self.system.admin.call("ir.cron", "method_direct_trigger", [self.sender_id])
 
     def make_due(self, *message_ids: int) -> None:
         """Make waiting messages due."""

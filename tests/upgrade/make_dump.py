@@ -22,8 +22,8 @@ sys.path.insert(0, str(HERE.parent))
 
 from support import pushes  # noqa: E402
 from support.database import Database  # noqa: E402
-from support.lanes import RunningOutbox  # noqa: E402
 from support.odoo import OdooServer, wait_for  # noqa: E402
+from support.running_outbox import RunningOutbox  # noqa: E402
 from support.system import LOGS, REPOSITORY, System, connect, running_sandbox  # noqa: E402
 
 QR_PATH = "/cgi-bin/qrcode/create"

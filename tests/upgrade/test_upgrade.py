@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from support.database import Database
-from support.lanes import RunningOutbox
 from support.odoo import OdooServer, WebClient, wait_for
+from support.running_outbox import RunningOutbox
 from support.system import LOGS, System, attach, running_sandbox
 
 DUMPS = sorted(Path(__file__).parent.glob("*.sql.xz"))

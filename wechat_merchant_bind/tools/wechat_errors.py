@@ -181,9 +181,7 @@ ERRORS = {
     40037: ErrorInfo(
         ErrorClass.TEMPLATE, _lt("The Official Account has no template with this number."), _SYNC_TEMPLATES
     ),
-    40036: ErrorInfo(
-        ErrorClass.TEMPLATE, _lt("The number of the template has a wrong length."), _SYNC_TEMPLATES
-    ),
+    40036: ErrorInfo(ErrorClass.TEMPLATE, _lt("The number of the template has a wrong length."), _SYNC_TEMPLATES),
     43116: ErrorInfo(
         ErrorClass.TEMPLATE,
         _lt("WeChat has banned this template."),

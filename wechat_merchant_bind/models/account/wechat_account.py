@@ -18,8 +18,13 @@ MAX_CODE_VALIDITY_DAYS = 30
 SECRET_FIELDS = frozenset(
     {"app_secret", "webhook_token", "encoding_aes_key", "previous_encoding_aes_key", "webhook_key", "webhook_url"}
 )
-# Settings whose changes are not logged: the order, and the results of connection checks.
-UNAUDITED_FIELDS = frozenset({"sequence", "last_check_at", "last_check_error"})
+# Fields whose changes are not logged: the order, and what is known of the account at WeChat.
+UNAUDITED_FIELDS = frozenset(
+    {
+        "sequence", "last_check_at", "last_check_error", "quota_limit", "quota_used", "quota_checked_at",
+        "send_paused_until", "send_pause_reason", "send_pause_errcode",
+    }
+)  # fmt: skip
 # Characters of a value that the operations log shows.
 VALUE_SHOWN = 60
 # Characters of a link that is too long in a failure reason.

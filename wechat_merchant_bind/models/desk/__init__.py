@@ -1,2 +1,4 @@
-from . import wechat_account_health
+from . import res_partner
 from . import wechat_account
+from . import wechat_account_health
+from . import wechat_message

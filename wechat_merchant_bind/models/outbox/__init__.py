@@ -1,4 +1,3 @@
-from . import res_partner
 from . import wechat_account
 from . import wechat_binding
 from . import wechat_event

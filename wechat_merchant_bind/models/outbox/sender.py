@@ -36,8 +36,9 @@ WINDOW = 3
 WRITE_SECONDS = 0.2
 # The longest time that the next claim, which may find urgent messages, waits for calls to end.
 PATIENCE_SECONDS = 0.25
-# A run gives way to other scheduled actions after this time, long before Odoo would kill it.
-RUN_SECONDS, RUN_SHARE = 30, 0.25
+# A run gives way to other scheduled actions after this time.
+RUN_SECONDS = 30
+RUN_SHARE = 0.25  # of the time after which Odoo would kill it
 # Seconds for which a claimed message belongs to its sender. A call takes 3 seconds to connect to each of two hosts and
 # 15 for the answer, and may wait for two other calls.
 LEASE_SECONDS = 75
@@ -187,6 +188,7 @@ class Sender:
              SELECT
                FROM wechat_message AS other
               WHERE other.partner_id = message.partner_id
+                AND other.account_id = message.account_id
                 AND (other.state = 'sending'
                      OR other.state = 'outgoing'
                     AND (other.priority, other.id) < (message.priority, message.id)
@@ -316,7 +318,7 @@ ORDER BY message.priority, message.next_attempt_at, message.id
             pause = self._get_pause(account, call, verdict)
             if pause > pauses.get(account, (0, None))[0]:
                 pauses[account] = pause, call.error
-            elif account.send_paused_until and is_answered(call.error) and not pause:
+            elif is_answered(call.error) and account.send_paused_until and call.began_at >= account.send_paused_until:
                 self._try(account._end_pause)
             if self._is_value_wrong_again(template, call) or verdict.suspends == "template":
                 suspensions[template] = call, verdict.looks_up

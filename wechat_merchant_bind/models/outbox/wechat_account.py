@@ -5,7 +5,6 @@ from pytz import UTC, timezone
 
 from odoo import api, fields, models
 from odoo.exceptions import UserError
-from odoo.tools import SQL
 
 from ...tools.wechat_errors import DAILY_QUOTA, WechatError
 from ..const import DEFAULT_TZ
@@ -108,16 +107,9 @@ class WechatAccount(models.Model):
         :raise AccessError: if the user is not a WeChat manager.
         """
         self._check_may_resume()
-        self.write(
-            {
-                "send_stop_reason": False,
-                "send_paused_until": False,
-                "send_pause_reason": False,
-                "send_pause_errcode": False,
-            }
-        )
+        self.send_stop_reason = False
+        self._end_pause()
         self._close_manager_activities()
-        self.env["wechat.message"]._retry_now([("account_id", "in", self.ids)])
         return True
 
     def action_confirm_outbox(self):
@@ -195,39 +187,13 @@ class WechatAccount(models.Model):
         :param str reason: why, in words.
         :param int errcode: WeChat's code that asks for the pause.
         """
-        # Not by the ORM: it would log a change of settings.
-        self.env.cr.execute(
-            SQL(
-                """
-                UPDATE wechat_account
-                   SET send_paused_until = clock_timestamp() AT TIME ZONE 'UTC' + %(seconds)s * interval '1 second',
-                       send_pause_reason = %(reason)s,
-                       send_pause_errcode = %(errcode)s
-                 WHERE id = %(id)s
-                   AND (send_paused_until IS NULL
-                        OR send_paused_until < clock_timestamp() AT TIME ZONE 'UTC' + %(seconds)s * interval '1 second')
-                """,
-                seconds=seconds,
-                reason=reason,
-                errcode=errcode,
-                id=self.id,
-            )
-        )
-        self.invalidate_recordset(["send_paused_until", "send_pause_reason", "send_pause_errcode"], flush=False)
+        until = fields.Datetime.now() + timedelta(seconds=seconds)
+        if not self.send_paused_until or self.send_paused_until < until:
+            self.write({"send_paused_until": until, "send_pause_reason": reason, "send_pause_errcode": errcode})
 
     def _end_pause(self):
-        """Clear a pause that is over after an answer of WeChat, and reschedule the messages that met it."""
-        self.env.cr.execute(
-            SQL(
-                """
-                UPDATE wechat_account
-                   SET send_paused_until = NULL, send_pause_reason = NULL, send_pause_errcode = NULL
-                 WHERE id = %s AND send_paused_until <= clock_timestamp() AT TIME ZONE 'UTC'
-                """,
-                self.id,
-            )
-        )
-        self.invalidate_recordset(["send_paused_until", "send_pause_reason", "send_pause_errcode"], flush=False)
+        """End a pause, and send the messages that met it."""
+        self.write({"send_paused_until": False, "send_pause_reason": False, "send_pause_errcode": False})
         self.env["wechat.message"]._retry_now([("account_id", "in", self.ids)])
 
     def _suspend(self, reason):
@@ -263,38 +229,18 @@ class WechatAccount(models.Model):
         except (WechatError, UserError) as error:
             _logger.info("wechat.quota: not known account=%s error=%s", self.id, error)
             return
-        # Not by the ORM: it would log a change of settings.
-        self.env.cr.execute(
-            SQL(
-                "UPDATE wechat_account SET quota_limit = %s, quota_used = %s, quota_checked_at = %s WHERE id = %s",
-                quota["daily_limit"],
-                quota["used"],
-                fields.Datetime.now(),
-                self.id,
-            )
+        self.write(
+            {
+                "quota_limit": quota["daily_limit"],
+                "quota_used": quota["used"],
+                "quota_checked_at": fields.Datetime.now(),
+            }
         )
-        self.invalidate_recordset(["quota_limit", "quota_used", "quota_checked_at"], flush=False)
         _logger.info("wechat.quota: known account=%s used=%s limit=%s", self.id, quota["used"], quota["daily_limit"])
         if quota["remain"] > 0 and self.send_pause_errcode == DAILY_QUOTA:
-            self._end_quota_pause()
+            # WeChat does not say when the day of the quota ends.
+            self._end_pause()
         self._warn_of_quota()
-
-    def _end_quota_pause(self):
-        """End the pause after 45009 early: WeChat does not say when the day of the quota ends."""
-        self.env.cr.execute(
-            SQL(
-                """
-                UPDATE wechat_account
-                   SET send_paused_until = date_trunc('second', statement_timestamp() AT TIME ZONE 'UTC'),
-                       send_pause_errcode = NULL
-                 WHERE id = %s AND send_pause_errcode = %s
-                """,
-                self.id,
-                DAILY_QUOTA,
-            )
-        )
-        self.invalidate_recordset(["send_paused_until", "send_pause_errcode"], flush=False)
-        self.env["wechat.message"]._retry_now([("account_id", "in", self.ids)])
 
     def _warn_of_quota(self):
         """Schedule one activity for a manager while the quota is almost used up."""

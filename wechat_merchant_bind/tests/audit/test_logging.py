@@ -55,9 +55,7 @@ class TestForm(OutboxCase):
         with self.assertLogs(SENDER_MODULE, INFO) as logs:
             self.env.ref(SENDER).method_direct_trigger()
         ended = [line for line in logs.output if "run ended" in line]
-        self.assertRegex(
-            "".join(ended), r"INFO:.*wechat\.outbox: run ended calls=2 seconds=\d+\.\d has_time=True"
-        )
+        self.assertRegex("".join(ended), r"INFO:.*wechat\.outbox: run ended calls=2 seconds=\d+\.\d has_time=True")
         with self.assertNoLogs(SENDER_MODULE, INFO):
             self.env.ref(SENDER).method_direct_trigger()
 

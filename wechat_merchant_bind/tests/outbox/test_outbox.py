@@ -59,4 +59,3 @@ class TestOutbox(OutboxCase):
         *repeated, last = [call.payload["touser"] for call in self.wechat.calls if call.path == SEND_PATH][1:]
         self.assertEqual(set(repeated), {self.openid, killed_binding.openid})
         self.assertEqual(last, other_binding.openid)
-

@@ -201,9 +201,7 @@ class TestCallLimit(LimitCase):
             waited += max(timedelta(), message.next_attempt_at - fields.Datetime.now())
             self._pass_time(message)
         self.assertGreater(waited, timedelta(hours=5))
-        self.assertRecordValues(
-            message, [{"state": "failed", "failure_type": "wechat_system", "attempts": MAX_CALLS}]
-        )
+        self.assertRecordValues(message, [{"state": "failed", "failure_type": "wechat_system", "attempts": MAX_CALLS}])
         self.assertIn("8 times", message.failure_reason)
 
     def test_ambiguous_result_becomes_unknown(self):
@@ -272,7 +270,7 @@ class TestCallLimit(LimitCase):
     def test_end_of_a_pause_reschedules_messages(self):
         for end in (
             self.account.action_resume_sending,
-            self.account._end_quota_pause,
+            self.account._end_pause,
         ):
             message, later = self._queue(), self._queue(next_attempt_at=fields.Datetime.now() + timedelta(days=1))
             self.wechat.answer(SEND_PATH, USED_UP)
@@ -607,7 +605,7 @@ class TestScheduled(OutboxCase):
         self.account._suspend("48001")
         self.template.action_resume()
         self.account.action_resume_sending()
-        self.account._end_quota_pause()
+        self.account._end_pause()
         self._process_queue()
         self.assertEqual((scheduled.state, scheduled.next_attempt_at), ("outgoing", moment))
 

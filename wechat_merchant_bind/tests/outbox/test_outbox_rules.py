@@ -219,6 +219,7 @@ class TestQueue(OutboxCase):
         self.env.invalidate_all()
         self.assertFalse(self.account.send_paused_until)
 
+
 class TestByHand(OutboxCase):
     def test_cancel(self):
         messages = self._queue(count=2)

@@ -1,4 +1,4 @@
-"""The outbox of a system with running senders, its bound merchants, and the calls that WeChat received."""
+"""The outbox of a system with a running sender, its bound merchants, and the calls that WeChat received."""
 
 import json
 import os
@@ -16,7 +16,6 @@ SEND_PATH = "/cgi-bin/message/template/send"
 CALLS_SHOWN = 20_000
 COMPOSED_AT_ONCE = 1000
 SEND, APPLY_RECEIPTS = "model._cron_send()", "model._cron_apply_receipts()"
-LANES = 2
 # After this time a sender can no longer write the results of its claims.
 LEASE_SECONDS = 76
 WAKE = """
@@ -114,14 +113,15 @@ class RunningOutbox:
         """Return the seconds until the next message is due; None while a message is being sent."""
         [row] = self.database.execute(
             "SELECT EXTRACT(EPOCH FROM min(next_attempt_at) - now() AT TIME ZONE 'UTC')::float AS seconds FROM ("
-            "SELECT next_attempt_at FROM wechat_message WHERE state = 'outgoing' UNION ALL "
+            "SELECT GREATEST(next_attempt_at, send_paused_until) AS next_attempt_at FROM wechat_message"
+            " JOIN wechat_account AS account ON account.id = account_id WHERE state = 'outgoing' UNION ALL "
             "SELECT COALESCE(next_attempt_at, create_date) FROM wechat_event WHERE state = 'received') AS waiting"
             " WHERE NOT EXISTS (SELECT FROM wechat_message WHERE state = 'sending')"
         )
         return row["seconds"] or 0
 
     def wake(self, *codes: str) -> None:
-        """Trigger the senders and the receipts' scheduled action, as queuing a message does.
+        """Trigger the sender and the receipts' scheduled action, as queuing a message does.
 
         :param codes: the scheduled actions to trigger; all by default
         """
@@ -129,7 +129,7 @@ class RunningOutbox:
         Database("postgres").execute("SELECT pg_notify('cron_trigger', %s)", self.database.name)
 
     def wake_until(self, condition, what: str, seconds: float = 60) -> None:
-        """Trigger the senders, also those of a starting process, until `condition` is true."""
+        """Trigger the sender, also that of a starting process, until `condition` is true."""
         deadline = time.monotonic() + seconds
         while True:
             self.wake()
@@ -151,30 +151,19 @@ class RunningOutbox:
         wait_for(lambda: self.states()["failed"] == 1, "WeChat refuses the message")
 
     def send_all(self) -> None:
-        """Run all senders once, in a request."""
+        """Run the sender once, in a request."""
         admin = self.system.admin
         [model] = admin.find("ir.model", [("model", "=", "wechat.message")], ["id"])
         values = {"name": "Send", "model_id": model["id"], "state": "code", "code": "model._cron_send()"}
         admin.call("ir.actions.server", "run", [admin.create("ir.actions.server", values)])
 
-    def are_lanes_idle(self) -> bool:
-        """Return whether no sender runs. A running one locks its scheduled action."""
+    def is_sender_idle(self) -> bool:
+        """Return whether the sender does not run. A running one locks its scheduled action."""
         rows = self.database.execute(
             "SELECT id FROM ir_cron WHERE ir_actions_server_id IN"
             " (SELECT id FROM ir_act_server WHERE code = 'model._cron_send()') FOR NO KEY UPDATE SKIP LOCKED"
         )
-        return len(rows) == LANES
-
-    def count_lanes_begun(self) -> int:
-        """Return the number of senders that have reported progress to the scheduler."""
-        [row] = self.database.execute(
-            "SELECT count(DISTINCT progress.cron_id) FROM ir_cron_progress AS progress"
-            " JOIN ir_cron AS cron ON cron.id = progress.cron_id"
-            " JOIN ir_act_server AS action ON action.id = cron.ir_actions_server_id"
-            " WHERE action.code = %s AND progress.done > 0",
-            SEND,
-        )
-        return row["count"]
+        return bool(rows)
 
     def count_calls(self) -> int:
         """Return the number of messages that WeChat received."""
@@ -216,6 +205,10 @@ class Clock:
         moved = ", ".join(f"{column} = {column} - %(seconds)s * interval '1 second'" for column in columns)
         self.outbox.database.execute(
             f"UPDATE wechat_message SET {moved} WHERE state IN ('outgoing', 'sending')", seconds=seconds
+        )
+        self.outbox.database.execute(
+            "UPDATE wechat_account SET send_paused_until = send_paused_until - %(seconds)s * interval '1 second'",
+            seconds=seconds,
         )
         self.outbox.database.execute(
             "UPDATE wechat_event SET next_attempt_at = next_attempt_at - %(seconds)s * interval '1 second'"
