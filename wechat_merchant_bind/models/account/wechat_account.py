@@ -21,8 +21,8 @@ SECRET_FIELDS = frozenset(
 # Fields whose changes are not logged: the order, and what is known of the account at WeChat.
 UNAUDITED_FIELDS = frozenset(
     {
-        "sequence", "last_check_at", "last_check_error", "quota_limit", "quota_used", "quota_checked_at",
-        "send_paused_until", "send_pause_reason", "send_pause_errcode",
+        "sequence", "last_check_at", "last_check_error", "verification_event_at", "quota_limit", "quota_used",
+        "quota_checked_at", "send_paused_until", "send_pause_reason", "send_pause_errcode",
     }
 )  # fmt: skip
 # Characters of a value that the operations log shows.

@@ -360,6 +360,13 @@ class WechatAccount(models.Model):
 
     # === BUSINESS METHODS - ALERTS === #
 
+    def _record_verification(self, at, values):
+        """Have the check of health alert a manager, outside of the push."""
+        is_recorded = super()._record_verification(at, values)
+        if is_recorded:
+            self.env.ref("wechat_merchant_bind.ir_cron_check_health")._trigger()
+        return is_recorded
+
     @api.model
     def _get_overview_alerts(self):
         """Return the troubles of accounts and templates, problems before warnings.

@@ -13,6 +13,8 @@ _logger = logging.getLogger(__name__)
 ACTIVITY = "wechat_merchant_bind.mail_activity_type_health"
 # Checks of troubles that are told elsewhere: by the dialog of the connection check, and by activities of their own.
 SELF_NOTIFYING = frozenset({"connection", "sending", "templates", "quota"})
+# Checks whose warnings reach a manager too, since there is time to act.
+EARLY = frozenset({"verification"})
 # Checks of the whole database: one activity, at its first account.
 GLOBAL = frozenset({"schedule"})
 # The action that shows the trouble of a check, and its filter.
@@ -58,6 +60,8 @@ DEFAULTS = {
     "patience_minutes": 15,
     # Days after which a refused push or a failed event is no longer reported.
     "history_days": 3,
+    # Days before the end of the verification. WeChat reminds of the yearly review three months before.
+    "verification_days": 100,
 }
 # Days before a silence, most of which must have had a push.
 USUAL_DAYS = 28
@@ -92,6 +96,7 @@ class WechatAccountHealth(models.Model):
             ("inbox", "Inbox"),
             ("schedule", "Scheduled Actions"),
             ("connection", "Connection Check"),
+            ("verification", "Verification by WeChat"),
         ],
         "Checked",
         required=True,
@@ -111,7 +116,9 @@ class WechatAccountHealth(models.Model):
         "Inbox: events of the last three days could not be handled.\n"
         "Scheduled Actions: none sends, or one is a quarter of an hour late or fails.\n"
         "Connection Check: WeChat did not accept the account at the last connection check, and no message was sent "
-        "since.",
+        "since.\n"
+        "Verification by WeChat: it has ended, or WeChat has refused it. That it ends within some months is worth "
+        "attention only.",
     )
     # sudo: the finding is about the record's own account, tells no secret, and the record is for managers only
     state = fields.Selection(HEALTH_STATES, compute="_compute_finding", compute_sudo=True)
@@ -215,7 +222,8 @@ class WechatAccountHealth(models.Model):
         lines = self._get_for(accounts)
         findings = lines._get_findings()
         wrong = lines.filtered(lambda line: findings[line].state == "problem")
-        notified = wrong.filtered(lambda line: line.kind not in SELF_NOTIFYING)
+        early = lines.filtered(lambda line: line.kind in EARLY and findings[line].state == "warning")
+        notified = (wrong | early).filtered(lambda line: line.kind not in SELF_NOTIFYING)
         notified = notified.filtered(lambda line: line.kind not in GLOBAL or line.account_id == accounts[:1])
         over = self.search([("occurrence", "!=", False), ("id", "not in", notified.ids)])
         over._close_activity()
@@ -453,6 +461,41 @@ class WechatAccountHealth(models.Model):
                 findings[account] = Finding("problem", summary, f"{last}\n{account.last_check_error}", date)
             else:
                 findings[account] = Finding("ok", message=last)
+        return findings
+
+    @api.model
+    def _check_verification(self, accounts):
+        now = fields.Datetime.now()
+        soon = now + self._get_threshold("verification_days")
+        need = self.env._("Without a verification WeChat sends no template messages and makes no QR codes for binding.")
+        findings = {}
+        for account in accounts:
+            ends_at, refusal = account.verification_expires_at, account.verification_failure
+            date = format_datetime(self.env, ends_at) if ends_at else ""
+            remedy = (
+                self.env._("Correct what WeChat names, then apply again in WeChat's console under WeChat Verification.")
+                if refusal
+                else self.env._("Apply for the yearly review in WeChat's console under WeChat Verification.")
+            )
+            if ends_at and ends_at <= now:
+                state, occurrence = "problem", f"ended {ends_at}"
+                summary = self.env._("The verification of the Official Account has ended.")
+                term = self.env._("It ended on %s.", date)
+            elif refusal:
+                state, occurrence = "warning" if ends_at else "problem", "refused"
+                summary = self.env._("WeChat has refused the verification of the Official Account.")
+                term = self.env._("The present verification ends on %s.", date) if ends_at else ""
+            elif ends_at and ends_at <= soon:
+                state, occurrence = "warning", f"due {account.verification_event_at}"
+                summary = self.env._("The verification of the Official Account ends on %s.", date)
+                term = ""
+            else:
+                findings[account] = Finding("ok", message=self.env._("Verified until %s.", date) if ends_at else "")
+                continue
+            if refusal:
+                occurrence += f" {account.verification_event_at}"
+            message = "\n".join(filter(None, [refusal, term, need, remedy]))
+            findings[account] = Finding(state, summary, message, occurrence)
         return findings
 
     @api.model

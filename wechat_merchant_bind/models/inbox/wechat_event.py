@@ -53,6 +53,17 @@ RETRY_WITHIN = timedelta(hours=24)
 VACUUM_BATCH = 10000
 
 
+def parse_timestamp(text):
+    """Return the time of a field of a push, or None if it is missing or malformed.
+
+    :param str | None text: seconds since 1970.
+    :rtype: datetime | None
+    """
+    if not re.fullmatch(r"[0-9]{1,10}", text or ""):
+        return None
+    return datetime.fromtimestamp(int(text), timezone.utc).replace(tzinfo=None)
+
+
 class SignatureReusedError(Exception):
     """A signature of plain mode came a second time, with another body."""
 
@@ -191,6 +202,12 @@ class WechatEvent(models.Model):
             "video": self.env._("Video message"),
             "shortvideo": self.env._("Video message"),
             "link": self.env._("Link message"),
+            "qualification_verify_success": self.env._("Qualification verified"),
+            "qualification_verify_fail": self.env._("Qualification refused"),
+            "naming_verify_success": self.env._("Name verified"),
+            "naming_verify_fail": self.env._("Name refused"),
+            "annual_renew": self.env._("Yearly review is due"),
+            "verify_expired": self.env._("Verification has ended"),
         }
 
     # === ACTION METHODS === #
@@ -240,6 +257,12 @@ class WechatEvent(models.Model):
             "event/scan": Handler("_handle_scan", is_slow=True),
             "text/command": Handler("_handle_command", is_slow=True),
             **dict.fromkeys(MESSAGE_TYPES, Handler("_handle_message")),
+            "event/qualification_verify_success": Handler("_handle_qualification_success", is_slow=True),
+            "event/qualification_verify_fail": Handler("_handle_qualification_fail", is_slow=True),
+            "event/naming_verify_success": Handler("_handle_naming_success", is_slow=True),
+            "event/naming_verify_fail": Handler("_handle_naming_fail", is_slow=True),
+            "event/annual_renew": Handler("_handle_annual_renew", is_slow=True),
+            "event/verify_expired": Handler("_handle_verify_expired", is_slow=True),
         }
 
     @api.model
@@ -435,7 +458,6 @@ class WechatEvent(models.Model):
         """
         parts = [webhook.id, *(message.get(name) for name in DEDUPE_FIELDS)]
         openid = message.get("FromUserName", "")
-        create_time = message.get("CreateTime", "")
         return {
             "account_id": webhook.id,
             "company_id": webhook.company_id,
@@ -443,11 +465,7 @@ class WechatEvent(models.Model):
             "event": message.get("Event", "").lower() or None,
             "openid": openid if OPENID.fullmatch(openid) else None,
             "event_key": message.get("EventKey"),
-            "create_time": (
-                datetime.fromtimestamp(int(create_time), timezone.utc).replace(tzinfo=None)
-                if re.fullmatch(r"[0-9]{1,10}", create_time)
-                else None
-            ),
+            "create_time": parse_timestamp(message.get("CreateTime")),
             "payload": json.dumps(message, ensure_ascii=False),
             "dedupe_key": hashlib.sha256(json.dumps(parts).encode()).hexdigest(),
         }
@@ -722,6 +740,47 @@ class WechatEvent(models.Model):
         if not text or not self.openid:
             return text
         return text.replace(self.openid, self.env["wechat.operation"]._mask_openid(self.openid))
+
+    # === BUSINESS METHODS - VERIFICATION === #
+
+    # WeChat verifies an account for a year: first its company's qualification, which gives the rights on the API, then
+    # its name, which gives the mark in WeChat. The sender of these events is WeChat's own account. Source:
+    # https://developers.weixin.qq.com/doc/service/guide/product/Accreditation.html
+
+    def _handle_qualification_success(self):
+        return self._record_verification(
+            verification_expires_at=self._get_timestamp("ExpiredTime"), verification_failure=False
+        )
+
+    def _handle_qualification_fail(self):
+        refusal = _lt("WeChat has refused the qualification of the company. WeChat's reason:")
+        return self._record_verification(verification_failure=self._encode_refusal(refusal))
+
+    def _handle_naming_success(self):
+        return self._handle_qualification_success()
+
+    def _handle_naming_fail(self):
+        refusal = _lt("WeChat has refused the name of the account, which keeps its rights. WeChat's reason:")
+        return self._record_verification(verification_failure=self._encode_refusal(refusal))
+
+    def _handle_annual_renew(self):
+        ends_at = self._get_timestamp("ExpiredTime")
+        return self._record_verification(**({"verification_expires_at": ends_at} if ends_at else {}))
+
+    def _handle_verify_expired(self):
+        now = self._get_moment()
+        return self._record_verification(verification_expires_at=min(self._get_timestamp("ExpiredTime") or now, now))
+
+    def _record_verification(self, **values):
+        is_recorded = self.account_id._record_verification(self._get_moment(), values)
+        return "done" if is_recorded else "ignored", None
+
+    def _encode_refusal(self, refusal):
+        return encode_terms(refusal, json.loads(self.payload).get("FailReason") or _lt("WeChat gives no reason."))
+
+    def _get_timestamp(self, name):
+        """Return a time among the event's fields, or None."""
+        return parse_timestamp(json.loads(self.payload).get(name))
 
     # === BUSINESS METHODS - RETRY === #
 

@@ -14,7 +14,10 @@ from ..common_outbox import SENDER, OutboxCase
 
 CRON = "wechat_merchant_bind.ir_cron_check_health"
 LOGGER = "odoo.addons.wechat_merchant_bind.models.desk.wechat_account_health"
-CHECKS = ["webhook", "refusals", "token", "sending", "outbox", "templates", "quota", "inbox", "schedule", "connection"]
+CHECKS = [
+    *("webhook", "refusals", "token", "sending", "outbox", "templates", "quota", "inbox", "schedule", "connection"),
+    "verification",
+]
 
 
 class HealthCase(OutboxCase):
@@ -441,6 +444,7 @@ class TestHealthRights(WechatCase):
             "inbox": "wechat.event",
             "schedule": "ir.cron",
             "connection": "wechat.account.check",
+            "verification": "wechat.account",
         }
         for line in self.account.health_ids.with_user(admin):
             with self.subTest(line.kind):

@@ -7,5 +7,6 @@ from . import test_injection
 from . import test_leavers
 from . import test_reconciliation
 from . import test_signatures
+from . import test_verification
 from . import test_webhook
 from . import test_webhook_attacks
