@@ -39,6 +39,7 @@ TABLE = {
     "/cgi-bin/user/info": ("GET", users.info, True, False),
     "/cgi-bin/user/info/batchget": ("POST", users.batch_get, True, False),
     "/cgi-bin/user/get": ("GET", users.get_all, True, False),
+    "/cgi-bin/changeopenid": ("POST", users.change_openid, True, True),
     "/cgi-bin/getcallbackip": ("GET", users.callback_ip, True, False),
     "/cgi-bin/callback/check": ("POST", users.callback_check, True, False),
     "/cgi-bin/openapi/quota/get": ("POST", quotas.quota_get, True, True),

@@ -46,6 +46,8 @@ class Control:
             "unfollow": self.unfollow,
             "say": self.say,
             "push": self.push,
+            "verification": self.verification,
+            "move": self.move,
             "check": self.check,
             "faults": self.plan_fault,
             "faults/release": self.release_faults,
@@ -150,6 +152,17 @@ class Control:
         for result in results if follower else ():
             self.pusher.show(account, follower, result, is_message=False)
         return {"results": results} if "copies" in data else results[0]
+
+    async def verification(self, data: dict) -> dict:
+        """Push an event of WeChat's verification: {event, expired_time?, fail_reason?, app_id?}; see
+        `Pusher.verification`."""
+        more = {name: data[name] for name in ("expired_time", "fail_reason") if name in data}
+        return await self.pusher.verification(self.state.account(data.get("app_id")), data.get("event"), **more)
+
+    async def move(self, data: dict) -> dict:
+        """Move an account's followers to another (账号迁移), without a push: {from_app_id, app_id}."""
+        former = self.state.account(data.get("from_app_id"))
+        return {"followers": self.state.move(former, self.state.account(data.get("app_id")))}
 
     async def check(self, data: dict) -> dict:
         """The console's check of the server URL: {app_id?}."""

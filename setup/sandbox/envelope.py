@@ -10,7 +10,7 @@ from crypto import CryptoError, aes_key, decrypt, encrypt, signature
 from state import Account
 
 # Fields that WeChat writes as bare numbers, not as CDATA.
-NUMBERS = {"CreateTime", "MsgId", "MsgID", "Latitude", "Longitude", "Precision"}
+NUMBERS = {"CreateTime", "MsgId", "MsgID", "Latitude", "Longitude", "Precision", "ExpiredTime", "FailTime"}
 REPLY_TYPES = {"text", "image", "voice", "video", "music", "news", "transfer_customer_service"}
 # The events that may be answered with a message, in lower case, for WeChat has been seen to write `scan`.
 ANSWERABLE_EVENTS = {"subscribe", "scan", "click"}

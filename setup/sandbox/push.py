@@ -16,6 +16,16 @@ _logger = logging.getLogger(__name__)
 # Pushes of one account under way at once; more wait for their turn.
 CONCURRENT = 64
 FAILURE_WINDOW = 60
+# The events of WeChat's verification (微信认证事件推送), and whether the account has its rights then (None: as before).
+VERIFICATION = {
+    "qualification_verify_success": True,
+    "qualification_verify_fail": None,
+    "naming_verify_success": None,
+    "naming_verify_fail": None,
+    "annual_renew": None,
+    "verify_expired": False,
+}
+VERIFICATION_SECONDS = 365 * 24 * 3600
 # What a follower sees when a message (not an event) got no valid answer.
 SERVICE_FAILED = "该公众号暂时无法提供服务，请稍后再试"
 
@@ -170,6 +180,26 @@ class Pusher:
         result = await self.deliver(account, head + fields)
         self.show(account, follower, result, is_message=dict(fields)["MsgType"] != "event")
         return result
+
+    async def verification(self, account: Account, event: str, expired_time=None, fail_reason="资料不全") -> dict:
+        """Push an event of the account's verification, and give or take the account's rights.
+
+        :param expired_time: end of the verification, in seconds since 1970; by default now or in a year
+        :param fail_reason: of the events that end with "fail"
+        :raises SandboxError: an event that WeChat does not know
+        """
+        if event not in VERIFICATION:
+            raise SandboxError(f"event: one of {', '.join(VERIFICATION)}")
+        if VERIFICATION[event] is not None:
+            account.verified = VERIFICATION[event]
+        now = int(time.time())
+        if event.endswith("fail"):
+            more = [("FailTime", now), ("FailReason", fail_reason)]
+        else:
+            more = [("ExpiredTime", expired_time or now + VERIFICATION_SECONDS * (event != "verify_expired"))]
+        # The sender is WeChat's own account.
+        head = [("ToUserName", account.original_id), ("FromUserName", f"o{'S' * 27}"), ("CreateTime", now)]
+        return await self.deliver(account, [*head, ("MsgType", "event"), ("Event", event), *more])
 
     def show(self, account: Account, follower, result: dict, is_message: bool):
         """Show in the chat what the push brought."""

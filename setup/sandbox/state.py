@@ -155,6 +155,8 @@ class Settings:
     webhook_url: str | None = None
     ip_allow: list | None = None
     verified: bool = True
+    # App ID of the account whose followers this one has taken over (账号迁移), see State.move
+    moved_from: str | None = None
     # {API path: calls a day}, over the defaults in quotas.py
     quotas: dict = field(default_factory=dict)
     token_ttl: float = 7200
@@ -339,6 +341,24 @@ class State:
                 raise SandboxError(f"unknown app_id {app_id!r}", 404)
             return self.accounts[app_id]
         return next(iter(self.accounts.values()))
+
+    def move(self, former: Account, account: Account) -> int:
+        """Move the followers of an account to another, as 账号迁移 does: each gets a new OpenID.
+
+        :return: their number
+        :raises SandboxError: both are the same account
+        """
+        if former is account:
+            raise SandboxError("an account cannot move to itself")
+        movers = [follower for follower in former.followers.values() if follower.subscribed]
+        for follower in movers:
+            new = account.follower(follower.name, create=True)
+            new.subscribed, new.subscribe_time = True, int(time.time())
+            new.subscribe_scene = "ADD_SCENE_ACCOUNT_MIGRATION"
+            follower.subscribed = False
+        account.moved_from = former.app_id
+        self.changed()
+        return len(movers)
 
     def add_code(self, code: Code):
         """Enter a code; the oldest ones beyond CODES_KEPT are forgotten."""

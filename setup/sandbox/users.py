@@ -72,6 +72,28 @@ async def get_all(call) -> dict:
     return answer
 
 
+async def change_openid(call) -> dict:
+    """POST /cgi-bin/changeopenid {from_appid, openid_list}: the new OpenIDs of at most 100 moved followers (账号迁移).
+
+    The caller is the account that they moved to. Those who do not follow are not translated.
+    """
+    openids = call.json.get("openid_list")
+    if not isinstance(openids, list) or not 1 <= len(openids) <= BATCH:
+        raise ApiError(47001)
+    from_appid = call.json.get("from_appid")
+    if not from_appid or call.account.moved_from != from_appid:
+        raise ApiError(40013)
+    known = call.state.accounts[from_appid].followers
+    results = []
+    for openid in openids:
+        new = call.account.followers.get(call.account.openids.get(known[openid].name)) if openid in known else None
+        if new and new.subscribed:
+            results.append({"ori_openid": openid, "new_openid": new.openid, "err_msg": "ok"})
+        else:
+            results.append({"ori_openid": openid, "err_msg": "ori_openid error"})
+    return {"result_list": results}
+
+
 async def custom_send(call) -> dict:
     """POST /cgi-bin/message/custom/send: only within the windows that the follower opened (客服消息下发条件)."""
     message = call.json

@@ -24,6 +24,7 @@ def test_sdk_drives_every_path(sandbox, client, make_code):
     assert client.user.get(openid)["qr_scene_str"] == "mb_test"
     assert client.user.get_batch([openid])[0]["subscribe"] == 1
     assert list(client.user.iter_followers()) == [openid]
+    assert errcode(client.post, "changeopenid", data={"from_appid": "wx0", "openid_list": [openid]}) == 40013
     assert client.misc.get_wechat_ips()
     checked = client.post("callback/check", data={"action": "all", "check_operator": "DEFAULT"})
     assert set(checked) == {"dns", "ping"}
@@ -58,6 +59,31 @@ def test_followers_are_listed_after_a_known_one(sandbox, client):
     assert (page["total"], page["data"]["openid"]) == (3, openids[2:])
     assert "data" not in client.user.get_followers(openids[2])
     assert errcode(client.user.get_followers, "o" + "x" * 27) == 40003
+
+
+def test_openids_of_a_moved_account_are_translated(sandbox, account, make_client, client):
+    followers = [sandbox.post("followers", user=f"用户{n}", subscribed=n < 2)["openid"] for n in range(3)]
+    new = make_client(sandbox.post("accounts", app_id="wx00000000000000bb"), auto_retry=False)
+
+    def change(caller, openids, from_appid=client.appid):
+        return caller.post("changeopenid", data={"from_appid": from_appid, "openid_list": openids})
+
+    assert errcode(change, new, followers) == 40013
+    assert sandbox.post("move", from_app_id=client.appid, app_id=new.appid) == {"followers": 2}
+    stranger = "o" + "x" * 27
+    results = change(new, [*followers, stranger])["result_list"]
+    assert [result["ori_openid"] for result in results] == [*followers, stranger]
+    assert [result["err_msg"] for result in results] == ["ok", "ok", "ori_openid error", "ori_openid error"]
+    openids = [result["new_openid"] for result in results[:2]]
+    assert not set(openids) & set(followers)
+    assert list(new.user.iter_followers()) == openids
+    assert client.user.get(followers[0])["subscribe"] == 0
+    # Who has left the new account since is not translated.
+    sandbox.post("unfollow", user="用户1", app_id=new.appid)
+    assert [result["err_msg"] for result in change(new, followers)["result_list"][:2]] == ["ok", "ori_openid error"]
+    assert errcode(change, new, [stranger] * 101) == 47001
+    assert errcode(change, client, followers) == 40013
+    assert errcode(change, new, followers, new.appid) == 40013
 
 
 def test_customer_service_within_the_windows(sandbox, client, follower):

@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from sandbox_harness import until
+from sandbox_harness import errcode, until
 from wechatpy import create_reply
 from wechatpy.replies import TransferCustomerServiceReply
 
@@ -319,3 +319,27 @@ def test_without_server_nothing_is_pushed(sandbox):
     result = sandbox.post("follow", user="王老板")
     assert (result["ok"], result["attempts"]) == (False, 0)
     sandbox.post("check", expect=400)
+
+
+def test_events_of_the_verification(sandbox, server, make_code):
+    year = 365 * 24 * 3600
+    for event, name in (
+        ("annual_renew", "ExpiredTime"),
+        ("qualification_verify_fail", "FailReason"),
+        ("verify_expired", "ExpiredTime"),
+        ("naming_verify_fail", "FailReason"),
+    ):
+        assert sandbox.post("verification", event=event, fail_reason="营业执照已过期")["ok"]
+        fields = server.pushes[-1]["message"]._data
+        assert fields["Event"] == event
+        # The sender is WeChat's own account, and no user.
+        assert fields["FromUserName"].startswith("o")
+        assert fields[name] == "营业执照已过期" if name == "FailReason" else fields[name].isdigit()
+        assert ("FailTime" in fields) == (name == "FailReason")
+    assert errcode(make_code) == 48001
+    ends_at = int(time.time()) + 2 * year
+    assert sandbox.post("verification", event="qualification_verify_success", expired_time=ends_at)["ok"]
+    assert f"<ExpiredTime>{ends_at}</ExpiredTime>" in server.pushes[-1]["xml"]
+    assert make_code()
+    assert sandbox.post("verification", event="naming_verify_success")["ok"]
+    sandbox.post("verification", expect=400, event="subscribe")
