@@ -25,6 +25,7 @@
         "wizard/privacy_lookup_wizard_views.xml",
         "wizard/wechat_account_check_views.xml",
         "wizard/wechat_bind_code_show_views.xml",
+        "wizard/wechat_binding_migration_views.xml",
         "wizard/wechat_composer_views.xml",
         "wizard/wechat_openid_show_views.xml",
         "wizard/wechat_template_add_views.xml",

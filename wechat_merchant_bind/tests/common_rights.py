@@ -199,6 +199,12 @@ class RightsCase(WechatPushCase):
         dialog = env["wechat.bind.code.show"].create({"partner_id": invited.id, "code_id": code.id})
         event = env["wechat.event"].create({"account_id": account.id, "dedupe_key": f"rights {company.id}"})
         import_report = env["wechat.binding.import"].create({"line_ids": [Command.create({"result": "imported"})]})
+        # Without a history, so that it can be deleted.
+        new_account = self._create_account(company_id=company.id, sequence=99)
+        migration = env["wechat.binding.migration"].create(
+            {"account_id": new_account.id, "former_account_id": account.id}
+        )
+        migration.write({"state": "failed", "line_ids": [Command.create({"reason": "x"})]})
         template = env["wechat.template"].create(
             {
                 "name": "订单通知",
@@ -268,8 +274,7 @@ class RightsCase(WechatPushCase):
             "unbind_dialog": unbind_dialog,
             "mail.message": merchant.message_post(body="x", message_type="wechat"),
             "wechat.access.token": env["wechat.access.token"].search([("account_id", "=", account.id)]),
-            # Without a history, so that it can be deleted.
-            "wechat.account": self._create_account(company_id=company.id, sequence=99),
+            "wechat.account": new_account,
             "wechat.account.health": account.health_ids[:1],
             "wechat.account.check": check,
             "wechat.account.check.line": env["wechat.account.check.line"].create(
@@ -287,6 +292,8 @@ class RightsCase(WechatPushCase):
             "wechat.binding": binding,
             "wechat.binding.import": import_report,
             "wechat.binding.import.line": import_report.line_ids,
+            "wechat.binding.migration": migration,
+            "wechat.binding.migration.line": migration.line_ids,
             # Its days are those of the reader's time zone, and OdooBot's day differs from the users' after 16:00 UTC.
             "wechat.bound.rate": env["wechat.bound.rate"]
             .with_context(tz=self.user.tz)
@@ -322,6 +329,10 @@ class RightsCase(WechatPushCase):
             },
             "wechat.bind.code.show": {"partner_id": self.own["merchant"].id},
             "wechat.portal.attempt": {"partner_id": self.own["merchant"].id},
+            "wechat.binding.migration": {
+                "account_id": self.own["wechat.account"].id,
+                "former_account_id": self.own["account"].id,
+            },
             "wechat.openid.show": {"binding_id": self.own["wechat.binding"].id},
             "wechat.template": {"name": "x", "account_id": self.own["account"].id, "template_uid": "x"},
             "wechat.composer": {

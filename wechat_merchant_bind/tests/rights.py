@@ -41,6 +41,8 @@ MODELS = {
     # Created only by an import: see TestForgery and TestBindingImport.
     "wechat.binding.import": Model(read=MANAGERS),
     "wechat.binding.import.line": Model(read=MANAGERS),
+    "wechat.binding.migration": Model(read=MANAGERS, create=MANAGERS),
+    "wechat.binding.migration.line": Model(read=MANAGERS),
     "wechat.bind.batch": Model(read=USERS),
     "wechat.bind.batch.line": Model(read=USERS),
     "wechat.event": Model(read=MANAGERS),
@@ -167,6 +169,8 @@ METHODS = {
     # Counts readable records; called on the model.
     "wechat.account.get_overview": Method(USERS, foreign=USERS),
     "wechat.bind.batch.action_retry_failed": Method(USERS, on="batch"),
+    "wechat.binding.migration.action_continue": Method(MANAGERS, on="wechat.binding.migration"),
+    "wechat.binding.migration.action_open": Method(MANAGERS, on="wechat.binding.migration"),
     "wechat.bind.code.show.action_download": Method(USERS, on="dialog"),
     "wechat.bind.code.show.action_print_card": Method(USERS, on="dialog"),
     "wechat.bind.code.show.action_print_poster": Method(USERS, on="dialog"),
@@ -339,6 +343,7 @@ SECRETS = {
     "wechat.binding.openid": MANAGERS,
     "wechat.binding.openid_masked": USERS,
     "wechat.binding.import.line.openid_masked": MANAGERS,
+    "wechat.binding.migration.line.openid_masked": MANAGERS,
     "wechat.binding.undo_url": MANAGERS,
     "wechat.event.dedupe_key": MANAGERS,
     "wechat.event.event_key": MANAGERS,

@@ -15,6 +15,7 @@ from urllib3.exceptions import NewConnectionError
 from .wechat_errors import (
     ADD_TEMPLATE_PATH,
     ALREADY_SENT,
+    CHANGE_OPENID_PATH,
     FOLLOWERS_PATH,
     QR_PATH,
     QUOTA_PATH,
@@ -32,6 +33,7 @@ DEFAULT_BASE_URL = "https://api.weixin.qq.com"
 BACKUP_HOST = "api2.weixin.qq.com"  # "disaster recovery" in WeChat's guide on API domains
 
 USER_INFO_BATCH = 100  # OpenIDs that user/info/batchget takes at a time
+CHANGE_OPENID_BATCH = 100  # OpenIDs that changeopenid takes at a time
 
 _MSGID = re.compile(r"(?!0+\Z)[0-9]{1,20}")
 _SANDBOX_HOST = "sandbox"  # host name in the project's compose network
@@ -272,6 +274,31 @@ class WechatClient:
         openids = _get(path, data, "openid", list) if isinstance(data, dict) else []
         return openids, str(answer.get("next_openid") or "")
 
+    def change_openids(self, access_token, from_app_id, openids):
+        """Translate the OpenIDs of an account whose followers were moved to the account of the access token.
+
+        WeChat translates those of followers only, from the end of the move (账号迁移) and for 15 days. Source:
+        https://kf.qq.com/faq/1901177NrqMr190117nqYJze.html, which documents no error codes.
+
+        :param str from_app_id: AppID of the former account
+        :param list[str] openids: at most 100
+        :return: by OpenID, the new one or None, and WeChat's reason, "ok" for a new one; without the OpenIDs that
+            WeChat's answer leaves out
+        :rtype: dict[str, tuple[str | None, str]]
+        :raise WechatError: as call
+        """
+        path = CHANGE_OPENID_PATH
+        payload = {"from_appid": from_app_id, "openid_list": openids}
+        results = _get(path, self.call("POST", path, access_token, payload=payload), "result_list", list)
+        asked, found = set(openids), {}
+        for result in results:
+            result = result if isinstance(result, dict) else {}
+            if (openid := _get(path, result, "ori_openid", str)) not in asked:
+                continue
+            reason = _redact(result.get("err_msg"), openids)
+            found[openid] = (_get(path, result, "new_openid", str) if reason == "ok" else None, reason)
+        return found
+
     def get_quota(self, access_token, api_path):
         """Return the daily quota of an API and its use.
 
@@ -362,7 +389,7 @@ def _is_unwritten(exc):
 def _get_secrets(params, payload):
     payload = payload or {}
     secrets = [{**params, **payload}.get(name) for name in _SECRET_NAMES]
-    return secrets + [user["openid"] for user in payload.get("user_list", ())]
+    return [*secrets, *(user["openid"] for user in payload.get("user_list", ())), *payload.get("openid_list", ())]
 
 
 def _redact(text, secrets):

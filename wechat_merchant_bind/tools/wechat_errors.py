@@ -45,6 +45,7 @@ USER_PATH = "/cgi-bin/user/info"
 USERS_PATH = "/cgi-bin/user/info/batchget"
 FOLLOWERS_PATH = "/cgi-bin/user/get"
 QUOTA_PATH = "/cgi-bin/openapi/quota/get"
+CHANGE_OPENID_PATH = "/cgi-bin/changeopenid"
 
 
 def _lt(text):
@@ -228,6 +229,11 @@ ERRORS = {
     40249: ErrorInfo(ErrorClass.DATA, _lt("WeChat has blocked the message because of its content."), _CHANGE_TEXT),
     # --- account ---
     40013: ErrorInfo(ErrorClass.ACCOUNT, _lt("The AppID is wrong."), _CHECK_APP_ID),
+    (CHANGE_OPENID_PATH, 40013): ErrorInfo(
+        ErrorClass.ACCOUNT,
+        _lt("WeChat knows of no move from the former Official Account to this one, or it was too long ago."),
+        _lt("Compare both AppIDs with WeChat's console, and wait until the move is completed there."),
+    ),
     41002: ErrorInfo(ErrorClass.ACCOUNT, _lt("The AppID is missing."), _CHECK_APP_ID),
     40125: _WRONG_SECRET,
     # The call fetches the access token, so no token can be stale.

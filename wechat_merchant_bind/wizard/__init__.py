@@ -5,6 +5,8 @@ from . import privacy_lookup_wizard
 from . import wechat_account_check
 from . import wechat_account_check_line
 from . import wechat_bind_code_show
+from . import wechat_binding_migration
+from . import wechat_binding_migration_line
 from . import wechat_composer
 from . import wechat_openid_show
 from . import wechat_template_add

@@ -29,6 +29,7 @@ class WechatOperation(models.Model):
             ("disable", "Merchant disabled"),
             ("enable", "Merchant enabled"),
             ("merge", "Merchants merged"),
+            ("migrate", "Bindings migrated"),
             ("reveal", "OpenID revealed"),
             ("export", "OpenIDs exported"),
             ("settings", "Settings changed"),

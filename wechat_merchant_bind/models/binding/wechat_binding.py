@@ -650,6 +650,74 @@ class WechatBinding(models.Model):
         self.env["wechat.bind.request"].search(domain).unlink()
         bindings.openid = False
 
+    # === BUSINESS METHODS - MIGRATION === #
+
+    def _migrate(self, account, results, asked_at):
+        """Move these bindings to the Official Account that has taken over the followers of theirs.
+
+        Bindings that have ended since WeChat was asked are left alone.
+
+        :param wechat.account account: the new account.
+        :param dict results: by OpenID, the new one or None, and WeChat's reason.
+        :param datetime asked_at: the time before WeChat was asked.
+        :return: the moved bindings, and the reasons of those that can't be moved.
+        :rtype: tuple[wechat.binding, dict[wechat.binding, str]]
+        """
+        openids = [openid for openid, _reason in results.values() if openid]
+        bound = self.search([("account_id", "=", account.id), ("openid", "in", openids), ("state", "=", "bound")])
+        owners = {binding.openid: binding.partner_id for binding in bound}
+        moved, notes, reasons = self.browse(), {}, {}
+        for binding in self.filtered(lambda binding: binding.state == "bound"):
+            openid, reason = results.get(binding.openid, (None, "-"))
+            if obstacle := binding._get_migration_obstacle(account, openid, reason, owners):
+                reasons[binding] = obstacle
+                continue
+            former, former_openid = binding.account_id, binding.openid_masked
+            owners[openid] = binding.partner_id
+            binding.write({"account_id": account.id, "openid": openid})
+            moved |= binding
+            notes[binding.id] = self.env._(
+                "WeChat has moved the followers of %(former)s to %(account)s. OpenID: %(old)s → %(new)s",
+                former=former.name,
+                account=account.name,
+                old=former_openid,
+                new=binding.openid_masked,
+            )
+        self.env["wechat.operation"]._log("migrate", moved, notes)
+        # WeChat translates the OpenIDs of followers only.
+        moved._set_subscribed(True, asked_at)
+        return moved, reasons
+
+    def _get_migration_obstacle(self, account, openid, reason, owners):
+        """Return the reason why this binding can't be moved to another account, or None.
+
+        :param wechat.account account: the new account.
+        :param str | None openid: the new OpenID.
+        :param str reason: WeChat's reason, if there is no new OpenID.
+        :param dict[str, res.partner] owners: the merchants bound by the new account, by OpenID.
+        :rtype: str | None
+        """
+        if not openid:
+            return self.env._(
+                "WeChat has no new OpenID for this one: probably the person did not follow when the account was moved. "
+                "Unbind the merchant and send it a new binding code. WeChat's answer: %s",
+                reason,
+            )
+        if owner := owners.get(openid):
+            owner = owner.sudo(False)._filtered_access("read")
+            return self.env._(
+                "The new OpenID %(openid)s is already bound to %(merchant)s. Unbind one of the two.",
+                openid=self.env["wechat.operation"]._mask_openid(openid),
+                merchant=owner.display_name if owner else self.env._("a merchant that you may not see"),
+            )
+        if len(self.partner_id.company_id | account.company_id) > 1:
+            return self.env._(
+                "%(merchant)s and the Official Account %(account)s belong to different companies.",
+                merchant=self.partner_id.display_name,
+                account=account.display_name,
+            )
+        return None
+
     # === BUSINESS METHODS - IMPORT === #
 
     @api.model

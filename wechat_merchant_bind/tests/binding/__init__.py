@@ -3,6 +3,7 @@ from . import test_bind_code
 from . import test_bind_request
 from . import test_binding
 from . import test_binding_import
+from . import test_binding_migration
 from . import test_disabling
 from . import test_mail_secrecy
 from . import test_mailing

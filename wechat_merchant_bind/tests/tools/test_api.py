@@ -98,6 +98,35 @@ class TestCalls(ClientCase):
         self.assertEqual((method, path), ("POST", f"/cgi-bin/user/info/batchget?access_token={TOKEN}"))
         self.assertEqual(json.loads(body), {"user_list": [{"openid": openid} for openid in (OPENID, gone, other)]})
 
+    def test_change_openids(self):
+        gone, other = "oGone", "oOther"
+        results = [
+            {"ori_openid": OPENID, "new_openid": "oNew", "err_msg": "ok"},
+            {"ori_openid": gone, "err_msg": f"ori_openid error: {gone}"},
+            {"ori_openid": "oStranger", "new_openid": "oX", "err_msg": "ok"},
+        ]
+        server = self.serve(answer({"errcode": 0, "errmsg": "ok", "result_list": results}))
+        self.assertEqual(
+            WechatClient(server.url).change_openids(TOKEN, "wx1", [OPENID, gone, other]),
+            {OPENID: ("oNew", "ok"), gone: (None, "ori_openid error: ***")},
+            "Neither missing nor unrequested users, and no OpenID in a reason",
+        )
+        [(method, path, body, _headers)] = server.calls
+        self.assertEqual((method, path), ("POST", f"/cgi-bin/changeopenid?access_token={TOKEN}"))
+        self.assertEqual(json.loads(body), {"from_appid": "wx1", "openid_list": [OPENID, gone, other]})
+
+    def test_incomplete_translations(self):
+        for results in (None, {}, [None], [{}], [{"ori_openid": OPENID, "err_msg": "ok"}]):
+            server = self.serve(answer({"errcode": 0, "result_list": results}))
+            with self.subTest(results), self.assertRaises(wechat_errors.WechatAmbiguous):
+                WechatClient(server.url).change_openids(TOKEN, "wx1", [OPENID])
+
+    def test_echoed_openids_of_a_translation_are_hidden(self):
+        server = self.serve(answer({"errcode": 40003, "errmsg": f"invalid openid hint: [{OPENID}] rid: 1-2"}))
+        with self.assertRaises(wechat_errors.WechatUnreachable) as caught:
+            WechatClient(server.url).change_openids(TOKEN, "wx1", ["oOther", OPENID])
+        self.assertEqual(caught.exception.errmsg, "invalid openid hint: [***] rid: 1-2")
+
     def test_number_of_a_message(self):
         for body, msgid in (
             ({"errcode": 0, "errmsg": "ok", "msgid": 3717005636572528642}, "3717005636572528642"),

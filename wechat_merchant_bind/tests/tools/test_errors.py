@@ -17,8 +17,9 @@ USERS = wechat_errors.USERS_PATH
 FOLLOWERS = wechat_errors.FOLLOWERS_PATH
 QUOTA = wechat_errors.QUOTA_PATH
 ADD = wechat_errors.ADD_TEMPLATE_PATH
+CHANGE = wechat_errors.CHANGE_OPENID_PATH
 TEMPLATES = "/cgi-bin/template/get_all_private_template"
-PATHS = (SEND, TOKEN, PLAIN_TOKEN, QR, USER, USERS, FOLLOWERS, QUOTA, ADD, TEMPLATES)
+PATHS = (SEND, TOKEN, PLAIN_TOKEN, QR, USER, USERS, FOLLOWERS, QUOTA, ADD, CHANGE, TEMPLATES)
 # The classes of the error codes, for every call.
 CODES = {
     wechat_errors.WechatRetry: (43108, 43117),
@@ -84,6 +85,9 @@ class TestErrors(BaseCase):
             self.assertNotEqual(info.meaning, wechat_errors.info(TOKEN, 40013).meaning)
         self.assertIn("link", wechat_errors.info(SEND, 40039).meaning)
         self.assertIn("mini program", wechat_errors.info(SEND, 40013).meaning)
+
+    def test_the_app_id_of_a_move_is_the_former_one(self):
+        self.assertIn("former", wechat_errors.info(CHANGE, 40013).meaning)
 
     def test_every_class_has_its_exception(self):
         self.assertEqual(
