@@ -204,7 +204,9 @@ class RightsCase(WechatPushCase):
         migration = env["wechat.binding.migration"].create(
             {"account_id": new_account.id, "former_account_id": account.id}
         )
-        migration.write({"state": "failed", "line_ids": [Command.create({"reason": "x"})]})
+        migration.write(
+            {"state": "failed", "line_ids": [Command.create({"openid_masked": "oTes…0001", "reason": "x"})]}
+        )
         template = env["wechat.template"].create(
             {
                 "name": "订单通知",

@@ -17,7 +17,7 @@ CRON = "wechat_merchant_bind.ir_cron_migrate_bindings"
 class WechatBindingMigration(models.Model):
     """Moves the bindings of an Official Account to the one that has taken over its followers, and reports the result.
 
-    After such a move (账号迁移) every follower has another OpenID, which WeChat translates. A scheduled action translates
+    After such a move (账号迁移) each follower has another OpenID, which WeChat translates. A scheduled action migrates
     the bindings in the order of their ids, a hundred a transaction, and goes on after the last committed one.
     """
 
@@ -37,14 +37,14 @@ class WechatBindingMigration(models.Model):
         "res.users", "Started by", required=True, readonly=True, default=lambda self: self.env.user
     )
     state = fields.Selection(
-        [("running", "In progress"), ("done", "Completed"), ("failed", "Stopped")],
+        [("running", "Migrating"), ("done", "Completed"), ("failed", "Interrupted")],
         required=True,
         readonly=True,
         default="running",
     )
     error = TermText("WeChat's Refusal", readonly=True)
     last_binding_id = fields.Integer("Last Binding Tried", readonly=True)
-    total_count = fields.Integer("Bindings", readonly=True)
+    total_count = fields.Integer("Bindings in All", readonly=True)
     migrated_count = fields.Integer("Migrated", readonly=True)
     refused_count = fields.Integer("Not Migrated", compute="_compute_refused_count")
     line_ids = fields.One2many("wechat.binding.migration.line", "migration_id", "Merchants Not Migrated", readonly=True)
@@ -118,9 +118,8 @@ class WechatBindingMigration(models.Model):
         migration_sudo.total_count = self.env["wechat.binding"].sudo().search_count(self._get_pending_domain())
         if not migration_sudo.total_count:
             raise UserError(self.env._("No merchant is bound by %s.", former.name))
-        self._log_progress(
-            self.env._("Migration of %(count)s bindings from %(former)s started.", **self._get_numbers("total_count"))
-        )
+        numbers = {"count": migration_sudo.total_count, "former": former.name}
+        self._log(self.env._("Migration of %(count)s bindings from %(former)s started.", **numbers))
         self._trigger()
 
     def _get_pending_domain(self):
@@ -135,10 +134,7 @@ class WechatBindingMigration(models.Model):
         # sudo: ir.cron - the right to migrate includes triggering the job that does it
         self.env.ref(CRON).sudo()._trigger(at)
 
-    def _get_numbers(self, name):
-        return {"count": self[name], "former": self.former_account_id.name}
-
-    def _log_progress(self, note):
+    def _log(self, note):
         self.env["wechat.operation"]._log("migrate", self.account_id, {self.account_id.id: note})
 
     # === BUSINESS METHODS - RUNNING === #
@@ -175,9 +171,8 @@ class WechatBindingMigration(models.Model):
             self._stop(error)
         else:
             self.state = "done"
-            self._log_progress(
-                self.env._("%(count)s bindings migrated from %(former)s.", **self._get_numbers("migrated_count"))
-            )
+            numbers = {"count": self.migrated_count, "former": self.former_account_id.name}
+            self._log(self.env._("%(count)s bindings migrated from %(former)s.", **numbers))
         _logger.info(
             "wechat.bindings: migration account=%s former=%s state=%s migrated=%s refused=%s",
             *(self.account_id.id, self.former_account_id.id, self.state, self.migrated_count, self.refused_count),

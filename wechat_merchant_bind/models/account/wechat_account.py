@@ -447,7 +447,8 @@ class WechatAccount(models.Model):
             raise UserError(
                 self.env._(
                     "Merchants are bound by this account, and their OpenIDs mean nothing to another App ID. "
-                    "Add the other Official Account as a new one."
+                    "Add the other Official Account as a new one. If WeChat has moved the followers to it, choose "
+                    "“Migrate Bindings” in its action menu."
                 )
             )
 

@@ -6,6 +6,7 @@ import requests
 
 from odoo import fields
 from odoo.exceptions import AccessError, UserError
+from odoo.tests import Form
 
 from ...tools.wechat_api import CHANGE_OPENID_BATCH
 from ...tools.wechat_errors import CHANGE_OPENID_PATH
@@ -389,6 +390,22 @@ class TestStart(MigrationCase):
         self._answer()
         self._run()
         self.assertEqual((migration.state, self.binding.account_id), ("done", self.new))
+
+    def test_the_dialog_starts_it(self):
+        migrations = self.env["wechat.binding.migration"].with_user(self.manager)
+        with Form(migrations.with_context(default_account_id=self.new.id)) as form:
+            form.former_account_id = self.former
+            self.assertEqual(form.former_app_id, self.former.app_id)
+        self.assertEqual((form.record.state, form.record.total_count), ("running", 1))
+
+    def test_the_action_menu_of_an_account_is_the_managers(self):
+        for user, names in ((self.manager, {"Migrate Bindings", "Migration Reports"}), (self.user, set())):
+            with self.subTest(user.login):
+                actions = self.env["ir.actions.actions"].with_user(user).with_context(lang="en_US")
+                bound = actions.get_bindings("wechat.account").get("action", ())
+                self.assertEqual(
+                    {action["name"] for action in bound} & {"Migrate Bindings", "Migration Reports"}, names
+                )
 
     def test_the_report_is_shown_after_the_start(self):
         migration = self._start()
