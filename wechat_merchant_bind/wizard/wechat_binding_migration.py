@@ -3,6 +3,7 @@ from datetime import timedelta
 
 from odoo import Command, api, fields, models
 from odoo.exceptions import UserError
+from odoo.tools import clean_context
 
 from ..models.audit.term_text import TermText, encode_terms
 from ..tools.wechat_api import CHANGE_OPENID_BATCH
@@ -46,7 +47,8 @@ class WechatBindingMigration(models.Model):
     last_binding_id = fields.Integer("Last Binding Tried", readonly=True)
     total_count = fields.Integer("Bindings in All", readonly=True)
     migrated_count = fields.Integer("Migrated", readonly=True)
-    refused_count = fields.Integer("Not Migrated", compute="_compute_refused_count")
+    # sudo: also merchants that the user may not see count
+    refused_count = fields.Integer("Not Migrated", compute="_compute_refused_count", compute_sudo=True)
     line_ids = fields.One2many("wechat.binding.migration.line", "migration_id", "Merchants Not Migrated", readonly=True)
 
     # === COMPUTE METHODS === #
@@ -66,7 +68,11 @@ class WechatBindingMigration(models.Model):
         :raise UserError: if there is nothing to migrate.
         """
         names = ("account_id", "former_account_id")
-        migrations = super().create([{name: vals.get(name) for name in names} for vals in vals_list])
+        # Defaults in the caller's context could forge values, too.
+        model = self.with_context(clean_context(self.env.context))
+        migrations = super(WechatBindingMigration, model).create(
+            [{name: vals.get(name) for name in names} for vals in vals_list]
+        )
         for migration in migrations:
             migration._start()
         return migrations
@@ -89,7 +95,7 @@ class WechatBindingMigration(models.Model):
         }
 
     def action_continue(self):
-        """Go on with a stopped migration."""
+        """Go on with interrupted migrations."""
         self._check_accounts()
         # sudo: wechat.binding.migration - managers start migrations and never write them
         self.sudo().filtered(lambda migration: migration.state == "failed").write({"state": "running", "error": False})

@@ -5,6 +5,7 @@ class WechatBindingMigrationLine(models.Model):
     """A merchant that could not be migrated, with the reason. It keeps the masked OpenID only."""
 
     _name = "wechat.binding.migration.line"
+    _inherit = ["wechat.merchant.mixin"]
     _description = "Merchant Not Migrated"
     _rec_name = "merchant"
 

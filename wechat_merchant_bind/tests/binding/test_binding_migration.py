@@ -203,6 +203,16 @@ class TestRefusals(MigrationCase):
         self.assertRefused(migration, self.binding, "may not see")
         self.assertNotIn("看不见的商家", migration.line_ids.reason)
 
+    def test_a_hidden_merchant_is_counted_and_not_shown(self):
+        self.former.company_id = self.new.company_id = False
+        self.merchant.company_id = self.env["res.company"].create({"name": "另一家公司"})
+        migration = self._start()
+        self._answer(refused=[self.openid])
+        self._run()
+        self.assertFalse(migration.line_ids)
+        self.env.invalidate_all()
+        self.assertEqual((migration.refused_count, len(migration.sudo().line_ids)), (1, 1))
+
     def test_two_that_get_the_same_new_openid(self):
         other = self._create_merchants(1)
 
@@ -219,7 +229,7 @@ class TestRefusals(MigrationCase):
         self.former.company_id = False
         company = self.env["res.company"].create({"name": "另一家公司"})
         self.merchant.company_id = company
-        migration = self._start()
+        migration = self._start().sudo()
         self._answer()
         self._run()
         self.assertRefused(migration, self.binding, "different companies")
@@ -367,6 +377,18 @@ class TestStart(MigrationCase):
         )
         with self.assertRaises(AccessError):
             migration.state = "done"
+
+    def test_defaults_forge_no_values(self):
+        context = {"default_user_id": self.user.id, "default_state": "done", "default_last_binding_id": 10**9}
+        migration = (
+            self.env["wechat.binding.migration"]
+            .with_user(self.manager)
+            .with_context(**context)
+            .create({"account_id": self.new.id, "former_account_id": self.former.id})
+        )
+        self.assertRecordValues(
+            migration, [{"user_id": self.manager.id, "state": "running", "last_binding_id": 0, "total_count": 1}]
+        )
 
     def test_accounts_of_other_companies_are_refused(self):
         company = self.env["res.company"].create({"name": "另一家公司"})
