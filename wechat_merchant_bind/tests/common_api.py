@@ -17,6 +17,7 @@ USERS_PATH = "/cgi-bin/user/info/batchget"
 TEMPLATES_PATH = "/cgi-bin/template/get_all_private_template"
 ADD_TEMPLATE_PATH = "/cgi-bin/template/api_add_template"
 SEND_PATH = "/cgi-bin/message/template/send"
+CUSTOM_SEND_PATH = "/cgi-bin/message/custom/send"
 FOLLOWERS_PATH = "/cgi-bin/user/get"
 QUOTA_PATH = "/cgi-bin/openapi/quota/get"
 CALLBACK_IPS_PATH = "/cgi-bin/getcallbackip"
@@ -104,6 +105,8 @@ class WechatApiMock:
             return {"template_id": f"library-{call.payload['template_id_short']}"}
         if call.path == SEND_PATH:
             return {"errcode": 0, "errmsg": "ok", "msgid": FIRST_MSGID + next(self._serial)}
+        if call.path == CUSTOM_SEND_PATH:
+            return {"errcode": 0, "errmsg": "ok"}
         if call.path == FOLLOWERS_PATH:
             return {"total": 0, "count": 0, "next_openid": ""}
         if call.path == QUOTA_PATH:

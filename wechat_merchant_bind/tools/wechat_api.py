@@ -32,6 +32,7 @@ from .wechat_http import MAX_RESPONSE_BYTES, get_proxies, get_session, read_body
 DEFAULT_BASE_URL = "https://api.weixin.qq.com"
 BACKUP_HOST = "api2.weixin.qq.com"  # "disaster recovery" in WeChat's guide on API domains
 
+CUSTOM_SEND_PATH = "/cgi-bin/message/custom/send"
 USER_INFO_BATCH = 100  # OpenIDs that user/info/batchget takes at a time
 CHANGE_OPENID_BATCH = 100  # OpenIDs that changeopenid takes at a time
 
@@ -319,6 +320,16 @@ class WechatClient:
         """
         path = "/cgi-bin/getcallbackip"
         return _get(path, self.call("GET", path, access_token), "ip_list", list)
+
+    def send_custom_text(self, access_token, openid, content):
+        """Send a customer-service message, for which the user must have scanned, followed or written shortly before.
+
+        :param str openid: the recipient
+        :param str content: the text; may hold line breaks
+        :raise WechatError: as call; 45015 and 45047 if WeChat allows no more messages to this user
+        """
+        payload = {"touser": openid, "msgtype": "text", "text": {"content": content}}
+        self.call("POST", CUSTOM_SEND_PATH, access_token, payload=payload)
 
     def _send(self, path, request):
         """Return status and body; from the backup host if the request could not be written to the first host."""
