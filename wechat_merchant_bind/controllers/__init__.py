@@ -1,4 +1,5 @@
 from . import download
+from . import page
 from . import portal
 from . import share
 from . import undo

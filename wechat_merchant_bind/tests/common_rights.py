@@ -77,11 +77,10 @@ def find_reports(env):
 
 def find_fields(env):
     """Return "model.field" for every field that the addon adds to a model of another addon."""
-    own_models = find_models(env)
     return {
         f"{model}.{name}"
         for model, cls in env.registry.items()
-        if model not in own_models
+        if cls._original_module != MODULE
         for name, field in cls._fields.items()
         if field._modules == (MODULE,) and not is_inherited(env, model, cls, name)
     }
@@ -376,6 +375,10 @@ class RightsCase(WechatPushCase):
         values = {
             "<string:share_token>": "unknown" if is_foreign else records["code"].share_token,
             "<string:undo_token>": "unknown" if is_foreign else records["wechat.binding"].undo_url.rpartition("/")[2],
+            "<any(digits,unbind):page>": "unbind",
+            "<string:page_token>": (
+                "unknown" if is_foreign else records["wechat.binding"]._get_page_url().rpartition("/")[2]
+            ),
             "<string:webhook_key>": records["account"].webhook_key,
             "<int:batch_id>": str(records["batch"].id),
         }

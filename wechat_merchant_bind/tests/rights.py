@@ -242,6 +242,9 @@ class Route(NamedTuple):
 ROUTES = {
     "GET /wechat/batch/<int:batch_id>/merchants.xlsx": Route(USERS, anonymous=TO_LOGIN),
     "GET /wechat/batch/<int:batch_id>/pictures.zip": Route(USERS, anonymous=TO_LOGIN),
+    # A page in place of a typed command. The link names its record.
+    "GET /wechat/<any(digits,unbind):page>/<string:page_token>": Route(ALL_ROLES),
+    "POST /wechat/<any(digits,unbind):page>/<string:page_token>": Route(ALL_ROLES),
     "GET /wechat/bind/<string:share_token>": Route(ALL_ROLES),
     "GET /wechat/bind/<string:share_token>/code.png": Route(ALL_ROLES),
     # Returns "unknown" to the page.

@@ -4,6 +4,7 @@ import re
 
 SHARE_TOKEN = re.compile(r"/wechat/bind/([A-Za-z0-9_-]{16,64})")
 UNDO_TOKEN = re.compile(r"/wechat/undo/([A-Za-z0-9_-]{16,})")
+PAGE_TOKEN = re.compile(r"/wechat/(?:digits|unbind)/([A-Za-z0-9_-]{16,})")
 # WeChat's own addresses of a code: the URL of its picture, and the content of the QR code.
 TICKET = re.compile(r"/showqrcode\?(?:amp;|[^\s\"'<>]*?&)?ticket=([^\s\"'<>&]+)")
 QR_CONTENT = re.compile(r"https?://weixin\.qq\.com/q/[^\s\"'<>]+")

@@ -5,7 +5,7 @@ import re
 
 # Characters of a secret in our own addresses that stay, enough to tell accounts or codes apart.
 _SHOWN = 4
-_ADDRESS = re.compile(rf"(/wechat/(?:merchant|bind|undo)/[^/?\s]{{0,{_SHOWN}}})[^/?\s]*")
+_ADDRESS = re.compile(rf"(/wechat/(?:merchant|bind|undo|digits|unbind)/[^/?\s]{{0,{_SHOWN}}})[^/?\s]*")
 # WeChat's pushes carry signature and OpenID in the query.
 _PUSH_QUERY = re.compile(r"(/wechat/merchant/[^?\s]*)\?.*?(?= HTTP/|$)", re.DOTALL)
 _CALL_QUERY = re.compile(r"(?<=[?&])((?:access_token|secret|openid|next_openid)=)[^&\s]+")

@@ -1,4 +1,4 @@
-"""Commands that a user types into the chat: unbinding, and the digits of a phone number as proof of identity."""
+"""Commands that a user gives in the chat: unbinding, and the digits of a phone number as proof of identity."""
 
 import hmac
 import re
@@ -15,17 +15,27 @@ _NO_PART_OF_A_NUMBER = re.compile(r"[^0-9 ().+-]")
 
 
 def parse(message):
-    """Return the command in a push.
+    """Return the command in a push: a text, or a click on a menu button with the key UNBIND.
 
     :param dict message: the fields of the push.
     :return: UNBIND, four ASCII digits, or None if the push is no command.
     :rtype: str | None
     """
+    if message.get("MsgType") == "event":
+        return UNBIND if (message.get("Event"), message.get("EventKey")) == ("CLICK", UNBIND) else None
     if message.get("MsgType") != "text":
         return None
-    # Chinese keyboards have full-width digits.
-    text = unicodedata.normalize("NFKC", message.get("Content") or "").strip()
+    text = normalize(message.get("Content"))
     return text if text == UNBIND or is_digits(text) else None
+
+
+def normalize(text):
+    """Return what a user has typed without blanks around it, and with ASCII digits: Chinese keyboards have wide ones.
+
+    :param str | None text: the text.
+    :rtype: str
+    """
+    return unicodedata.normalize("NFKC", text or "").strip()
 
 
 def is_digits(command):

@@ -1,4 +1,6 @@
 from . import wechat_merchant_mixin
+from . import wechat_outcome_mixin
+from . import wechat_page_mixin
 from . import mail_mail
 from . import mail_message
 from . import mail_scheduled_message

@@ -51,6 +51,11 @@ class MailMessage(models.Model):
             for token in bearer_links.UNDO_TOKEN.findall(text)
             if self.env["wechat.binding"]._read_undo_token(token)
         }
+        secrets.update(
+            token
+            for token in bearer_links.PAGE_TOKEN.findall(text)
+            if any(self.env[model]._read_page_token(token) for model in ("wechat.bind.request", "wechat.binding"))
+        )
         # sudo: wechat.bind.code - only values that the text contains already are looked up
         codes_sudo = self.env["wechat.bind.code"].sudo()
         for name, found in (

@@ -21,11 +21,13 @@ class WechatBindRequest(models.Model):
     """
 
     _name = "wechat.bind.request"
-    _inherit = ["wechat.merchant.mixin", "wechat.openid.mixin"]
+    _inherit = ["wechat.merchant.mixin", "wechat.openid.mixin", "wechat.outcome.mixin", "wechat.page.mixin"]
     _description = "WeChat Binding Request"
     _order = "scanned_at desc, id desc"
     _rec_name = "partner_id"
     _check_company_auto = True
+
+    _wechat_page = "digits"
 
     # === FIELDS === #
 
@@ -226,11 +228,17 @@ class WechatBindRequest(models.Model):
     def _answer_digits(self, digits):
         """Bind the scanner if the digits are right and the binding is still allowed.
 
-        :param str digits: the digits sent in the chat.
+        :param str digits: the digits sent in the chat or entered on the page.
         :return: the reply to the scanner.
         :rtype: str
         """
         self.ensure_one()
+        reply = self._check_digits(digits)
+        # The reply tells the outcome.
+        self.outcome_state = False
+        return reply
+
+    def _check_digits(self, digits):
         bindings = self.env["wechat.binding"]
         own, others = bindings._find_conflicts(self.code_id, self.openid)
         if reason := bindings._get_refusal(self.code_id, own, others, fields.Datetime.now()):
@@ -245,7 +253,7 @@ class WechatBindRequest(models.Model):
             return self._get_reply("approval")
         if not wechat_commands.is_same(digits, expected):
             return self._count_wrong_digits()
-        self._accept(self._get_admin_env()._("The last 4 digits of the merchant's phone were typed in the chat."))
+        self._accept(self._get_admin_env()._("The scanner entered the last 4 digits of the merchant's phone."))
         return bindings._get_reply(self.partner_id, "bound", self.account_id)
 
     def _count_wrong_digits(self):
@@ -352,6 +360,8 @@ class WechatBindRequest(models.Model):
         self.sudo().activity_id.filtered("active").unlink()
         decided_by = False if self.env.user._is_superuser() or state == "expired" else self.env.uid
         self.write({"state": state, "reason": reason, "decided_by": decided_by, "decided_at": fields.Datetime.now()})
+        # A scanner who was asked for digits and never gave them waits for nothing.
+        self.filtered(lambda request: request.method == "approval" or state != "expired")._tell_later()
 
     @api.model
     def _close_ended(self):
@@ -359,6 +369,36 @@ class WechatBindRequest(models.Model):
         self.search([("state", "=", "pending"), ("code_id.state", "!=", "active")])._close(
             "expired", self.env._("The binding code is no longer valid.")
         )
+
+    # === BUSINESS METHODS - OUTCOME === #
+
+    def _get_outcome_text(self):
+        bindings = self.env["wechat.binding"]
+        if self.state == "accepted":
+            if not self._find_outcome_binding(self.partner_id):
+                # It was undone meanwhile.
+                return None
+            return bindings._get_reply(self.partner_id, "bound", self.account_id)
+        if self.state == "expired" and self.code_id.state != "active":
+            return bindings._get_reply(self.partner_id, self.code_id.state)
+        return self._get_reply("rejected")
+
+    def _get_outcome_since(self):
+        return self.scanned_at
+
+    def _get_outcome_subject(self):
+        return self
+
+    # === BUSINESS METHODS - PAGE === #
+
+    def _get_page_state(self):
+        # Digits answer the request of the code that was scanned last.
+        return "digits" if self and self == self._find_asked(self.account_id, self.openid) else "told"
+
+    def _get_page_text(self):
+        if self.state == "pending":
+            return self._get_reply("approval" if self.method == "approval" else "outdated")
+        return self._get_outcome_text() or self.env["wechat.binding"]._get_reply(self.partner_id, "unbound")
 
     # === BUSINESS METHODS - TEXTS === #
 
@@ -371,7 +411,7 @@ class WechatBindRequest(models.Model):
         """Return the reply to the scanner, in the merchant's language. It does not name the merchant: the scanner may
         be the wrong person.
 
-        :param str outcome: "phone", "approval", "rejected", "wrong", "too_many" or "revoked".
+        :param str outcome: "phone", "approval", "outdated", "rejected", "wrong", "too_many" or "revoked".
         :param int left: the number of remaining tries, for "wrong".
         :rtype: str
         """
@@ -379,12 +419,14 @@ class WechatBindRequest(models.Model):
         return {
             "phone": env._(
                 "We have received your scan. To complete the binding, reply here with the last 4 digits of the phone "
-                "number that you have left with us."
+                "number that you have left with us, or enter them on this page: %s",
+                self._get_page_url(),
             ),
             "approval": env._(
                 "We have received your scan. The binding is completed as soon as we have confirmed it. You need not do "
                 "anything else."
             ),
+            "outdated": env._("You have scanned another code since. Please enter the digits for that one."),
             "rejected": env._("Your request was not confirmed. Please contact us if you think that this is a mistake."),
             "wrong": env._("These digits are not right. You can try %s more times.", left),
             "too_many": env._("Wrong digits were entered too often. This request is closed. Please contact us."),

@@ -50,11 +50,13 @@ class WechatBinding(models.Model):
     """
 
     _name = "wechat.binding"
-    _inherit = ["wechat.merchant.mixin", "wechat.openid.mixin"]
+    _inherit = ["wechat.merchant.mixin", "wechat.openid.mixin", "wechat.page.mixin"]
     _description = "WeChat Binding"
     _order = "id desc"
     _rec_name = "partner_id"
     _check_company_auto = True
+
+    _wechat_page = "unbind"
 
     # === FIELDS === #
 
@@ -428,15 +430,22 @@ class WechatBinding(models.Model):
         """Return the reply to the scanner, in the merchant's language. It never names another merchant.
 
         :param res.partner partner: the code's merchant, or False.
-        :param str outcome: "bound", "unknown" or a result of _get_refusal().
+        :param str outcome: "bound", "unbound", "not_bound", "unknown" or a result of _get_refusal().
         :param wechat.account account: the account with the reply, required for "bound".
         :rtype: str
         """
-        lang = self.env["wechat.account"]._get_lang(partner and partner.lang)
+        lang = self.env["wechat.account"]._get_lang(bool(partner) and partner.lang)
         env = self.with_context(lang=lang).env
         if outcome == "bound":
             return account.with_env(env).bind_reply.replace("{merchant}", partner.name or "")
         return {
+            "unbound": env._(
+                "Your WeChat is no longer bound, and no more notices will reach you here. To bind it again, ask us for "
+                "a new binding code and scan it."
+            ),
+            "not_bound": env._(
+                "Your WeChat is not bound to any merchant. To bind it, ask us for a binding code and scan it."
+            ),
             "unknown": env._("This code is not valid. Please ask us for a new one."),
             "openid_bound": env._(
                 "This WeChat is already bound to a merchant and can't be bound to a second one. "
@@ -542,6 +551,14 @@ class WechatBinding(models.Model):
         # Log the visitor's IP address: every reader of the e-mail can use the link.
         binding = self.with_context(lang=lang, wechat_by_visitor=True)
         binding._unbind(binding.env._("Undone by the link in the e-mail to the merchant."))
+
+    # === BUSINESS METHODS - PAGE === #
+
+    def _get_page_state(self):
+        return "unbind" if self.state == "bound" else "told"
+
+    def _get_page_text(self):
+        return self._get_reply(self.partner_id, "unbound")
 
     # === BUSINESS METHODS - LEAVERS === #
 

@@ -49,16 +49,17 @@ def dispatch(registry, event_id, is_slow):
         _logger.warning("wechat.inbox: takes longer than WeChat waits event=%s", event_id)
     except DATABASE_ERRORS as error:
         _logger.error("wechat.inbox: left to the cron event=%s error=%s", event_id, describe_error(error))
-    return _get_provisional_reply(registry, event_id)
+    return _call(registry, event_id, "_get_provisional_reply")
 
 
-def process_event(registry, event_id):
+def process_event(registry, event_id, is_late=False):
     """Handle a stored push in a transaction of its own.
 
     It runs as the superuser, so that OdooBot is the author of notes in the chatter instead of the public user.
 
     :param Registry registry: the database's registry.
     :param int event_id: a wechat.event. Its transaction is committed.
+    :param bool is_late: whether the sender got a provisional reply, and is to be told the outcome.
     :return: the passive reply in the clear, or None.
     :rtype: str | None
     """
@@ -68,7 +69,7 @@ def process_event(registry, event_id):
         with registry.cursor() as cr:
             env = api.Environment(cr, SUPERUSER_ID, {})
             # A push has no user whose language errors and notes could take.
-            env = env(context={"lang": env["wechat.account"]._get_lang()})
+            env = env(context={"lang": env["wechat.account"]._get_lang(), "wechat_is_late": is_late})
             reply = env["wechat.event"].browse(event_id)._process()
         registry.signal_changes()
     except Exception:
@@ -87,28 +88,35 @@ def describe_error(error):
 
 
 def _process_in_thread(registry, event_id):
-    """Handle a push in a thread. If none becomes free in time, the scheduled action handles the push later.
+    """Handle a push in a thread. If none becomes free in time, the scheduled action handles the push.
+
+    A thread that ends after the provisional reply has the outcome told.
 
     :return: the passive reply in the clear, or None.
     :raise concurrent.futures.TimeoutError: if it takes longer than WeChat waits.
     """
     deadline = time.monotonic() + HANDLING_SECONDS
     if not _free_threads.acquire(timeout=HANDLING_SECONDS):
+        _call(registry, event_id, "_retry_soon")
         raise FutureTimeoutError
     future = _get_executor().submit(process_event, registry, event_id)
     future.add_done_callback(lambda _future: _free_threads.release())
-    return future.result(max(0, deadline - time.monotonic()))
+    try:
+        return future.result(max(0, deadline - time.monotonic()))
+    except FutureTimeoutError:
+        future.add_done_callback(lambda _future: _call(registry, event_id, "_tell_if_handled"))
+        raise
 
 
-def _get_provisional_reply(registry, event_id):
-    """Return the reply to a push that is handled later.
+def _call(registry, event_id, method):
+    """Call a method of an event in a transaction of its own.
 
-    :return: the reply in the clear, or None.
-    :rtype: str | None
+    :param str method: a method without parameters.
+    :return: its result, or None if the database refuses.
     """
     try:
         with registry.cursor() as cr:
-            return api.Environment(cr, SUPERUSER_ID, {})["wechat.event"].browse(event_id)._get_provisional_reply()
+            return getattr(api.Environment(cr, SUPERUSER_ID, {})["wechat.event"].browse(event_id), method)()
     except DATABASE_ERRORS as error:
-        _logger.error("wechat.inbox: no reply event=%s error=%s", event_id, describe_error(error))
+        _logger.error("wechat.inbox: %s failed event=%s error=%s", method, event_id, describe_error(error))
         return None

@@ -2,6 +2,7 @@ import hashlib
 import json
 import logging
 import re
+import secrets
 import time
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from odoo import SUPERUSER_ID, api, fields, models
 from odoo.exceptions import AccessError
 from odoo.tools import LazyTranslate
 
-from ...tools import wechat_commands, wechat_xml
+from ...tools import bearer_links, wechat_commands, wechat_xml
 from ...tools.pg_lock import LockTimeoutError, claim, session_locks
 from ..audit.term_text import TermText, encode_terms
 from ..const import FOLLOW_EVENTS, GROUP_MANAGER, LOCK_TIMEOUT, OPENID, SCENE_PREFIX
@@ -45,6 +46,9 @@ ACCOUNT_FIELDS = (
     "follow_reply",
     "welcome_template_id",
 )
+# Marks commands that were given on a page.
+PAGE_SOURCE = "page"
+RETRY_CRON = "wechat_merchant_bind.ir_cron_retry_events"
 HANDLE_ATTEMPTS = 3
 RETRY_BATCH = 100
 RETRY_RECEIVED_AFTER = timedelta(seconds=60)
@@ -104,7 +108,7 @@ class WechatEvent(models.Model):
     """
 
     _name = "wechat.event"
-    _inherit = ["wechat.openid.mixin"]
+    _inherit = ["wechat.openid.mixin", "wechat.outcome.mixin"]
     _description = "WeChat Event"
     _order = "id desc"
     _rec_name = "event"
@@ -173,7 +177,9 @@ class WechatEvent(models.Model):
     @api.depends("reply", "openid")
     def _compute_reply_masked(self):
         for event in self:
-            event.reply_masked = event._mask_own_openid(event.reply)
+            text = event._mask_own_openid(event.reply)
+            # Of a stored reply every link is secret, also one that has expired.
+            event.reply_masked = text and bearer_links.hide(text, bearer_links.PAGE_TOKEN.findall(text))
 
     @api.depends("event", "msg_type")
     def _compute_display_name(self):
@@ -224,7 +230,7 @@ class WechatEvent(models.Model):
         self.check_access("read")
         events = self.filtered(lambda event: event.state in ("received", "failed") and not event.refusal)
         for event in events:
-            process_event(self.env.registry, event.id)
+            process_event(self.env.registry, event.id, is_late=True)
         # The events were handled by other transactions, which this one's snapshot does not see.
         with self.env.registry.cursor() as cr:
             done = self.with_env(self.env(cr=cr)).search_count(
@@ -247,7 +253,7 @@ class WechatEvent(models.Model):
         """Return the meaning of each kind of push. Kinds without a row are stored and ignored.
 
         An event's kind is "event/" and its name in lower case, a message's kind is its type. A typed command is the
-        kind "text/command".
+        kind "text/command", a menu button with the key of a command the kind "event/command".
 
         :rtype: dict[str, Handler]
         """
@@ -256,6 +262,7 @@ class WechatEvent(models.Model):
             "event/unsubscribe": Handler("_handle_unsubscribe", is_slow=True),
             "event/scan": Handler("_handle_scan", is_slow=True),
             "text/command": Handler("_handle_command", is_slow=True),
+            "event/command": Handler("_handle_command_button"),
             **dict.fromkeys(MESSAGE_TYPES, Handler("_handle_message")),
             "event/qualification_verify_success": Handler("_handle_qualification_success", is_slow=True),
             "event/qualification_verify_fail": Handler("_handle_qualification_fail", is_slow=True),
@@ -274,10 +281,10 @@ class WechatEvent(models.Model):
         :param str | None command: the command that it gives, see wechat_commands.
         :rtype: Handler | None
         """
-        if msg_type == "event":
-            kind = f"event/{event}"
+        if command:
+            kind = "event/command" if msg_type == "event" else "text/command"
         else:
-            kind = "text/command" if command else msg_type
+            kind = f"event/{event}" if msg_type == "event" else msg_type
         return self._get_handlers().get(kind)
 
     @api.model
@@ -319,6 +326,26 @@ class WechatEvent(models.Model):
             getattr(self, handler.queue)()
             return Received()
         return Received(event_id, is_slow=bool(handler and handler.is_slow))
+
+    @api.model
+    def _receive_from_page(self, record, command):
+        """Store a command that was given on a page. It is dispatched like one that was typed in the chat.
+
+        :param record: the record of the page, with an account and an OpenID.
+        :param str command: a command of wechat_commands.
+        :rtype: Received
+        """
+        message = {
+            "ToUserName": record.account_id.original_id or "",
+            "FromUserName": record.openid,
+            "CreateTime": str(int(time.time())),
+            "MsgType": "text",
+            "Content": command,
+            # WeChat's own are numbers.
+            "MsgId": secrets.token_hex(16),
+            "Source": PAGE_SOURCE,
+        }
+        return self._receive(record.account_id._get_webhook(), message, signature=None)
 
     @api.model
     def _store_redelivery_signature(self, values):
@@ -509,7 +536,10 @@ class WechatEvent(models.Model):
         except LockTimeoutError:
             # Another scan, or a writer of the merchant, takes long: the scheduled action handles the event later.
             cr.rollback()
-            self.next_attempt_at = fields.Datetime.now() + RETRY_LOCKED_AFTER
+            if self.env.context.get("wechat_is_late"):
+                self.next_attempt_at = fields.Datetime.now() + RETRY_LOCKED_AFTER
+            else:
+                self._retry_soon()
             cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
             return self._get_provisional_reply()
         except Exception as error:  # code of other addons runs here, and may raise anything
@@ -577,6 +607,8 @@ class WechatEvent(models.Model):
                 "next_attempt_at": False,
             }
         )
+        if self.env.context.get("wechat_is_late"):
+            self._tell_if_handled()
         self.env.cr.flush()
         return reply
 
@@ -599,6 +631,11 @@ class WechatEvent(models.Model):
         )
         self.env.cr.commit()  # pylint: disable=invalid-commit  # own cursor, see process_event
 
+    def _retry_soon(self):
+        """Have the scheduled action handle the event at once: WeChat lets us tell the outcome for a minute only."""
+        self.next_attempt_at = fields.Datetime.now()
+        self.env.ref(RETRY_CRON)._trigger()
+
     def _get_provisional_reply(self):
         """Return the reply to a scan or a command that is handled later. It is not stored.
 
@@ -606,13 +643,57 @@ class WechatEvent(models.Model):
         :rtype: str | None
         """
         env = self.with_context(lang=self.env["wechat.account"]._get_lang()).env
-        if self.openid and (self._get_scene() or "").startswith(SCENE_PREFIX):
+        if self._is_scan():
             content = env._("We have received your scan. The binding will be completed in a few minutes.")
         elif self._find_command()[0]:
             content = env._("We have received your message. It will be handled in a few minutes.")
         else:
             return None
         return self._get_text_reply(content)
+
+    # === BUSINESS METHODS - OUTCOME === #
+
+    @api.model
+    def _cron_tell_outcomes(self):
+        """Tell the outcomes of scans and messages whose senders got a provisional reply."""
+        if self._tell_outcomes() and self.env["wechat.bind.request"]._tell_outcomes():
+            self.env["ir.cron"]._commit_progress(remaining=0)
+
+    def _tell_if_handled(self):
+        """Have the outcome told after a provisional reply, once it is known."""
+        if self.state == "done" and (self._is_scan() or self._is_command()):
+            self._tell_later()
+
+    def _give_up(self, obstacle):
+        """Handle the event no more, and tell that to a sender who was promised something else.
+
+        :param LazyGettext obstacle: the reason.
+        """
+        self.write({"state": "failed", "next_attempt_at": False, "error": encode_terms(obstacle)})
+        if self._is_scan() or self._is_command():
+            self._tell_later()
+
+    def _get_outcome_text(self):
+        if self.state == "failed":
+            partner = self._get_outcome_subject().partner_id
+            env = self.with_context(lang=self.env["wechat.account"]._get_lang(partner.lang)).env
+            if not self._is_scan():
+                return env._("We could not handle your message. Please send it again, or contact us.")
+            if self._find_outcome_binding(partner):
+                # A later scan has bound the sender.
+                return None
+            return env._("We could not complete your binding. Please scan the code again, or contact us.")
+        return self._get_reply_text(self.reply)
+
+    def _get_outcome_since(self):
+        return self.create_time or self.create_date
+
+    def _get_outcome_subject(self):
+        if self._is_scan():
+            return self.env["wechat.bind.code"].search(
+                [("scene_str", "=", self._get_scene()), ("account_id", "=", self.account_id.id)], limit=1
+            )
+        return self._find_bindings()[:1]
 
     # === BUSINESS METHODS - HANDLING === #
 
@@ -675,21 +756,29 @@ class WechatEvent(models.Model):
             return self._handle_message()
         for binding in live:
             binding = binding.with_context(lang=self.env["wechat.account"]._get_lang(binding.code_id.user_id.lang))
-            binding._unbind(binding.env._("The merchant typed %s in the chat.", wechat_commands.UNBIND))
-        env = self.with_context(lang=self.env["wechat.account"]._get_lang(bindings[:1].partner_id.lang)).env
-        if live:
-            content = env._(
-                "Your WeChat is no longer bound, and no more notices will reach you here. To bind it again, ask us for "
-                "a new binding code and scan it."
-            )
-        else:
-            content = env._(
-                "Your WeChat is not bound to any merchant. To bind it, ask us for a binding code and scan it."
-            )
+            if self._is_from_page():
+                reason = binding.env._("The merchant confirmed it on the page that the chat links to.")
+            else:
+                reason = binding.env._("The merchant typed %s in the chat.", wechat_commands.UNBIND)
+            binding._unbind(reason)
+        outcome = "unbound" if live else "not_bound"
+        return "done", self._get_text_reply(bindings._get_reply(bindings[:1].partner_id, outcome))
+
+    def _handle_command_button(self):
+        """Answer a click on a menu button for unbinding by a link to the page that asks for the confirmation.
+
+        WeChat pushes clicks also while a customer-service agent gets all that the person types.
+        """
+        bindings = self._find_bindings()
+        live = bindings.filtered(lambda binding: binding.state == "bound")
+        if not live:
+            return "done", self._get_text_reply(bindings._get_reply(bindings[:1].partner_id, "not_bound"))
+        env = self.with_context(lang=self.env["wechat.account"]._get_lang(live.partner_id.lang)).env
+        content = env._("To unbind your WeChat, open this page and confirm: %s", live._get_page_url())
         return "done", self._get_text_reply(content)
 
     def _find_command(self):
-        """Return the command that the sender gives by a text.
+        """Return the command that the sender gives by a text or a menu button.
 
         Digits are an ordinary message unless a pending request asks the sender for them.
 
@@ -697,13 +786,25 @@ class WechatEvent(models.Model):
         :rtype: tuple[str | None, wechat.bind.request]
         """
         requests = self.env["wechat.bind.request"]
-        if self.msg_type != "text" or not self.openid:
+        if not self.openid:
             return None, requests
         command = wechat_commands.parse(json.loads(self.payload))
         if not wechat_commands.is_digits(command):
             return command, requests
         request = requests._find_asked(self.account_id, self.openid)
         return (command if request else None), request
+
+    def _is_command(self):
+        """Return whether the event is a command, or digits that may be one."""
+        return bool(self.openid and wechat_commands.parse(json.loads(self.payload)))
+
+    def _is_from_page(self):
+        """Return whether the command was given on a page instead of in the chat."""
+        return json.loads(self.payload).get("Source") == PAGE_SOURCE
+
+    def _is_scan(self):
+        """Return whether the event is a scan of one of this module's codes."""
+        return bool(self.openid) and (self._get_scene() or "").startswith(SCENE_PREFIX)
 
     def _get_scene(self):
         """Return the scene that was scanned, or None."""
@@ -731,6 +832,15 @@ class WechatEvent(models.Model):
 
     def _get_text_reply(self, content):
         return wechat_xml.text_reply(self.openid, self._get_original_id(), content, int(time.time())).decode()
+
+    @api.model
+    def _get_reply_text(self, reply):
+        """Return the text of a passive reply, or None if it is none or hands over to customer service.
+
+        :param str | bool | None reply: the reply in the clear.
+        :rtype: str | None
+        """
+        return wechat_xml.parse(reply.encode()).get("Content") if reply else None
 
     def _mask_own_openid(self, text):
         """Return a text in which the sender's OpenID is masked.
@@ -795,20 +905,18 @@ class WechatEvent(models.Model):
             "&",
             "&",
             ("state", "=", "received"),
-            ("create_date", "<", now - RETRY_RECEIVED_AFTER),
-            "|",
             ("next_attempt_at", "=", False),
-            ("next_attempt_at", "<=", now),
+            ("create_date", "<", now - RETRY_RECEIVED_AFTER),
             "&",
-            ("state", "=", "failed"),
+            ("state", "in", ("received", "failed")),
             ("next_attempt_at", "<=", now),
         ]
         remaining = self.search_count(due)
         for event in self.search(due, order="id", limit=RETRY_BATCH):
             if obstacle := event._get_retry_obstacle(now):
-                event.write({"state": "failed", "next_attempt_at": False, "error": encode_terms(obstacle)})
+                event._give_up(obstacle)
             else:
-                process_event(self.env.registry, event.id)
+                process_event(self.env.registry, event.id, is_late=True)
             remaining -= 1
             if not self.env["ir.cron"]._commit_progress(1, remaining=remaining):
                 break

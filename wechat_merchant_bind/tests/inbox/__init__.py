@@ -1,3 +1,4 @@
+from . import test_command_page
 from . import test_event_retry
 from . import test_fuzz_opening
 from . import test_fuzz_webhook
@@ -5,6 +6,7 @@ from . import test_handlers
 from . import test_handling
 from . import test_injection
 from . import test_leavers
+from . import test_outcomes
 from . import test_reconciliation
 from . import test_signatures
 from . import test_verification

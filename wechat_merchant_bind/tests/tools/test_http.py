@@ -138,6 +138,8 @@ class TestHide(BaseCase):
             ("GET /wechat/merchant/k HTTP/1.1", "GET /wechat/merchant/k… HTTP/1.1"),
             ("GET /wechat/bind/t0kent0ken/code.png HTTP/1.1", "GET /wechat/bind/t0ke…/code.png HTTP/1.1"),
             ("POST /wechat/undo/7.abcdef HTTP/1.1", "POST /wechat/undo/7.ab… HTTP/1.1"),
+            ("POST /wechat/digits/AbVWEGsA HTTP/1.1", "POST /wechat/digits/AbVW… HTTP/1.1"),
+            ("GET /wechat/unbind/AbVWEGsA HTTP/1.1", "GET /wechat/unbind/AbVW… HTTP/1.1"),
             ("/cgi-bin/user/info?openid=oX&access_token=T", "/cgi-bin/user/info?openid=***&access_token=***"),
             ("GET /web/login?redirect=/odoo HTTP/1.1", "GET /web/login?redirect=/odoo HTTP/1.1"),
             ("/wechat/batch/7/pictures.zip", "/wechat/batch/7/pictures.zip"),
