@@ -319,6 +319,42 @@ _NO_ANSWER = ErrorInfo(
     _lt("Try again in a moment. If it fails again, check the API address and the proxy."),
 )
 
+
+class Receipt(NamedTuple):
+    """The meaning of a receipt's status. Meaning and remedy are English sentences to translate."""
+
+    failure_type: str | None = None
+    meaning: str = ""
+    remedy: str = ""
+
+    @property
+    def is_delivered(self):
+        return self.failure_type is None
+
+
+# By the status without its spaces: documentation, SDKs and real pushes differ in them ("failed:user block",
+# "failed: system failed").
+RECEIPTS = {
+    "success": Receipt(),
+    "failed:userblock": Receipt(
+        "wechat_blocked",
+        _lt("The merchant has switched off the messages of your Official Account."),
+        _lt("Ask the merchant to allow them again in WeChat, in the settings of the account's profile."),
+    ),
+    "failed:systemfailed": Receipt(
+        "wechat_system", _lt("WeChat accepted the message but could not deliver it."), _lt("Send it again.")
+    ),
+    "failed:freqlimit": Receipt(
+        "wechat_frequency",
+        _lt("WeChat did not deliver the message, because this merchant was sent too many."),
+        _lt("Send it again later, and fewer messages to this merchant."),
+    ),
+}
+_OTHER_RECEIPT = Receipt(
+    "wechat_receipt",
+    _lt("WeChat accepted the message but did not deliver it, and tells the reason in the receipt only."),
+)
+
 # Codes with a treatment of their own.
 VALUE_NOT_ALLOWED = 47003
 LINK_TOO_LONG = 40039
@@ -448,6 +484,15 @@ def info(path, errcode):
     :rtype: ErrorInfo
     """
     return _find(path, errcode) or _UNKNOWN
+
+
+def get_receipt(status):
+    """Return the meaning of a receipt.
+
+    :param str status: of the push, verbatim
+    :rtype: Receipt
+    """
+    return RECEIPTS.get("".join((status or "").lower().split()), _OTHER_RECEIPT)
 
 
 def from_response(path, errcode, errmsg):

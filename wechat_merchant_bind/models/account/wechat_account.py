@@ -1,14 +1,24 @@
+import logging
 import re
 import secrets
+from datetime import timedelta
 from typing import NamedTuple
 
 from odoo import api, fields, models
 from odoo.exceptions import UserError, ValidationError
+from odoo.fields import Domain
 from odoo.tools import LazyTranslate, ormcache
 
 from ...tools import wechat_crypto
 from ...tools.wechat_api import WechatClient, WechatUrlError, check_base_url
-from ...tools.wechat_errors import LINK_TOO_LONG, VALUE_NOT_ALLOWED, WechatError, WechatTokenStale, invalid_ip
+from ...tools.wechat_errors import (
+    LINK_TOO_LONG,
+    SEND_PATH,
+    VALUE_NOT_ALLOWED,
+    WechatError,
+    WechatTokenStale,
+    invalid_ip,
+)
 from ..const import RETENTION_DAYS
 
 # Default content of a translatable field: in the merchants' language, not in the admin's.
@@ -30,6 +40,14 @@ VALUE_SHOWN = 60
 # Characters of a link that is too long in a failure reason.
 LINK_SHOWN = 80
 
+# The quota is checked once an hour. A manager is warned at this share of it.
+QUOTA_EVERY = timedelta(minutes=55)
+WARN_PERCENT = 80
+QUOTA_ACTIVITY = "mail.mail_activity_data_todo"
+# Holds the UUID of the database that may send.
+IDENTITY_PARAMETER = "wechat_merchant_bind.outbox_identity"
+
+_logger = logging.getLogger(__name__)
 _lt = LazyTranslate(__name__)
 
 
@@ -58,6 +76,7 @@ class WechatAccount(models.Model):
     """A WeChat Official Account: its secrets, its webhook, its API client and its rules for binding."""
 
     _name = "wechat.account"
+    _inherit = ["wechat.suspend.mixin"]
     _description = "WeChat Official Account"
     _order = "sequence, id"
     _check_company_auto = True
@@ -211,6 +230,13 @@ class WechatAccount(models.Model):
         help="Why WeChat did not accept the account at the last connection check; empty if it did.",
     )
 
+    quota_limit = fields.Integer("Messages a Day", readonly=True, copy=False, help="The quota that WeChat reports.")
+    quota_used = fields.Integer("Used Today", readonly=True, copy=False)
+    quota_checked_at = fields.Datetime("Quota as of", readonly=True, copy=False)
+    quota_percent = fields.Float("Quota Used", compute="_compute_quota_percent", digits=(5, 1))
+    is_quota_short = fields.Boolean(compute="_compute_quota_percent")
+    is_outbox_unconfirmed = fields.Boolean(compute="_compute_is_outbox_unconfirmed")
+
     # === CONSTRAINTS AND INDEXES === #
 
     _app_id_unique = models.UniqueIndex(
@@ -309,6 +335,15 @@ class WechatAccount(models.Model):
         for account in self:
             key = account.webhook_key
             account.webhook_url = key and f"{account.get_base_url()}/wechat/merchant/{key}"
+
+    @api.depends("quota_limit", "quota_used")
+    def _compute_quota_percent(self):
+        for account in self:
+            account.quota_percent = 100 * account.quota_used / account.quota_limit if account.quota_limit else 0
+            account.is_quota_short = 0 < WARN_PERCENT * account.quota_limit <= 100 * account.quota_used
+
+    def _compute_is_outbox_unconfirmed(self):
+        self.is_outbox_unconfirmed = not self._is_database_confirmed()
 
     # === CRUD METHODS === #
 
@@ -417,6 +452,19 @@ class WechatAccount(models.Model):
                     "encoding_aes_key": wechat_crypto.generate_encoding_aes_key(),
                 }
             )
+
+    def action_confirm_outbox(self):
+        """Confirm that this database sends the messages.
+
+        :return: True
+        :raise AccessError: if the user is not a WeChat manager.
+        """
+        self._check_may_resume()
+        self._confirm_database()
+        # sudo: wechat.account - the outbox and the reminders about it are the same for all companies
+        # pylint: disable-next=no-search-all  # a database has a handful of accounts
+        self.sudo().search([])._close_manager_activities()
+        return True
 
     # === BUSINESS METHODS - SECRETS === #
 
@@ -617,6 +665,120 @@ class WechatAccount(models.Model):
             shown = link.partition("?")[0][:LINK_SHOWN]
             terms.insert(0, _lt("Link of %(length)s characters: %(link)s…", length=len(link), link=shown))
         return terms
+
+    def _with_manager_lang(self):
+        """Return the account in the language of its manager."""
+        return self.with_context(lang=self._get_lang(self._get_responsible_manager().lang))
+
+    # === BUSINESS METHODS - QUOTA === #
+
+    @api.model
+    def _cron_check_quota(self):
+        """Check today's quota of the accounts."""
+        accounts = self.search(self._get_quota_domain())
+        for account in accounts:
+            account._check_quota()
+            if not self.env["ir.cron"]._commit_progress(1):
+                break
+
+    @api.model
+    def _get_quota_domain(self):
+        """Return the domain of the accounts whose quota is to be checked: each once an hour.
+
+        :rtype: Domain
+        """
+        before = fields.Datetime.now() - QUOTA_EVERY
+        return Domain("quota_checked_at", "=", False) | Domain("quota_checked_at", "<", before)
+
+    def _check_quota(self):
+        """Store the account's quota as WeChat reports it. If the call fails, the stored quota stays.
+
+        :return: daily_limit, used and remain; None if the call failed.
+        :rtype: dict | None
+        """
+        self.ensure_one()
+        try:
+            quota = self._call_api("get_quota", SEND_PATH)
+        except (WechatError, UserError) as error:
+            _logger.info("wechat.quota: not known account=%s error=%s", self.id, error)
+            return None
+        self.write(
+            {
+                "quota_limit": quota["daily_limit"],
+                "quota_used": quota["used"],
+                "quota_checked_at": fields.Datetime.now(),
+            }
+        )
+        _logger.info("wechat.quota: known account=%s used=%s limit=%s", self.id, quota["used"], quota["daily_limit"])
+        self._warn_of_quota()
+        return quota
+
+    def _warn_of_quota(self):
+        """Schedule one activity for a manager while the quota is almost used up."""
+        if not self.is_quota_short:
+            # sudo: mail.activity - removes the scheduled action's own reminder
+            self.sudo().activity_unlink([QUOTA_ACTIVITY])
+            return
+        account = self._with_manager_lang()
+        account._schedule_manager_activity(
+            account.env._("The WeChat quota of today is almost used up"),
+            account.env._(
+                "%(used)s of %(limit)s messages of today are used. Messages beyond the quota wait until WeChat allows "
+                "more; those that expire before are not sent.",
+                used=self.quota_used,
+                limit=self.quota_limit,
+            ),
+            QUOTA_ACTIVITY,
+        )
+
+    # === BUSINESS METHODS - IDENTITY === #
+
+    @api.model
+    def _get_database_identity(self):
+        """Return the UUID of the database, which tells it from its copies, and the one that is allowed to send.
+
+        The address would not do: Odoo rewrites web.base.url when an administrator logs in under another one.
+
+        :rtype: tuple[str, str]
+        """
+        # sudo: ir.config_parameter - the values are compared only, and not shown
+        parameters_sudo = self.env["ir.config_parameter"].sudo()
+        return parameters_sudo.get_param("database.uuid"), parameters_sudo.get_param(IDENTITY_PARAMETER)
+
+    @api.model
+    def _is_database_confirmed(self):
+        """Tell whether this database may send. A copy must not: it would send every message a second time.
+
+        :rtype: bool
+        """
+        identity, known = self._get_database_identity()
+        return not known or known == identity
+
+    @api.model
+    def _remember_database(self):
+        """Remember at the first message that this database sends."""
+        if not self._get_database_identity()[1]:
+            self._confirm_database()
+
+    @api.model
+    def _confirm_database(self):
+        """Allow this database to send."""
+        identity, _known = self._get_database_identity()
+        # sudo: ir.config_parameter - a manager has confirmed it, or it is the first message
+        self.env["ir.config_parameter"].sudo().set_param(IDENTITY_PARAMETER, identity)
+
+    def _ask_for_confirmation(self):
+        """Ask the account's manager to confirm that this database should send."""
+        for account in self:
+            account = account._with_manager_lang()
+            account._schedule_manager_activity(
+                account.env._("WeChat messages wait until you confirm that this database sends them"),
+                account.env._(
+                    "The number of this database has changed, as it does in a copy: a copy would send all waiting "
+                    "messages a second time. If this is the one that should send, press “Confirm Sending” on the "
+                    "Official Account."
+                ),
+            )
 
     # === BUSINESS METHODS - WEBHOOK === #
 

@@ -86,6 +86,9 @@ class WechatBinding(models.Model):
         "Link to Undo", compute="_compute_undo_url", exportable=False, groups="wechat_merchant_bind.group_manager"
     )
 
+    is_blocked = fields.Boolean("Refuses Messages", readonly=True, help="The person has switched our messages off.")
+    blocked_at = fields.Datetime("Refused on", readonly=True)
+
     # === CONSTRAINTS AND INDEXES === #
 
     _partner_bound_unique = models.UniqueIndex(
@@ -474,6 +477,8 @@ class WechatBinding(models.Model):
             binding.write({"is_subscribed": subscribed, "last_event_at": at})
             if changed and binding.state == "bound":
                 binding._log_subscription()
+        if subscribed:
+            self._mark_reachable()
 
     def _log_subscription(self):
         self.ensure_one()
@@ -506,6 +511,27 @@ class WechatBinding(models.Model):
     def _find(self, account, openid):
         """Return the present and former bindings of an OpenID."""
         return self.search([("account_id", "=", account.id), ("openid", "=", openid)])
+
+    # === BUSINESS METHODS - REACHABILITY === #
+
+    def _mark_unreachable(self, kind):
+        """Record that messages don't reach the bound user.
+
+        :param str kind: unfollowed, after WeChat has confirmed it, or blocked.
+        """
+        now = fields.Datetime.now()
+        if kind == "unfollowed":
+            self._set_subscribed(False, now)
+            return
+        fresh = self.filtered(lambda binding: not binding.is_blocked)
+        fresh.write({"is_blocked": True, "blocked_at": now})
+        fresh.partner_id._wechat_notify_changed()
+
+    def _mark_reachable(self):
+        """Record that messages reach the bound user again: one has arrived, or the user follows again."""
+        blocked = self.filtered("is_blocked")
+        blocked.write({"is_blocked": False, "blocked_at": False})
+        blocked.partner_id._wechat_notify_changed()
 
     # === BUSINESS METHODS - UNDO === #
 

@@ -1,30 +1,21 @@
-import logging
 from datetime import datetime, time, timedelta
 
 from pytz import UTC, timezone
 
 from odoo import api, fields, models
-from odoo.exceptions import UserError
+from odoo.fields import Domain
 
-from ...tools.wechat_errors import DAILY_QUOTA, WechatError
+from ...tools.wechat_errors import DAILY_QUOTA
 from ..const import DEFAULT_TZ
 
-_logger = logging.getLogger(__name__)
-# With the slash: WeChat answers 76003 without it.
-SEND_PATH = "/cgi-bin/message/template/send"
-WARN_PERCENT = 80
-# The quota is checked once an hour; at each run of the scheduled action for an account that the quota has paused.
-CHECK_EVERY = timedelta(minutes=55)
 # Hour at which sending begins after a day with a used-up daily limit, without quiet hours.
 MORNING = 8
-ACTIVITY = "mail.mail_activity_data_todo"
 
 
 class WechatAccount(models.Model):
-    """The sending of an account: quiet hours, limits, quota, pauses, and the suspension until a manager resumes it."""
+    """The sending of an account: quiet hours, limits, pauses, and the suspension until a manager resumes it."""
 
-    _name = "wechat.account"
-    _inherit = ["wechat.account", "wechat.suspend.mixin"]
+    _inherit = "wechat.account"
 
     # === FIELDS === #
 
@@ -43,13 +34,7 @@ class WechatAccount(models.Model):
         help="WeChat refuses the account: its messages wait until a manager resumes it.",
     )
     is_send_paused = fields.Boolean(compute="_compute_is_send_paused")
-    is_outbox_unconfirmed = fields.Boolean(compute="_compute_is_outbox_unconfirmed")
 
-    quota_limit = fields.Integer("Messages a Day", readonly=True, copy=False, help="The quota that WeChat reports.")
-    quota_used = fields.Integer("Used Today", readonly=True, copy=False)
-    quota_checked_at = fields.Datetime("Quota as of", readonly=True, copy=False)
-    quota_percent = fields.Float("Quota Used", compute="_compute_quota_percent", digits=(5, 1))
-    is_quota_short = fields.Boolean(compute="_compute_quota_percent")
     outbox_count = fields.Integer("Messages Waiting", compute="_compute_outbox")
     outbox_ends_at = fields.Datetime(
         "Expected to Be Sent by", compute="_compute_outbox", help="At the send rate, without regard to quiet hours."
@@ -71,15 +56,6 @@ class WechatAccount(models.Model):
         now = fields.Datetime.now()
         for account in self:
             account.is_send_paused = bool(account.send_paused_until and account.send_paused_until > now)
-
-    def _compute_is_outbox_unconfirmed(self):
-        self.is_outbox_unconfirmed = not self.env["wechat.message"]._is_outbox_confirmed()
-
-    @api.depends("quota_limit", "quota_used")
-    def _compute_quota_percent(self):
-        for account in self:
-            account.quota_percent = 100 * account.quota_used / account.quota_limit if account.quota_limit else 0
-            account.is_quota_short = 0 < WARN_PERCENT * account.quota_limit <= 100 * account.quota_used
 
     @api.depends("send_rate", "send_paused_until", "quota_limit", "quota_used")
     def _compute_outbox(self):
@@ -112,25 +88,7 @@ class WechatAccount(models.Model):
         self._close_manager_activities()
         return True
 
-    def action_confirm_outbox(self):
-        """Confirm that this database sends the messages.
-
-        :return: True
-        :raise AccessError: if the user is not a WeChat manager.
-        """
-        self._check_may_resume()
-        self.env["wechat.message"]._confirm_outbox()
-        self.env["wechat.message"]._trigger_sender()
-        # sudo: wechat.account - the outbox and the reminders about it are the same for all companies
-        # pylint: disable-next=no-search-all  # a database has a handful of accounts
-        self.sudo().search([])._close_manager_activities()
-        return True
-
     # === BUSINESS METHODS - SENDING === #
-
-    def _with_manager_lang(self):
-        """Return the account in the language of its manager."""
-        return self.with_context(lang=self._get_lang(self._get_responsible_manager().lang))
 
     def _get_send_tz(self):
         """Return the time zone of the quiet hours and of the daily limit.
@@ -208,54 +166,18 @@ class WechatAccount(models.Model):
 
     # === BUSINESS METHODS - QUOTA === #
 
-    @api.model
-    def _cron_check_quota(self):
-        """Check today's quota of the accounts, and resume those that the quota no longer pauses."""
-        now = fields.Datetime.now()
-        accounts = self.search(
-            ["|", "|", ("quota_checked_at", "=", False), ("quota_checked_at", "<", now - CHECK_EVERY),
-             ("send_pause_errcode", "=", DAILY_QUOTA)]
-        )  # fmt: skip
-        for account in accounts:
-            account._check_quota()
-            if not self.env["ir.cron"]._commit_progress(1):
-                break
+    def _get_quota_domain(self):
+        return Domain("send_pause_errcode", "=", DAILY_QUOTA) | super()._get_quota_domain()
 
     def _check_quota(self):
-        """Store the account's quota as WeChat reports it. If the call fails, the stored quota stays."""
-        self.ensure_one()
-        try:
-            quota = self._call_api("get_quota", SEND_PATH)
-        except (WechatError, UserError) as error:
-            _logger.info("wechat.quota: not known account=%s error=%s", self.id, error)
-            return
-        self.write(
-            {
-                "quota_limit": quota["daily_limit"],
-                "quota_used": quota["used"],
-                "quota_checked_at": fields.Datetime.now(),
-            }
-        )
-        _logger.info("wechat.quota: known account=%s used=%s limit=%s", self.id, quota["used"], quota["daily_limit"])
-        if quota["remain"] > 0 and self.send_pause_errcode == DAILY_QUOTA:
+        quota = super()._check_quota()
+        if quota and quota["remain"] > 0 and self.send_pause_errcode == DAILY_QUOTA:
             # WeChat does not say when the day of the quota ends.
             self._end_pause()
-        self._warn_of_quota()
+        return quota
 
-    def _warn_of_quota(self):
-        """Schedule one activity for a manager while the quota is almost used up."""
-        if not self.is_quota_short:
-            # sudo: mail.activity - removes the scheduled action's own reminder
-            self.sudo().activity_unlink([ACTIVITY])
-            return
-        account = self._with_manager_lang()
-        account._schedule_manager_activity(
-            account.env._("The WeChat quota of today is almost used up"),
-            account.env._(
-                "%(used)s of %(limit)s messages of today are used. Messages beyond the quota wait until WeChat allows "
-                "more; those that expire before are not sent.",
-                used=self.quota_used,
-                limit=self.quota_limit,
-            ),
-            ACTIVITY,
-        )
+    # === BUSINESS METHODS - IDENTITY === #
+
+    def _confirm_database(self):
+        super()._confirm_database()
+        self.env["wechat.message"]._trigger_sender()

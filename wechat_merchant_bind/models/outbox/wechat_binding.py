@@ -1,6 +1,6 @@
 import logging
 
-from odoo import fields, models
+from odoo import models
 
 from ..audit.term_text import encode_terms
 from ..const import CONCURRENCY_ERRORS
@@ -9,35 +9,11 @@ _logger = logging.getLogger(__name__)
 
 
 class WechatBinding(models.Model):
-    """Whether messages reach the bound user, by WeChat's answers and receipts; and the welcome of a new binding."""
+    """What a change of a binding means for its messages, and the welcome of a new binding."""
 
     _inherit = "wechat.binding"  # pylint: disable=consider-merging-classes-inherited  # a file a package
 
-    # === FIELDS === #
-
-    is_blocked = fields.Boolean("Refuses Messages", readonly=True, help="The person has switched our messages off.")
-    blocked_at = fields.Datetime("Refused on", readonly=True)
-
-    # === BUSINESS METHODS - REACHABILITY === #
-
-    def _mark_unreachable(self, kind):
-        """Record that messages don't reach the bound user.
-
-        :param str kind: unfollowed, after WeChat has confirmed it, or blocked.
-        """
-        now = fields.Datetime.now()
-        if kind == "unfollowed":
-            self._set_subscribed(False, now)
-            return
-        fresh = self.filtered(lambda binding: not binding.is_blocked)
-        fresh.write({"is_blocked": True, "blocked_at": now})
-        fresh.partner_id._wechat_notify_changed()
-
-    def _mark_reachable(self):
-        """Record that messages reach the bound user again: one has arrived, or the user follows again."""
-        blocked = self.filtered("is_blocked")
-        blocked.write({"is_blocked": False, "blocked_at": False})
-        blocked.partner_id._wechat_notify_changed()
+    # === BUSINESS METHODS === #
 
     def _set_subscribed(self, subscribed, at):
         before = self.filtered("is_subscribed")
@@ -45,8 +21,6 @@ class WechatBinding(models.Model):
         if returned := (self - before).filtered(lambda binding: binding.is_subscribed and binding.state == "bound"):
             waiting = [("partner_id", "in", returned.partner_id.ids), ("failure_type", "=", "wechat_unfollowed")]
             self.env["wechat.message"]._retry_now(waiting)
-        if subscribed:
-            self._mark_reachable()
         return result
 
     def _unbind(self, reason):

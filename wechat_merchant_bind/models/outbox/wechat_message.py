@@ -9,6 +9,7 @@ from odoo.fields import Domain
 from odoo.tools import LazyTranslate
 
 from ...tools.send_policy import MAX_CALLS, REPEAT_SECONDS, TOO_OFTEN
+from ...tools.wechat_errors import get_receipt
 from ..audit.term_text import TermText, encode_terms
 from ..const import CONCURRENCY_ERRORS, FAILURE_TYPES, GROUP_USER, KINDS, RETENTION_DAYS, STATES
 from .sender import Sender
@@ -61,33 +62,7 @@ PRIORITIES = {
     "welcome": PRIORITY_URGENT,
 }
 VALID_HOURS = 24
-IDENTITY_PARAMETER = "wechat_merchant_bind.outbox_identity"
 SENDER = "wechat_merchant_bind.ir_cron_send_1"
-
-# --- receipts ---
-
-SUCCESS = "success"
-# Failure types by the status of a receipt without its spaces: documentation, SDKs and real pushes differ in them
-# ("failed:user block", "failed: system failed"). Any other status is "wechat_receipt".
-FAILURES = {
-    "failed:userblock": "wechat_blocked",
-    "failed:systemfailed": "wechat_system",
-    "failed:freqlimit": "wechat_frequency",
-}
-RECEIPT_REASONS = {
-    "wechat_blocked": _lt(
-        "The merchant has switched off the messages of your Official Account.\n"
-        "Ask the merchant to allow them again in WeChat, in the settings of the account's profile."
-    ),
-    "wechat_system": _lt("WeChat accepted the message but could not deliver it.\nSend it again."),
-    "wechat_frequency": _lt(
-        "WeChat did not deliver the message, because this merchant was sent too many.\n"
-        "Send it again later, and fewer messages to this merchant."
-    ),
-    "wechat_receipt": _lt(
-        "WeChat accepted the message but did not deliver it, and tells the reason in the receipt only."
-    ),
-}
 
 # --- fallback and batches ---
 
@@ -335,7 +310,7 @@ class WechatMessage(models.Model):
                 for pair, vals in zip(pairs, vals_list, strict=True)
             ]
         )
-        self._remember_outbox_identity()
+        self.env["wechat.account"]._remember_database()
         if any(message.state == "outgoing" for message in messages_sudo):
             self._trigger_sender()
         messages_sudo._apply_fallback()
@@ -684,8 +659,8 @@ class WechatMessage(models.Model):
     @api.model
     def _cron_send(self):
         """Send the due messages of all accounts."""
-        if not self._is_outbox_confirmed():
-            self._ask_for_confirmation()
+        if not self.env["wechat.account"]._is_database_confirmed():
+            self.search([("state", "=", "outgoing")], limit=1).account_id._ask_for_confirmation()
             return
         self._run_in_transaction(self._close_overdue)
         has_more = Sender(self.env).run()
@@ -796,58 +771,6 @@ class WechatMessage(models.Model):
             & Domain("next_attempt_at", "<", until)
         ).next_attempt_at = until
 
-    # === BUSINESS METHODS - IDENTITY === #
-
-    @api.model
-    def _get_outbox_identity(self):
-        """Return the UUID of the database, which tells it from its copies.
-
-        Its address would not do: Odoo rewrites web.base.url when an administrator logs in under another one.
-
-        :rtype: str
-        """
-        # sudo: ir.config_parameter - the value is compared only, and not shown
-        return self.env["ir.config_parameter"].sudo().get_param("database.uuid")
-
-    @api.model
-    def _remember_outbox_identity(self):
-        """Remember at the first message that this database sends."""
-        # sudo: ir.config_parameter - as in _get_outbox_identity
-        if not self.env["ir.config_parameter"].sudo().get_param(IDENTITY_PARAMETER):
-            self._confirm_outbox()
-
-    @api.model
-    def _confirm_outbox(self):
-        """Allow this database to send."""
-        # sudo: ir.config_parameter - a manager has confirmed it, or it is the first message
-        self.env["ir.config_parameter"].sudo().set_param(IDENTITY_PARAMETER, self._get_outbox_identity())
-
-    @api.model
-    def _is_outbox_confirmed(self):
-        """Tell whether this database may send. A copy must not: it would send every message a second time.
-
-        :rtype: bool
-        """
-        # sudo: ir.config_parameter - as in _get_outbox_identity
-        known = self.env["ir.config_parameter"].sudo().get_param(IDENTITY_PARAMETER)
-        return not known or known == self._get_outbox_identity()
-
-    @api.model
-    def _ask_for_confirmation(self):
-        """Ask a manager to confirm that this database should send, if messages wait."""
-        waiting = self.search([("state", "=", "outgoing")], limit=1)
-        account = waiting.account_id
-        if not account:
-            return
-        account = account._with_manager_lang()
-        account._schedule_manager_activity(
-            account.env._("WeChat messages wait until you confirm that this database sends them"),
-            account.env._(
-                "The number of this database has changed, as it does in a copy: a copy would send all waiting messages "
-                "a second time. If this is the one that should send, press “Confirm Sending” on the Official Account."
-            ),
-        )
-
     # === BUSINESS METHODS - RECEIPTS === #
 
     @api.model
@@ -922,13 +845,13 @@ class WechatMessage(models.Model):
         """
         status = receipt.receipt_status or ""
         values = {"state": "delivered", "failure_type": False, "failure_reason": False}
-        normal = "".join(status.lower().split())
-        if normal == SUCCESS:
+        result = get_receipt(status)
+        if result.is_delivered:
             values["delivered_at"] = receipt.create_date
         else:
-            failure_type = FAILURES.get(normal, "wechat_receipt")
-            reason = encode_terms(RECEIPT_REASONS[failure_type], _lt("Receipt: %s", status or "-"))
-            values |= {"state": "failed", "failure_type": failure_type, "failure_reason": reason}
+            terms = [_lt(term) for term in (result.meaning, result.remedy) if term]
+            reason = encode_terms(*terms, _lt("Receipt: %s", status or "-"))
+            values |= {"state": "failed", "failure_type": result.failure_type, "failure_reason": reason}
         return {**values, "receipt_status": status}
 
     def _mark_recipients(self):

@@ -6,7 +6,7 @@ from odoo.exceptions import AccessError, UserError
 from odoo.modules.module import load_script
 from odoo.tools import file_open, mute_logger
 
-from ...models.outbox.wechat_message import IDENTITY_PARAMETER
+from ...models.account.wechat_account import IDENTITY_PARAMETER
 from ...tools.send_policy import LISTED_CALLS, WRONG_VALUES_MAX
 from ..common import FIRST_MSGID, SEND_PATH, TEMPLATES_PATH, USER_PATH, USERS_PATH
 from ..common_outbox import SENDER, SENDER_MODULE, OutboxCase
