@@ -1,13 +1,13 @@
 """The types of template keywords and what each lets through (模板消息参数限制), as WeChat's production checks them.
 
 The type is the letters of a key: `thing1`, `character_string12`. Keys of test accounts and old templates (`first`,
-`keyword1`) have no type and no known limit.
+`keyword1`) have no type: the API takes any text, and the phone shows only a part of it.
 """
 
 import re
 
 KEYWORD = re.compile(r"\{\s*\{\s*(\w+)\.DATA\s*\}\s*\}")
-KEY_TYPE = re.compile(r"([a-z_]+?)\d*")
+KEY_TYPE = re.compile(r"([a-z_]+?)\d+")
 HAN = r"\u3400-\u9fff\uf900-\ufaff"
 CLOCK = r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d)?"
 DAY = r"\d{4}(年\d{1,2}月\d{1,2}日|-\d{1,2}-\d{1,2}|/\d{1,2}/\d{1,2}|\.\d{1,2}\.\d{1,2})"
@@ -30,8 +30,8 @@ CHECKS = {
     "thing": _pattern(r"[^\r\n]{1,20}"),
     "short_thing": _pattern(r"[^\r\n]{1,5}"),
     "character_string": _pattern(r"[\x21-\x7e](?:[\x20-\x7e]{0,30}[\x21-\x7e])?"),
-    "time": _pattern(rf"{TIME}(\s*~\s*{TIME})?"),
-    "date": _pattern(rf"{DATE}(\s*~\s*{DATE})?"),
+    "time": _pattern(rf"{TIME}(~{TIME})?"),
+    "date": _pattern(rf"{DATE}(~{DATE})?"),
     "amount": _pattern(r"[¥￥$€£]?\d{1,12}(\.\d+)?元?"),
     "phone_number": _pattern(r"[0-9+()#*\- ]{1,17}"),
     "car_number": _pattern(rf"[{HAN}A-Za-z0-9]([A-Za-z0-9·]{{0,6}}[{HAN}A-Za-z0-9])?"),
@@ -43,6 +43,9 @@ CHECKS = {
 }
 # WeChat approves each value of these types; the template lists them.
 ENUMERATED = ("const", "enum", "enum_string")
+# Keys that phones have not shown since 2023, and the characters that they show of other keys without a type.
+HIDDEN = ("first", "remark")
+FOLDED_AFTER = 20
 
 
 def keys_of(content: str) -> list[str]:
@@ -70,3 +73,14 @@ def refusal(key: str, value, allowed: dict) -> str | None:
     else:
         valid = CHECKS.get(kind, lambda _value: True)(value)
     return None if valid else f"argument invalid! data.{key}.value invalid"
+
+
+def shown(key: str, value: str) -> str:
+    """What a phone shows of a value: nothing of a hidden key, and the start of one without a type."""
+    if key in HIDDEN:
+        return ""
+    kind = KEY_TYPE.fullmatch(key)
+    if kind and kind.group(1) in (*CHECKS, *ENUMERATED):
+        return value
+    line = (value.splitlines() or [""])[0]
+    return line if len(line) <= FOLDED_AFTER else f"{line[:FOLDED_AFTER]}…"

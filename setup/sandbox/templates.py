@@ -6,7 +6,7 @@ import re
 import time
 
 from errors import ApiError
-from keywords import keys_of, refusal
+from keywords import keys_of, refusal, shown
 
 TEMPLATES_AN_ACCOUNT = 25
 CLIENT_MSG_ID = re.compile(r"[A-Za-z0-9_-]+")
@@ -128,12 +128,12 @@ def check_values(template: dict, data: dict):
 
 
 def rendered_lines(template: dict, data: dict) -> list[dict]:
-    """The lines of the card as a phone shows them: [{label, value}], without those that stay empty."""
+    """The lines of the card as a phone shows them: [{label, value}], without empty and hidden ones."""
     lines = []
     for line in template["content"].splitlines():
         for key in keys_of(line):
             entry = data.get(key)
-            value = str(entry.get("value", "")) if isinstance(entry, dict) else ""
+            value = shown(key, str(entry.get("value", ""))) if isinstance(entry, dict) else ""
             if value:
                 lines.append({"label": re.split("[:：{]", line, maxsplit=1)[0].strip(), "value": value})
     return lines

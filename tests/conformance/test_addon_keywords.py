@@ -56,6 +56,22 @@ def test_accepted_values_pass(kind, value):
     assert sandbox.refusal(key, text, {key: [text]}) is None, text
 
 
+@pytest.mark.parametrize("key", ["keyword1", "name", "time", "orderNo"])
+@given(value=TEXTS)
+def test_phone_shows_values_without_a_type_in_full(key, value):
+    try:
+        text = addon.fit(key, value).text
+    except addon.KeywordError:
+        return
+    assert sandbox.shown(key, text) == text
+
+
+@pytest.mark.parametrize("key", ["first", "remark"])
+def test_both_know_the_hidden_keys(key):
+    assert sandbox.shown(key, addon.fit(key, "您好").text) == ""
+    assert key in addon.HIDDEN_KEYS
+
+
 @pytest.mark.parametrize("kind", addon.KEYWORD_TYPES)
 def test_tables_have_the_same_types(kind):
     assert kind in sandbox.CHECKS or kind in sandbox.ENUMERATED

@@ -21,7 +21,7 @@ GOOD = {
     "number1": "1042.5",
     "letter1": "ABC",
     "symbol1": "★★",
-    "keyword1": "没有类型的键没有已知的限制，所以多长都可以通过检查",
+    "keyword1": "没有类型的键，接口不限制长度，手机只显示前面二十个字",
 }
 BAD = [
     ("thing1", "一" * 21),
@@ -32,6 +32,8 @@ BAD = [
     ("time1", "明天下午"),
     ("time1", "25:00"),
     ("date1", "22/11"),
+    ("date1", "2026-11-22 ~ 2026-11-30"),
+    ("time1", "15:01 ~ 16:01"),
     ("amount1", "￥1,000.00"),
     ("amount1", "1" * 13),
     ("phone_number1", "1" * 18),
@@ -83,6 +85,29 @@ def test_sdk_sends_and_the_phone_shows_a_card(sandbox, client, follower, templat
     assert last["template"]["title"] == "新订单通知"
     assert last["template"]["lines"][0] == {"label": "thing1", "value": GOOD["thing1"]}
     assert (last["url"], last["msgid"]) == ("https://example.com/so/1042", str(answer["msgid"]))
+
+
+def test_phone_shows_only_a_part_of_keys_without_a_type(sandbox, client, follower):
+    """`first` and `remark` are hidden; other values are folded after 20 characters and cut at a line break."""
+    values = {
+        "first": "您好",
+        "keyword1": "一" * 20,
+        "keyword2": "一" * 21,
+        "name": "第一行\n第二行",
+        "thing3": "两" * 20,
+        "remark": "谢谢",
+    }
+    content = "".join(f"{key}:{{{{{key}.DATA}}}}\n" for key in values)
+    template = sandbox.post("templates", title="历史模板", content=content)["template_id"]
+    answer = client.message.send_template(follower, template, {key: {"value": text} for key, text in values.items()})
+    assert answer["errcode"] == 0
+    lines = sandbox.get("messages", user="王老板")["messages"][-1]["template"]["lines"]
+    assert {line["label"]: line["value"] for line in lines} == {
+        "keyword1": "一" * 20,
+        "keyword2": "一" * 20 + "…",
+        "name": "第一行",
+        "thing3": "两" * 20,
+    }
 
 
 @pytest.mark.parametrize(("key", "value"), BAD)
