@@ -17,6 +17,7 @@ class MergePartnerAutomatic(models.TransientModel):
         :raise UserError: if more than one of the partners is bound.
         """
         self._wechat_merge(src_partners, dst_partner)
+        self._wechat_merge_notifications(src_partners, dst_partner)
         return super()._update_foreign_keys(src_partners, dst_partner)
 
     @api.model
@@ -51,6 +52,44 @@ class MergePartnerAutomatic(models.TransientModel):
         (codes if bindings else codes - kept)._revoke(self.env._("The merchant was merged with another one."))
         bindings.partner_id = dst_partner
         self.env.flush_all()
+
+    @api.model
+    def _wechat_merge_notifications(self, src_partners, dst_partner):
+        """Move the notifications of WeChat notices. Of two of one notice, a failure is kept, else the one by WeChat.
+
+        Odoo deletes all notifications of a source if one is of a message that the target was notified of too. Here the
+        messages of the outbox share the kept one, which shows their later results.
+        """
+        # sudo: mail.notification, wechat.message - as in _wechat_merge
+        notifications_sudo = self.env["mail.notification"].sudo()
+        sources = notifications_sudo.search(
+            [("res_partner_id", "in", src_partners.ids), ("mail_message_id.message_type", "=", "wechat")]
+        )
+        notifications_sudo = notifications_sudo.search(
+            [
+                ("mail_message_id", "in", sources.mail_message_id.ids),
+                ("res_partner_id", "in", (src_partners | dst_partner).ids),
+            ],
+            order="id",
+        )
+        kept = {}
+        for notification in notifications_sudo.sorted(
+            lambda one: (
+                one.notification_status not in ("exception", "bounce"),
+                one.notification_type != "wechat",
+                one.res_partner_id != dst_partner,
+            )
+        ):
+            kept.setdefault(notification.mail_message_id, notification)
+        moved = notifications_sudo.browse().union(*kept.values())
+        dropped = notifications_sudo - moved
+        messages_sudo = self.env["wechat.message"].sudo().search([("notification_id", "in", dropped.ids)])
+        for message in messages_sudo:
+            message.notification_id = kept[message.notification_id.mail_message_id]
+        dropped.unlink()
+        moved.res_partner_id = dst_partner
+        self.env.flush_all()
+        messages_sudo._sync_notifications()
 
     @api.model
     def _wechat_log_merge(self, src_partners, dst_partner, bindings, codes):

@@ -1,6 +1,7 @@
 from odoo.exceptions import UserError
 from odoo.tools import mute_logger
 
+from ..channel.test_channel import ChannelCase
 from ..common_push import WechatPushCase
 
 
@@ -109,3 +110,88 @@ class TestMerge(WechatPushCase):
                 self.assertBound(self.other_merchant, openid)
                 savepoint.rollback()
                 self.env.invalidate_all()
+
+
+class TestMergeOfNotices(ChannelCase):
+    """The results of notices to merged partners still show, also if both were notified of one message."""
+
+    @mute_logger("odoo.addons.base.wizard.base_partner_merge", "odoo.models.unlink")
+    def _merge(self, sources=None):
+        self.env.flush_all()
+        partners = (sources or self.merchant) + self.other_merchant
+        self.env["base.partner.merge.automatic.wizard"]._merge(partners.ids, self.other_merchant)
+        self.env.invalidate_all()
+
+    def _get_status(self, message):
+        notification = message.notification_ids
+        self.assertEqual(notification.res_partner_id, self.other_merchant)
+        return notification.notification_status
+
+    def _record(self, row, **values):
+        row.write(values)
+        self.env.flush_all()
+        row._sync_notifications()
+
+    def _send_to_both(self):
+        message = self._send(partner_ids=(self.merchant + self.other_merchant).ids)
+        rows = {row.partner_id: row for row in self._get_rows(message)}
+        return message, rows[self.merchant], rows[self.other_merchant]
+
+    def test_all_failures_move_despite_one_message_to_both(self):
+        self._bind()
+        failed, waiting = self._send(), self._send()
+        self._record(self._get_rows(failed), state="failed", failure_type="wechat_refused")
+        row = self._get_rows(waiting)
+        both, _source, _target = self._send_to_both()
+        self._merge()
+        self.assertEqual(self._get_status(failed), "exception")
+        self.assertEqual(self._get_status(waiting), "ready")
+        self.assertEqual(len(both.notification_ids), 1)
+        # A failure after the merge.
+        self._record(row, state="failed", failure_type="wechat_refused")
+        self.assertEqual(self._get_status(waiting), "exception")
+
+    def test_later_failure_of_a_message_to_both_shows(self):
+        self._bind()
+        message, source, target = self._send_to_both()
+        self.assertEqual(target.failure_type, "wechat_unbound")
+        self._merge()
+        self.assertEqual(source.notification_id, target.notification_id)
+        self._record(source, state="sent")
+        self._record(source, state="failed", failure_type="wechat_refused")
+        self.assertEqual(self._get_status(message), "exception")
+        # The merged merchant has got the notice.
+        self._record(source, state="delivered", failure_type=False)
+        self.assertEqual(self._get_status(message), "sent")
+
+    def test_failure_of_the_source_shows(self):
+        self._bind(self.other_merchant)
+        message, source, target = self._send_to_both()
+        self.assertEqual((source.state, target.state), ("failed", "outgoing"))
+        self._merge()
+        self.assertEqual(source.notification_id, target.notification_id)
+        self._record(target, state="failed", failure_type="wechat_blocked")
+        self.assertRecordValues(
+            message.notification_ids,
+            [
+                {
+                    "notification_status": "exception",
+                    "failure_type": "wechat_blocked",
+                    "res_partner_id": self.other_merchant.id,
+                }
+            ],
+        )
+
+    def test_failure_is_kept_before_an_email(self):
+        message, source, target = self._send_to_both()
+        target.notification_id.write({"notification_type": "email", "notification_status": "sent"})
+        self._merge()
+        self.assertEqual((self._get_status(message), source.notification_id), ("exception", message.notification_ids))
+
+    def test_two_sources(self):
+        third = self._create_merchant("第三家")
+        message = self._send(partner_ids=(self.merchant + third).ids)
+        rows = self._get_rows(message)
+        self._merge(self.merchant + third)
+        self.assertEqual(self._get_status(message), "exception")
+        self.assertEqual(rows.notification_id, message.notification_ids)
