@@ -1,6 +1,8 @@
 from odoo import api, models
 from odoo.exceptions import ValidationError
 
+from .ir_actions_server import NOTICES
+
 
 class BaseAutomation(models.Model):
     """Automation rules: refuse WeChat notices on deletion, as Odoo refuses e-mails."""
@@ -12,25 +14,35 @@ class BaseAutomation(models.Model):
     @api.constrains("trigger", "action_server_ids")
     def _check_trigger_state(self):
         for rule in self:
-            if rule._has_wechat_on_unlink():
-                raise ValidationError(rule._get_wechat_on_unlink_words())
+            if words := rule._get_wechat_warning():
+                raise ValidationError(words)
         return super()._check_trigger_state()
 
     # === ONCHANGE METHODS === #
 
     @api.onchange("trigger", "action_server_ids")
     def _onchange_trigger_or_actions(self):
-        if self._has_wechat_on_unlink():
-            return {"warning": {"title": self.env._("Warning"), "message": self._get_wechat_on_unlink_words()}}
+        if words := self._get_wechat_warning():
+            return {"warning": {"title": self.env._("Warning"), "message": words}}
         return super()._onchange_trigger_or_actions()
 
     # === BUSINESS METHODS === #
 
-    def _has_wechat_on_unlink(self):
+    def _get_wechat_warning(self):
+        """Return why the rule can't send its WeChat notices, or None."""
         self.ensure_one()
-        return self.trigger == "on_unlink" and "wechat" in self.action_server_ids.mapped("state")
-
-    def _get_wechat_on_unlink_words(self):
+        if self.trigger != "on_unlink" or "wechat" not in self.action_server_ids.mapped("state"):
+            return None
         return self.env._(
             "WeChat notices can't be sent when records are deleted: nothing is left that the notice could be about."
         )
+
+    def _process(self, records, domain_post=None):
+        """Queue the WeChat notices of the rule for all records at once: Odoo runs its actions for each record.
+
+        The notices follow the other actions of the rule. A record that these have deleted gets none.
+        """
+        notices = {}
+        super(BaseAutomation, self.with_context(**{NOTICES: notices}))._process(records, domain_post=domain_post)
+        for template, notified in notices.items():
+            notified.with_context(**{NOTICES: None}).exists()._message_wechat_with_template(template)

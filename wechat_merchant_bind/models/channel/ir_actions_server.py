@@ -1,6 +1,9 @@
 from odoo import api, fields, models
 from odoo.exceptions import ValidationError
 
+# Context key: dictionary in which an automation rule collects the records to notify about, by template.
+NOTICES = "wechat_notices"
+
 
 class IrActionsServer(models.Model):
     """The server action that notifies by WeChat."""
@@ -77,11 +80,17 @@ class IrActionsServer(models.Model):
         """Notify about the records.
 
         Odoo checks the rights, as for e-mails: the right to write the records, or a group of the action; automation
-        rules run for every user. After the deletion of its template, the action makes failed notices, which say so.
+        rules run for every user, and notify when they end. After the deletion of its template, the action makes failed
+        notices, which say so.
         """
         if self._is_recompute():
             return False
         records = eval_context.get("records") or eval_context.get("record")
-        if records:
-            records._message_wechat_with_template(self.wechat_template_id)
+        if not records:
+            return False
+        notices, template = self.env.context.get(NOTICES), self.wechat_template_id
+        if notices is None:
+            records._message_wechat_with_template(template)
+        else:
+            notices[template] = notices.get(template, records) | records
         return False

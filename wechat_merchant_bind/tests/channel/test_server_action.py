@@ -188,6 +188,69 @@ class TestServerAction(ChannelCase):
         template.model_id = self.env["ir.model"]._get("discuss.channel")
         self.assertEqual(template.sidebar_action_id.binding_model_id, template.model_id)
 
+    def test_number_of_queries_does_not_grow(self):
+        """Odoo inserts 100 rows at a time, and runs the actions of an automation rule for each record."""
+        merchants = self.env["res.partner"].create([{"name": f"商家 {number}"} for number in range(250)])
+        for merchant in merchants[::2]:
+            self._bind(merchant)
+
+        def run_action(records):
+            self.action.with_user(self.employee).with_context(active_model="res.partner", active_ids=records.ids).run()
+
+        def write(records):
+            records.with_user(self.employee).street = f"南山路 {records[0].id} 号"
+
+        def count(function, records):
+            self.env.flush_all()
+            self.env.invalidate_all()
+            before = self.env.cr.sql_log_count
+            function(records)
+            self.env.flush_all()
+            self.assertEqual(len(self._get_messages(records)), len(records))
+            return self.env.cr.sql_log_count - before
+
+        for function in (run_action, write):
+            if function is write:
+                self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
+                merchants.message_ids.unlink()
+            # Fill the caches.
+            count(function, merchants[:10])
+            few, many = count(function, merchants[10:20]), count(function, merchants[20:130])
+            with self.subTest(function.__name__):
+                self.assertLessEqual(many, few + 4)
+                self.assertLess(few, 60)
+
+    def test_rule_notifies_after_its_other_actions(self):
+        """A notice tells what is true when the rule ends; a deleted record has none."""
+        self._bind()
+        rename = self.env["ir.actions.server"].create(
+            {
+                "name": "改名",
+                "model_id": self.partner_model.id,
+                "state": "code",
+                "code": "record.name == '删' and record.unlink() or record.write({'name': '新名'})",
+                "sequence": 9,
+            }
+        )
+        gone = self._create_merchant("删")
+        rule = self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
+        rule.action_server_ids += rename
+        with mute_logger("odoo.models.unlink"):
+            (self.merchant + gone).street = "南山路 1 号"
+        self.assertFalse(gone.exists())
+        row = self.assertWechatNotification(self._get_messages(self.merchant), self.merchant, "outgoing")
+        self.assertEqual(row.card["data"]["thing1"]["value"], "新名")
+
+    def test_rule_with_two_templates_sends_both(self):
+        self._bind()
+        other = self._create_template()
+        other.line_ids[0].value = "第二个"
+        rule = self._create_rule(trigger_field_ids=self.env.ref("base.field_res_partner__street").ids)
+        rule.action_server_ids += self._create_action(wechat_template_id=other.id, usage="base_automation")
+        self.merchant.street = "南山路 1 号"
+        rows = self._get_rows(self._get_messages(self.merchant))
+        self.assertEqual(rows.template_id, self.template + other)
+
     @mute_logger("odoo.sql_db")
     def test_notice_on_deletion_is_refused(self):
         with self.assertRaisesRegex(ValidationError, "WeChat"):
