@@ -1,8 +1,8 @@
 """The keywords of template messages: the table of their types, with the values that WeChat accepts in each.
 
 The type is the letters of a key such as thing1 or character_string12 (source: 模板消息参数值内容限制说明 of WeChat's
-reference for service accounts). Keys of test accounts and of historic templates (first, keyword1, name) have no type,
-and no known limit.
+reference for service accounts). Keys of test accounts and of historic templates (first, keyword1, name) have no type:
+the phone folds their values after 20 characters, cuts them at a line break, and shows no first and no remark.
 
 A value is shortened where only length is lost, and refused where its meaning would change. Characters are counted as
 UTF-16 code units, since WeChat does not define them: an emoji counts as two.
@@ -74,12 +74,18 @@ PROBLEMS = {
     "number": _lt("is not a number"),
 }
 
+# Keys that the phone does not show.
+HIDDEN_KEYS = ("first", "remark")
+
 # As in get_all_private_template; WeChat's own example has blanks between the braces.
 _KEYWORD = re.compile(r"\{\s*\{\s*(\w+)\.DATA\s*\}\s*\}")
 _TYPED_KEY = re.compile(r"([a-z_]+?)[0-9]+")
 _HAN = "\u3400-\u9fff\uf900-\ufaff"
 _CLOCK = re.compile("(?:[01]?[0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9])?")
 _DAY = re.compile("([0-9]{4})(?: ?年 ?([0-9]{1,2}) ?月 ?([0-9]{1,2}) ?日|([-/.])([0-9]{1,2})\\4([0-9]{1,2}))")
+# What is one character for readers: a flag, or a character with marks, skin tones and what joiners add.
+_MARKS = "\u0300-\u036f\u20d0-\u20ff\ufe00-\ufe0f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f"
+_CLUSTER = re.compile(f"[\U0001f1e6-\U0001f1ff]{{2}}|.[{_MARKS}]*(?:\u200d.[{_MARKS}]*)*")
 # Currency signs that WeChat accepts, by currency.
 _SIGNS = {"CNY": "￥", "JPY": "¥", "USD": "$", "EUR": "€", "GBP": "£"}
 _AMOUNT = re.compile(
@@ -122,6 +128,26 @@ def get_type(key):
     return KEYWORD_TYPES.get(match[1]) if match else None
 
 
+def get_limit(key):
+    """Return in words what WeChat takes and shows of a key.
+
+    :param str key: such as thing1.
+    :rtype: str
+    """
+    if key in HIDDEN_KEYS:
+        return _lt("Not shown on the phone")
+    return (get_type(key) or KEYWORD_TYPES["thing"]).limit
+
+
+def is_empty(value):
+    """Tell whether a value is none for WeChat. Zero is not empty.
+
+    :param value: see fit.
+    :rtype: bool
+    """
+    return value is None or value is False or (isinstance(value, str) and not value.strip())
+
+
 def fit(key, value, currency=None):
     """Make a value fit its keyword.
 
@@ -132,14 +158,16 @@ def fit(key, value, currency=None):
     :raise KeywordError: if WeChat would refuse it.
     """
     keyword_type = get_type(key)
-    if isinstance(value, str):
-        value = value.strip()
-    # Zero is not empty.
-    if value is None or value is False or value == "":
+    if is_empty(value):
         if keyword_type is KEYWORD_TYPES["const"]:
             return Fitted("")
         raise KeywordError("empty")
-    fitted = keyword_type.fit(value, currency or Currency()) if keyword_type else Fitted(to_text(value))
+    if isinstance(value, str):
+        value = value.strip()
+    if key in HIDDEN_KEYS:
+        fitted = Fitted(_join_lines(to_text(value)))
+    else:
+        fitted = (keyword_type or KEYWORD_TYPES["thing"]).fit(value, currency or Currency())
     if not fitted.text:
         # All its characters are invisible.
         raise KeywordError("empty")
@@ -158,8 +186,8 @@ def to_text(value):
         return _format_day(value)
     if isinstance(value, float):
         return _trim(f"{value:.6f}")
-    # PostgreSQL stores neither NUL nor lone surrogates.
-    return re.sub("[\x00\ud800-\udfff]", "", str(value))
+    # PostgreSQL stores neither NUL nor lone surrogates. Odoo writes U+FEFF, which is invisible, behind a minus.
+    return re.sub("[\x00\ufeff\ud800-\udfff]", "", str(value))
 
 
 # === FITTING === #
@@ -215,7 +243,7 @@ def _fit_moments(value, code):
     moments = [_read_moment(text.strip(), code) for text in _normalize(value).split("~")]
     if len(moments) > 2:
         raise KeywordError(code)
-    return Fitted(" ~ ".join(moments))
+    return Fitted("~".join(moments))
 
 
 def _read_moment(text, code):
@@ -344,14 +372,11 @@ def _cut_at(text, limit, ellipsis):
     if _count(text) <= limit:
         return Fitted(text)
     kept = ""
-    for char in text:
-        if _count(kept + char + ellipsis) > limit:
+    for cluster in _CLUSTER.findall(text):
+        if _count(kept + cluster + ellipsis) > limit:
             break
-        kept += char
-    # A joiner at the end belongs to a character that was cut off.
-    while kept and (kept[-1] == "\u200d" or kept[-1].isspace()):
-        kept = kept[:-1]
-    return Fitted(kept + ellipsis, is_cut=True)
+        kept += cluster
+    return Fitted(kept.rstrip() + ellipsis, is_cut=True)
 
 
 def _format_day(day):

@@ -2,6 +2,7 @@ import logging
 import re
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
+from itertools import product
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
@@ -25,6 +26,8 @@ _lt = LazyTranslate(__name__)
 
 # Fields of the template that hold expressions, beside the values of its lines.
 EXPRESSION_FIELDS = ("lang", "url", "miniprogram_path")
+# The group that may write expressions which may be harmful.
+EDITORS = "mail.group_mail_template_editor"
 # Context key: evaluate each expression inside a savepoint.
 SAVEPOINTS = "wechat_savepoints"
 # Seconds between two checks at WeChat whether a template exists.
@@ -38,7 +41,7 @@ class Card(NamedTuple):
     card: dict
     # The same as plain text.
     body: str
-    # Sentences for users: why WeChat would refuse the card, and which values were shortened.
+    # Sentences for users: why WeChat would refuse the card, and which values are not shown as they were written.
     errors: list[str]
     cuts: list[str]
     # The failure type of the message if there are errors.
@@ -54,10 +57,20 @@ class BrokenTransactionError(Exception):
 
 
 class Value(NamedTuple):
-    """The value of an expression, as wechat_keywords.fit accepts it, and the currency of a monetary field."""
+    """The value of an expression, as wechat_keywords.fit accepts it; of an amount also its currency and its text."""
 
     value: object
     currency: models.BaseModel | None = None
+    text: str = ""
+
+
+class FormattedAmount(str):
+    """Text of the helper format_amount, with the number and the currency that it shows."""
+
+    def __new__(cls, text, number, currency):
+        self = super().__new__(cls, text)
+        self.number, self.currency = number, currency
+        return self
 
 
 class WechatTemplate(models.Model):
@@ -327,20 +340,16 @@ class WechatTemplate(models.Model):
         :param list[str | bool] sources: inline templates that were written.
         :raise AccessError: if one has an expression that mail.render.mixin allows to template editors only.
         """
-        if self._is_template_editor():
-            return
-        for source in filter(None, sources):
-            for template in self:
-                if template._has_unsafe_expression_template_inline_template(source, template.model):
-                    raise AccessError(
-                        self.env._(
-                            "Only members of %(group)s may write expressions such as %(expression)s. Ask one of "
-                            "them, or an administrator to add you.",
-                            # sudo: res.groups - reads the name of the missing group
-                            group=self.env.ref("mail.group_mail_template_editor").sudo().name,
-                            expression=source,
-                        )
+        for template, source in product(self, filter(None, sources)):
+            if template._is_forbidden(source, template.model):
+                raise AccessError(
+                    self.env._(
+                        "Only members of %(group)s may write expressions such as %(expression)s. Ask one of them, or "
+                        "an administrator to add you.",
+                        group=self._get_editors_name(),
+                        expression=source,
                     )
+                )
 
     # === BUSINESS METHODS - RENDERING === #
 
@@ -433,7 +442,8 @@ class WechatTemplate(models.Model):
         return {
             "title": self.title or self.name or "",
             "lines": [
-                {"label": line.label or line.key, "value": examples.get(line.label, "…")} for line in self.line_ids
+                {"label": line.label or line.key, "value": examples.get(line.label, "…")}
+                for line in self.line_ids.filtered(lambda line: line._is_shown())
             ],
             "url": self.url or "",
             "miniprogram": {"appid": self.miniprogram_appid} if self.miniprogram_appid else {},
@@ -505,7 +515,7 @@ class WechatTemplate(models.Model):
         langs = {}
         for record in records if self.lang else ():
             with suppress(ExpressionError, AccessError):
-                langs[record.id] = self._evaluate_text(self.lang, record).strip()
+                langs[record.id] = self._evaluate_text(self.lang, record)
         return langs
 
     def _prepare_card(self, record):
@@ -514,15 +524,19 @@ class WechatTemplate(models.Model):
         :param record: in the language and the time zone of the card.
         :rtype: Card
         """
-        errors, cuts, data, lines = [], [], {}, []
-        for line in self.line_ids:
-            text = line._render(record, errors, cuts)
-            data[line.key] = {"value": text}
-            lines.append({"label": line.label or line.key, "value": text})
+        errors, cuts = [], []
+        lines = [
+            {"key": line.key, "label": line.label or line.key, "value": line._render(record, errors, cuts)}
+            for line in self.line_ids
+        ]
         card = {
             "title": self.title or self.with_context(lang=record.env.lang).name,
-            "lines": lines,
-            "data": data,
+            "lines": [
+                {"label": line["label"], "value": line["value"]}
+                for line in lines
+                if line["key"] not in wechat_keywords.HIDDEN_KEYS
+            ],
+            "data": {line["key"]: {"value": line["value"]} for line in lines},
             "url": self._render_url(record, errors),
             "miniprogram": self._render_miniprogram(record, errors),
         }
@@ -535,7 +549,7 @@ class WechatTemplate(models.Model):
             return ""
         url = ""
         with self._collect_errors(self.env._("Link"), errors):
-            url = self._evaluate_text(self.url, record).strip()
+            url = self._evaluate_text(self.url, record)
             if url.startswith("/"):
                 url = urljoin(record.get_base_url(), url)
             if url and not self._is_web_address(url):
@@ -556,7 +570,7 @@ class WechatTemplate(models.Model):
             return {}
         path = ""
         with self._collect_errors(self.env._("Page of the Mini Program"), errors):
-            path = self._evaluate_text(self.miniprogram_path or "", record).strip()
+            path = self._evaluate_text(self.miniprogram_path, record)
         return {"appid": self.miniprogram_appid, "pagepath": path}
 
     # === BUSINESS METHODS - FAILURES === #
@@ -634,54 +648,45 @@ class WechatTemplate(models.Model):
         :rtype: Value
         :raise AccessError: if the user may not render such expressions, by the rules of mail.render.mixin.
         """
-        self._check_may_render(source, record._name)
-        parts = parse_inline_template(source.strip())
-        if len(parts) == 1 and parts[0][1] and not parts[0][0]:
-            _literal, expression, default = parts[0]
-            value = self._evaluate_expression(expression, record)
-            return value if self._has_content(value.value) else Value(default)
-        return Value(self._join(parts, record))
+        # mail.render.mixin's _render_template is not used: it turns each value into text before the keyword is known,
+        # and fails for all records if it fails for one.
+        if self._is_forbidden(source, record._name):
+            raise AccessError(
+                self.env._(
+                    "Only members of %(group)s may use templates with expressions such as %(expression)s.",
+                    group=self._get_editors_name(),
+                    expression=source,
+                )
+            )
+        values = []
+        for literal, expression, default in parse_inline_template(source.strip()):
+            if literal:
+                values.append(Value(literal))
+            if expression:
+                value = self._evaluate_expression(expression, record)
+                values.append(Value(default) if wechat_keywords.is_empty(value.value) else value)
+        return values[0] if len(values) == 1 else Value("".join(map(self._to_text, values)))
 
     def _evaluate_text(self, source, record):
         """Evaluate an inline template to text: see _evaluate.
 
         :rtype: str
         """
-        self._check_may_render(source, record._name)
-        return self._join(parse_inline_template(source), record)
-
-    def _join(self, parts, record):
-        texts = []
-        for literal, expression, default in parts:
-            texts.append(literal)
-            if expression:
-                value = self._evaluate_expression(expression, record)
-                texts.append(self._to_text(value) if self._has_content(value.value) else default)
-        return "".join(texts)
+        return self._to_text(self._evaluate(source or "", record)).strip()
 
     @api.model
-    def _check_may_render(self, source, model):
-        """Refuse the expressions that mail.render.mixin refuses in restricted rendering.
+    def _is_forbidden(self, source, model):
+        """Tell whether mail.render.mixin refuses an inline template of the user, who is no template editor.
 
-        Its _render_template is not used: it turns each value into text before the keyword is known, and fails for all
-        records if it fails for one.
-
-        :raise AccessError: if the user is no template editor and an expression may be harmful.
+        :rtype: bool
         """
-        if self._is_template_editor() or not self._has_unsafe_expression_template_inline_template(source, model):
-            return
-        raise AccessError(
-            self.env._(
-                "Only members of %(group)s may use templates with expressions such as %(expression)s.",
-                # sudo: res.groups - reads the name of the missing group
-                group=self.env.ref("mail.group_mail_template_editor").sudo().name,
-                expression=source,
-            )
-        )
+        is_editor = self.env.is_admin() or self.env.user.has_group(EDITORS)
+        return not is_editor and self._has_unsafe_expression_template_inline_template(source, model)
 
     @api.model
-    def _is_template_editor(self):
-        return self.env.is_admin() or self.env.user.has_group("mail.group_mail_template_editor")
+    def _get_editors_name(self):
+        # sudo: res.groups - reads the name of the missing group
+        return self.env.ref(EDITORS).sudo().name
 
     def _evaluate_expression(self, expression, record):
         """Evaluate one expression and prepare its value for the card: labels, names, local times.
@@ -697,6 +702,8 @@ class WechatTemplate(models.Model):
                 else:
                     template = self.with_env(record.env)
                     value = safe_eval(expression, {**template._render_eval_context(), "object": record})
+                    if isinstance(value, FormattedAmount):
+                        return Value(value.number, value.currency, str(value))
                     currency = None
                 return Value(self._prepare_value(value, record), currency)
         except Exception as error:
@@ -728,14 +735,18 @@ class WechatTemplate(models.Model):
         return value
 
     def _render_eval_context(self):
-        """Make the helpers of expressions format times in the time zone of the card, not of the user."""
+        """Make the helpers of expressions format times in the time zone of the card, and keep the number of amounts."""
         context = super()._render_eval_context()
         zone = self.env.tz.zone
 
         def in_zone(format_moment):
             return lambda moment, tz=False, *args, **kwargs: format_moment(moment, tz or zone, *args, **kwargs)
 
-        return {**context, **{name: in_zone(context[name]) for name in ("format_datetime", "format_time")}}
+        def format_amount(amount, currency, *args, **kwargs):
+            return FormattedAmount(context["format_amount"](amount, currency, *args, **kwargs), amount, currency)
+
+        zoned = {name: in_zone(context[name]) for name in ("format_datetime", "format_time")}
+        return {**context, **zoned, "format_amount": format_amount}
 
     @api.model
     def _is_field_path(self, names, record):
@@ -771,15 +782,10 @@ class WechatTemplate(models.Model):
         return (is_currency and record.currency_id) or record.env.company.currency_id
 
     @api.model
-    def _has_content(self, value):
-        # Zero is content, although it equals False.
-        return value is not None and value is not False and (not isinstance(value, str) or bool(value.strip()))
-
-    @api.model
     def _to_text(self, value):
-        if value.currency:
+        if value.currency and not value.text:
             return f"{value.value:.{value.currency.decimal_places}f}"
-        return wechat_keywords.to_text(value.value)
+        return wechat_keywords.to_text(value.text or value.value)
 
     # === BUSINESS METHODS - SUSPENSION === #
 

@@ -1,3 +1,5 @@
+import re
+import unicodedata
 from datetime import datetime
 from unittest.mock import patch
 
@@ -9,6 +11,7 @@ from odoo.tests import Form
 from odoo.tools import mute_logger
 
 from ...models.channel import wechat_template
+from ...tools import wechat_keywords
 from ..common import ADD_TEMPLATE_PATH, TEMPLATES_PATH, WechatCase
 
 EDITOR = "mail.group_mail_template_editor"
@@ -68,14 +71,15 @@ class TestRendering(WechatTemplateCase):
             card.card,
             {
                 "title": "新订单通知",
-                "lines": [{"label": "thing1", "value": "杭州西湖茶庄"}, {"label": "first", "value": "无"}],
+                "lines": [{"label": "thing1", "value": "杭州西湖茶庄"}],
                 "data": {"thing1": {"value": "杭州西湖茶庄"}, "first": {"value": "无"}},
                 "url": f"{self.merchant.get_base_url()}/odoo/contacts/{self.merchant.id}",
                 "miniprogram": {"appid": "wx0123456789abcdef", "pagepath": f"pages/{self.merchant.id}"},
             },
         )
         self.assertEqual(card.body, "新订单通知\nthing1: 杭州西湖茶庄\nfirst: 无")
-        self.assertEqual((card.errors, card.cuts), ([], []))
+        self.assertEqual(card.errors, [])
+        self.assertEqual(card.cuts, ["first (first) is not shown: WeChat leaves it out."])
 
     def test_values_are_formatted_for_their_keywords(self):
         self.merchant.write({"tz": "Asia/Tokyo", "phone": "+86 (138) 0013-8000", "comment": "<p>一<b>二</b></p>"})
@@ -244,6 +248,152 @@ class TestRendering(WechatTemplateCase):
         self.assertEqual(len(cards), 300)
 
 
+class TestOtherWritings(WechatTemplateCase):
+    """A value that WeChat would refuse is written in another way where there is one, and the preview says so."""
+
+    def _render(self, values_by_key, partner=None, **values):
+        card, data = super()._render(values_by_key, partner, **values)
+        for key, text in data.items():
+            if not card.errors:
+                self.assertEqual(wechat_keywords.fit(key, text).text, text, f"WeChat refuses {key}")
+        return card, data
+
+    def test_labels_of_other_languages(self):
+        labels = {
+            lang: dict(self.env["res.partner"]._fields["type"]._description_selection(self.env(context={"lang": lang})))
+            for lang in ("zh_CN", "en_US")
+        }
+        chinese, english = labels["zh_CN"]["contact"], labels["en_US"]["contact"]
+        self.assertNotEqual(chinese, english)
+        for key, lang, sent, refused in (
+            ("phrase1", "en_US", chinese, english),
+            ("phrase1", "zh_CN", chinese, None),
+            ("character_string1", "zh_CN", english, chinese),
+            ("letter1", "zh_CN", english, chinese),
+            ("letter1", "en_US", english, None),
+            ("thing1", "en_US", english, None),
+        ):
+            self.merchant.lang = lang
+            card, data = self._render({key: "{{ object.type }}"})
+            with self.subTest(key=key, lang=lang):
+                self.assertEqual((data[key], card.errors), (sent, []))
+                expected = [f"{key} ({key}) is sent as {sent}: WeChat refuses {refused}."] if refused else []
+                self.assertEqual(card.cuts, expected)
+
+    def test_dates_of_other_languages(self):
+        self.merchant.lang = "en_US"
+        card, data = self._render({"date1": "{{ format_date(datetime.date(2026, 10, 1)) }}"})
+        self.assertEqual((data["date1"], card.errors, len(card.cuts)), ("2026年10月1日", [], 1))
+
+    def test_value_without_another_writing_is_refused(self):
+        self.merchant.lang = "en_US"
+        for key, value in (
+            ("phrase1", "Paid"),
+            ("phrase1", "{{ object.name }}"),
+            ("character_string1", "{{ '订单' }}"),
+        ):
+            card, data = self._render({key: value})
+            with self.subTest(key=key, value=value):
+                self.assertEqual((len(card.errors), card.cuts), (1, []))
+                self.assertIn(data[key], card.errors[0])
+
+    def test_amounts_of_all_currencies(self):
+        currencies = self.env["res.currency"].with_context(active_test=False).search([])
+        self.assertGreater(len(currencies), 160)
+        keys = ("amount1", "thing2", "character_string3", "number4", "keyword5", "short_thing6")
+        template = self._create_template(dict.fromkeys(keys))
+        for currency in currencies:
+            number = f"{1234.56:.{currency.decimal_places}f}"
+            template.line_ids.value = (
+                f"{{{{ format_amount(1234.56, object.env['res.currency'].browse({currency.id})) }}}}"
+            )
+            card = template._prepare_cards(self.merchant)[self.merchant.id]
+            data = {key: entry["value"] for key, entry in card.card["data"].items()}
+            with self.subTest(currency=currency.name):
+                # Most are longer than 5 characters, and would say something else if they were cut.
+                self.assertEqual([error for error in card.errors if not error.startswith("short_thing6")], [])
+                self.assertEqual(data["amount1"].lstrip("￥¥$€£"), number)
+                if data["amount1"] == number:
+                    self.assertIn(f"amount1 (amount1) goes without {currency.name}", card.cuts[0])
+                self.assertEqual(float(data["number4"]), 1234.56)
+                unit = wechat_keywords.Currency(currency.name, currency.decimal_places)
+                for key in keys[:5]:
+                    self.assertEqual(wechat_keywords.fit(key, data[key], unit).text, data[key])
+                symbol = unicodedata.normalize("NFKC", currency.symbol)
+                self.assertRegex(data["character_string3"], f"{currency.name}|{re.escape(symbol)}")
+
+    def test_negative_amounts(self):
+        amount = "format_amount(-5, object.env.ref('base.EUR'))"
+        card, data = self._render({"thing1": f"{{{{ {amount} }}}}", "number2": f"{{{{ {amount} }}}}"})
+        self.assertEqual((data["number2"], card.errors), ("-5", []))
+        self.assertNotIn("\ufeff", data["thing1"])
+        card, _data = self._render({"amount1": f"{{{{ {amount} }}}}"})
+        self.assertIn("negative", card.errors[0])
+
+    def test_amounts_with_the_symbol_of_the_record(self):
+        currency = self.env["res.currency"].with_context(active_test=False).search([("name", "=", "TWD")])
+        currency.active = True
+        with patch.object(type(self.env["wechat.template"]), "_get_record_currency", lambda *_args: currency):
+            for text in ("NT$ 1,234.50", "1234.5 TWD", "NT$1234.50"):
+                card, data = self._render({"amount1": f"{{{{ '{text}' }}}}"})
+                with self.subTest(text=text):
+                    self.assertEqual((card.errors, float(data["amount1"])), ([], 1234.5))
+                    self.assertEqual(len(card.cuts), 1)
+
+    def test_numbers_and_dates_are_not_cut(self):
+        card, data = self._render(
+            {
+                "short_thing1": "{{ 123456.5 }}",
+                "short_thing2": "{{ datetime.date(2026, 10, 1) }}",
+                "short_thing3": "{{ format_amount(12.5, object.env.ref('base.EUR')) }}",
+                "short_thing4": "{{ '一二三四五六' }}",
+            }
+        )
+        self.assertEqual([error.split()[0] for error in card.errors], ["short_thing1", "short_thing2"])
+        self.assertEqual((data["short_thing3"], data["short_thing4"]), ("12.50", "一二三四五"))
+        self.assertEqual(len(card.cuts), 2)
+
+    @mute_logger(wechat_template.__name__)
+    def test_every_type_takes_or_refuses_every_value(self):
+        """A card without errors has values that WeChat takes; a refused value is said in words."""
+        for value in (
+            "object.type",
+            "object.name",
+            "object.create_date",
+            "format_date(object.create_date)",
+            "format_amount(1234.5, object.env.ref('base.JPY'))",
+            "format_amount(-1, object.env.ref('base.JPY'))",
+            "'🇨🇳' * 30",
+            "'-\\ufeff5'",
+            "'\\u200d'",
+            "10 ** 20",
+            "True",
+        ):
+            template = self._create_template(
+                {f"{name}1": f"{{{{ {value} }}}}" for name in wechat_keywords.KEYWORD_TYPES}
+            )
+            for lang in ("zh_CN", "en_US"):
+                self.merchant.lang = lang
+                card = template._prepare_cards(self.merchant)[self.merchant.id]
+                for line in template.line_ids:
+                    text = card.card["data"][line.key]["value"]
+                    refused = any(error.startswith(line.key) for error in card.errors)
+                    with self.subTest(value=value, key=line.key, lang=lang):
+                        if not refused:
+                            unit = wechat_keywords.Currency("JPY", 0)
+                            self.assertEqual(wechat_keywords.fit(line.key, text, unit).text, text)
+
+    def test_refused_value_falls_back(self):
+        self._bind()
+        self.merchant.email = "owner@example.com"
+        template = self._create_template({"amount1": "{{ -5 }}"}, fallback="email")
+        message = self.merchant._message_wechat_with_template(template)
+        self.env.flush_all()
+        self.env.ref("wechat_merchant_bind.ir_cron_apply_fallbacks").method_direct_trigger()
+        notification = message.notification_ids.filtered(lambda one: one.notification_type == "email")
+        self.assertEqual(notification.res_partner_id or message.notification_ids.res_partner_id, self.merchant)
+
+
 class TestExpressionRights(WechatTemplateCase):
     """Only template editors may write expressions, in any field."""
 
@@ -312,6 +462,20 @@ class TestPreview(WechatTemplateCase):
                 line.value = "{{ object.name }}" * 4
             self.assertEqual(form.card_preview["lines"][0]["value"], ("杭州西湖茶庄" * 4)[:19] + "…")
             self.assertEqual(len(form.card_preview["cuts"]), 1)
+
+    def test_untyped_keywords_are_shown_as_on_the_phone(self):
+        template = self._create_template(
+            {"first": "您好", "keyword1": "{{ object.name }}\n" * 4, "remark": "谢谢"}, example="first:您好"
+        )
+        self.assertEqual([line["label"] for line in template.card_preview["lines"]], ["keyword1"])
+        card = template._prepare_preview(self.merchant)
+        self.assertEqual(card["lines"], [{"label": "keyword1", "value": "杭州西湖茶庄 杭州西湖茶庄 杭州西湖茶…"}])
+        self.assertEqual(card["data"]["first"], {"value": "您好"})
+        self.assertEqual([cut.split()[0] for cut in card["cuts"]], ["first", "keyword1", "remark"])
+        self.assertEqual(
+            template.line_ids.mapped("limit"),
+            ["Not shown on the phone", "20 characters; longer ones are cut", "Not shown on the phone"],
+        )
 
     def test_dialog(self):
         template = self._create_template({"thing1": "{{ object.type }}"})

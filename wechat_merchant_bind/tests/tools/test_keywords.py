@@ -56,8 +56,21 @@ class TestKeywords(BaseCase):
                 ("a" * 10 + "名", "a" * 10),
             ],
         )
-        # A cut emoji sequence does not end with a joiner.
-        self._assertCut("thing1", [("a" * 16 + "👨\u200d👩\u200d👧", "a" * 16 + "👨…")])
+
+    def test_characters_are_not_cut_in_half(self):
+        flag, family, thumb, keycap = "🇨🇳", "👨\u200d👩\u200d👧", "👍🏽", "1\ufe0f\u20e3"
+        scotland = "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+        for cluster in (flag, family, thumb, keycap, scotland, "e\u0301", EMOJI):
+            length = len(cluster.encode("utf-16-le")) // 2
+            for number in range(21):
+                before, cut = "a" * number, "a" * min(number, 19) + "…"
+                text = before + cluster
+                with self.subTest(cluster=cluster, number=number):
+                    expected = text if number + length <= 20 else cut
+                    self.assertEqual(wechat_keywords.fit("thing1", text).text, expected)
+        # Flags stay flags: two regional letters each.
+        self._assertCut("thing1", [(flag * 5, flag * 5), (flag * 6, flag * 4 + "…"), (f"a{flag * 5}", f"a{flag * 4}…")])
+        self._assertCut("short_thing1", [(flag * 2, flag), ("一二三" + family, "一二三")])
 
     def test_lines_are_joined(self):
         for key in ("thing1", "name1", "short_thing1"):
@@ -73,7 +86,7 @@ class TestKeywords(BaseCase):
                 ("9:01:02", "9:01:02"),
                 ("2019-10-01 15:01", "2019年10月1日 15:01"),
                 ("2019年10月01日15:01", "2019年10月1日 15:01"),
-                ("2019/10/1 15：01～16：00", "2019年10月1日 15:01 ~ 16:00"),
+                ("2019/10/1 15：01～16：00", "2019年10月1日 15:01~16:00"),
             ],
         )
         self._assertRefused(
@@ -87,7 +100,8 @@ class TestKeywords(BaseCase):
                 (date(2019, 10, 1), "2019年10月1日"),
                 (datetime(2019, 10, 1, 15, 1), "2019年10月1日 15:01"),
                 ("2019.10.1", "2019年10月1日"),
-                ("2019-10-01~2019-10-31", "2019年10月1日 ~ 2019年10月31日"),
+                ("2019-10-01~2019-10-31", "2019年10月1日~2019年10月31日"),
+                ("2019-10-01 ~ 2019-10-31 9:00", "2019年10月1日~2019年10月31日 9:00"),
             ],
         )
         self._assertRefused("date1", "date", ["15:01", "10-01", "2019-13-01", "2019-10/01", "2019", "D"])
@@ -177,13 +191,25 @@ class TestKeywords(BaseCase):
         self._assertRefused("thing1", "empty", ["\x1b\x00"])
         self._assertFitted("const1", [(None, ""), (False, ""), ("", "")])
 
-    def test_keys_without_a_type_have_no_limit(self):
-        text = "很长的内容\n" * 50
-        for key in ("first", "remark", "keyword1", "name", "time", "amount", "unknown_type1", "thing1x"):
+    def test_keys_without_a_type_are_as_the_phone_shows_them(self):
+        """The phone folds their values after 20 characters and cuts them at a line break."""
+        for key in ("keyword1", "name", "time", "amount", "unknown_type1", "thing1x"):
             self.assertIsNone(wechat_keywords.get_type(key), key)
-            self._assertFitted(
-                key, [(text, text.strip()), (datetime(2019, 10, 1, 5, 7), "2019年10月1日 05:07"), (1.5, "1.5")]
-            )
+            self._assertFitted(key, [(datetime(2019, 10, 1, 5, 7), "2019年10月1日 05:07"), (1.5, "1.5")])
+            self._assertCut(key, [("字" * 20, "字" * 20), ("字" * 21, "字" * 19 + "…")])
+            self._assertFitted(key, [("一\n二", "一 二")])
+            self.assertEqual(wechat_keywords.get_limit(key), wechat_keywords.get_limit("thing1"))
+
+    def test_keys_that_the_phone_does_not_show(self):
+        text = "很长的内容\n" * 50
+        for key in ("first", "remark"):
+            self._assertFitted(key, [(text, " ".join(text.split()))])
+            self.assertIn("Not shown", wechat_keywords.get_limit(key))
+
+    def test_invisible_characters_of_negative_amounts(self):
+        self._assertRefused("amount1", "negative", ["-\ufeff￥5", "￥\xa0-\ufeff5.00"])
+        for key in ("number1", "character_string1", "thing1", "keyword1"):
+            self._assertFitted(key, [("-\ufeff5", "-5")])
 
     def test_every_type_has_a_label(self):
         for name, keyword_type in wechat_keywords.KEYWORD_TYPES.items():
