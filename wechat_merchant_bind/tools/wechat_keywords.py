@@ -40,6 +40,8 @@ class Fitted(NamedTuple):
     is_cut: bool = False
     # Whether the currency had to be left out.
     is_without_currency: bool = False
+    # Whether it is written in another way, since WeChat would refuse the first one.
+    is_rewritten: bool = False
 
 
 class Currency(NamedTuple):
@@ -47,10 +49,24 @@ class Currency(NamedTuple):
 
     :param str code: ISO 4217 code
     :param int decimal_places: decimal places of its amounts
+    :param str symbol: such as NT$
     """
 
     code: str = "CNY"
     decimal_places: int = 2
+    symbol: str = ""
+
+
+class Amount(str):
+    """An amount as text, with its number and its currency.
+
+    :param str formatted: the text with the symbol of the currency; default: the text.
+    """
+
+    def __new__(cls, text, number, currency, formatted=None):
+        self = super().__new__(cls, text)
+        self.number, self.currency, self.formatted = number, currency, formatted or str(text)
+        return self
 
 
 class KeywordType(NamedTuple):
@@ -152,7 +168,7 @@ def fit(key, value, currency=None):
     """Make a value fit its keyword.
 
     :param str key: such as thing1.
-    :param value: text, number, date or datetime (local time of the reader); False and None are empty.
+    :param value: text, number, Amount, date or datetime (local time of the reader); False and None are empty.
     :param Currency currency: currency of amounts without a sign; default: CNY.
     :rtype: Fitted
     :raise KeywordError: if WeChat would refuse it.
@@ -162,16 +178,42 @@ def fit(key, value, currency=None):
         if keyword_type is KEYWORD_TYPES["const"]:
             return Fitted("")
         raise KeywordError("empty")
-    if isinstance(value, str):
-        value = value.strip()
     if key in HIDDEN_KEYS:
-        fitted = Fitted(_join_lines(to_text(value)))
+        fit_value = _fit_line
     else:
-        fitted = (keyword_type or KEYWORD_TYPES["thing"]).fit(value, currency or Currency())
-    if not fitted.text:
-        # All its characters are invisible.
-        raise KeywordError("empty")
-    return fitted
+        fit_value = (keyword_type or KEYWORD_TYPES["thing"]).fit
+    currency = getattr(value, "currency", currency) or Currency()
+    problem = None
+    for writing in _get_writings(keyword_type, value, currency):
+        try:
+            fitted = fit_value(writing, currency)
+        except KeywordError as error:
+            problem = problem or error
+            continue
+        if not fitted.text:
+            # All its characters are invisible.
+            problem = problem or KeywordError("empty")
+        elif fitted.is_cut and (isinstance(value, Amount) or not isinstance(value, str)):
+            # What is left of a number or a date says something else.
+            problem = problem or KeywordError("too_long")
+        else:
+            return fitted._replace(is_rewritten=problem is not None)
+    raise problem
+
+
+def _get_writings(keyword_type, value, currency):
+    """Return the ways to write a value, the best first: an amount also with the code of its currency, or without."""
+    is_amount = isinstance(value, Amount)
+    if keyword_type is KEYWORD_TYPES["amount"] and isinstance(value, str) and not is_amount:
+        # As Odoo writes amounts of currencies for which WeChat has no sign.
+        return [value.strip(), value.replace(currency.symbol, "").strip()]
+    if not is_amount:
+        return [value.strip() if isinstance(value, str) else value]
+    if keyword_type in (KEYWORD_TYPES["amount"], KEYWORD_TYPES["number"]):
+        return [value.number]
+    text = value.formatted if keyword_type in (None, KEYWORD_TYPES["thing"]) else str(value)
+    number = f"{value.number:.{currency.decimal_places}f}"
+    return [text, f"{currency.code} {number}", number]
 
 
 def to_text(value):
@@ -199,6 +241,10 @@ def _cut(limit, ellipsis=""):
         return _cut_at(text, limit, ellipsis)
 
     return fit_text
+
+
+def _fit_line(value, _currency):
+    return Fitted(_join_lines(to_text(value)))
 
 
 def _fit_name(value, _currency):

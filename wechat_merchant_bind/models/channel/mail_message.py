@@ -1,5 +1,7 @@
 from odoo import fields, models
 
+FAILED_NOTICES = [("notification_type", "=", "wechat"), ("notification_status", "=", "exception")]
+
 
 class MailMessage(models.Model):
     """Messages of the chatter that were sent by WeChat; their body is the card as text."""
@@ -24,23 +26,9 @@ class MailMessage(models.Model):
     def _compute_has_wechat_error(self):
         # sudo: mail.notification - the failure is shown with the message, as for e-mails and SMS
         notifications_sudo = self.env["mail.notification"].sudo()
-        failed = notifications_sudo.search(
-            [
-                ("notification_type", "=", "wechat"),
-                ("notification_status", "=", "exception"),
-                ("mail_message_id", "in", self.ids),
-            ]
-        ).mail_message_id
+        failed = notifications_sudo.search([*FAILED_NOTICES, ("mail_message_id", "in", self.ids)]).mail_message_id
         for message in self:
             message.has_wechat_error = message._origin in failed
 
     def _search_has_wechat_error(self, operator, _value):
-        if operator != "in":
-            return NotImplemented
-        return [
-            (
-                "notification_ids",
-                "any",
-                [("notification_type", "=", "wechat"), ("notification_status", "=", "exception")],
-            )
-        ]
+        return [("notification_ids", "any", FAILED_NOTICES)] if operator == "in" else NotImplemented

@@ -38,16 +38,14 @@ class MailNotification(models.Model):
 
         :rtype: dict[int, str]
         """
-        # sudo: wechat.message - the reason belongs to the notification, which the user may read
-        messages_sudo = self.env["wechat.message"].sudo()
         failed = self.filtered(
             lambda notification: (
                 notification.notification_type == "wechat"
                 and notification.notification_status in ("exception", "canceled")
             )
         )
-        if failed:
-            domain = [("notification_id", "in", failed.ids), ("state", "in", ("failed", "unknown", "canceled"))]
-            messages_sudo = messages_sudo.search(domain, order="id")
+        domain = [("notification_id", "in", failed.ids), ("state", "in", ("failed", "unknown", "canceled"))]
+        # sudo: wechat.message - the reason belongs to the notification, which the user may read
+        messages_sudo = self.env["wechat.message"].sudo().search(domain, order="id")
         # Of several messages of one notification the newest counts, as it does for the status.
         return {message.notification_id.id: message.failure_reason for message in messages_sudo}

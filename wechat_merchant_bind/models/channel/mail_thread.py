@@ -4,9 +4,9 @@ from markupsafe import Markup
 
 from odoo import api, fields, models
 from odoo.fields import Domain
-from odoo.tools import SQL
 
 from ..const import GROUP_USER
+from .mail_message import FAILED_NOTICES
 
 _logger = logging.getLogger(__name__)
 
@@ -30,40 +30,25 @@ class MailThread(models.AbstractModel):
 
     @api.depends_context("uid")
     def _compute_message_has_wechat_error(self):
-        failed = set()
-        if self.ids:
-            self.env["mail.notification"].flush_model(["notification_type", "notification_status", "author_id"])
-            self.env["mail.message"].flush_model(["model", "res_id", "message_type"])
-            rows = self.env.execute_query(
-                SQL(
-                    """
-                    SELECT DISTINCT message.res_id
-                      FROM mail_message AS message
-                      JOIN mail_notification AS notification ON notification.mail_message_id = message.id
-                     WHERE notification.notification_type = 'wechat'
-                       AND notification.notification_status = 'exception'
-                       AND notification.author_id = %(author_id)s
-                       AND message.model = %(model)s
-                       AND message.res_id IN %(ids)s
-                       AND message.message_type != 'user_notification'
-                    """,
-                    author_id=self.env.user.partner_id.id,
-                    model=self._name,
-                    ids=tuple(self.ids),
-                )
-            )
-            failed = {res_id for [res_id] in rows}
+        # sudo: mail.notification - the user's own failures on documents that the user reads
+        notifications_sudo = self.env["mail.notification"].sudo()
+        failed = notifications_sudo.search(
+            [
+                *FAILED_NOTICES,
+                ("author_id", "=", self.env.user.partner_id.id),
+                ("mail_message_id.model", "=", self._name),
+                ("mail_message_id.res_id", "in", self.ids),
+                ("mail_message_id.message_type", "!=", "user_notification"),
+            ]
+        ).mail_message_id.mapped("res_id")
         for record in self:
             record.message_has_wechat_error = record._origin.id in failed
 
     @api.model
     def _search_message_has_wechat_error(self, operator, _value):
-        if operator != "in":
-            return NotImplemented
-        return [
-            ("message_ids.has_wechat_error", "=", True),
-            ("message_ids.author_id", "=", self.env.user.partner_id.id),
-        ]
+        author_id = self.env.user.partner_id.id
+        domain = [("message_ids.has_wechat_error", "=", True), ("message_ids.author_id", "=", author_id)]
+        return domain if operator == "in" else NotImplemented
 
     @api.model
     def _search_message_partner_ids(self, operator, operand):
@@ -93,12 +78,7 @@ class MailThread(models.AbstractModel):
         if isinstance(template, str):
             xml_id, template = template, self.env.ref(template, raise_if_not_found=False)
             if not template:
-                _logger.warning(
-                    "wechat.notices: not sent, no such template xml_id=%s model=%s ids=%s",
-                    xml_id,
-                    self._name,
-                    self.ids,
-                )
+                _logger.warning("wechat.notices: not sent, no such template xml_id=%s records=%s", xml_id, self)
                 return self.env["mail.message"]
         # sudo: wechat.template - the caller has chosen it; the records are read with the user's own rights
         template = template.sudo().exists()

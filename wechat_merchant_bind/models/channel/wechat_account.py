@@ -106,7 +106,11 @@ class WechatAccount(models.Model):
         known = self.env["wechat.template"].with_context(active_test=False).search([("account_id", "=", self.id)])
         uids = set(known.mapped("template_uid"))
         new = self.env["wechat.template"].create(
-            [self._prepare_template(template) for uid, template in found.items() if uid not in uids]
+            [
+                {"name": template.get("title") or uid, "account_id": self.id, "template_uid": uid}
+                for uid, template in found.items()
+                if uid not in uids
+            ]
         )
         present = known.filtered(lambda template: template.template_uid in found)
         for template in present + new:
@@ -114,14 +118,3 @@ class WechatAccount(models.Model):
         vanished = (known - present).filtered(lambda template: not template.is_vanished)
         vanished.is_vanished = True
         return {"all": len(found), "new": len(new), "vanished": len(vanished)}
-
-    def _prepare_template(self, template):
-        """Return the values of a new template; _update_from_wechat adds the others.
-
-        :param dict template: as WeChat returns it.
-        """
-        return {
-            "name": template.get("title") or template["template_id"],
-            "account_id": self.id,
-            "template_uid": template["template_id"],
-        }

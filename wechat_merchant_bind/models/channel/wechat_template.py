@@ -4,7 +4,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
 from itertools import product
 from typing import NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from markupsafe import Markup
 from psycopg2 import OperationalError
@@ -13,7 +13,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_INERROR
 
 from odoo import Command, api, fields, models
 from odoo.exceptions import AccessError, ConcurrencyError, UserError, ValidationError
-from odoo.tools import LazyTranslate, html2plaintext
+from odoo.tools import LazyTranslate, format_amount, html2plaintext
 from odoo.tools.rendering_tools import parse_inline_template
 from odoo.tools.safe_eval import safe_eval
 
@@ -28,6 +28,8 @@ _lt = LazyTranslate(__name__)
 EXPRESSION_FIELDS = ("lang", "url", "miniprogram_path")
 # The group that may write expressions which may be harmful.
 EDITORS = "mail.group_mail_template_editor"
+# The beginning of a link that phones open.
+WEB_ADDRESS = re.compile(r"https?://[\w.-]+", re.IGNORECASE)
 # Context key: evaluate each expression inside a savepoint.
 SAVEPOINTS = "wechat_savepoints"
 # Seconds between two checks at WeChat whether a template exists.
@@ -54,23 +56,6 @@ class ExpressionError(UserError):
 
 class BrokenTransactionError(Exception):
     """A query of an expression failed: the transaction accepts no other until a rollback to a savepoint."""
-
-
-class Value(NamedTuple):
-    """The value of an expression, as wechat_keywords.fit accepts it; of an amount also its currency and its text."""
-
-    value: object
-    currency: models.BaseModel | None = None
-    text: str = ""
-
-
-class FormattedAmount(str):
-    """Text of the helper format_amount, with the number and the currency that it shows."""
-
-    def __new__(cls, text, number, currency):
-        self = super().__new__(cls, text)
-        self.number, self.currency = number, currency
-        return self
 
 
 class WechatTemplate(models.Model):
@@ -224,19 +209,16 @@ class WechatTemplate(models.Model):
     @api.model_create_multi
     def create(self, vals_list):
         templates = super().create(vals_list)
-        for template in templates:
-            template._check_may_edit([template[name] for name in EXPRESSION_FIELDS])
+        templates._check_may_edit(EXPRESSION_FIELDS)
         return templates
 
     def write(self, vals):
         result = super().write(vals)
+        self._check_may_edit(vals.keys() & set(EXPRESSION_FIELDS))
         if "model_id" in vals:
             # sudo: ir.actions.act_window - the action follows the model of its template
             for template in self.sudo().filtered("sidebar_action_id"):
                 template.sidebar_action_id.binding_model_id = template.model_id
-        if names := [name for name in EXPRESSION_FIELDS if name in vals]:
-            for template in self:
-                template._check_may_edit([template[name] for name in names])
         return result
 
     def unlink(self):
@@ -332,24 +314,15 @@ class WechatTemplate(models.Model):
         if commands:
             self.write({"line_ids": commands})
 
-    def _check_may_edit(self, sources):
+    def _check_may_edit(self, names):
         """Refuse expressions of users that are no template editors.
 
         A template is also rendered for users with more rights than its author, and by automations.
 
-        :param list[str | bool] sources: inline templates that were written.
-        :raise AccessError: if one has an expression that mail.render.mixin allows to template editors only.
+        :param names: fields that were written, of EXPRESSION_FIELDS.
         """
-        for template, source in product(self, filter(None, sources)):
-            if template._is_forbidden(source, template.model):
-                raise AccessError(
-                    self.env._(
-                        "Only members of %(group)s may write expressions such as %(expression)s. Ask one of them, or "
-                        "an administrator to add you.",
-                        group=self._get_editors_name(),
-                        expression=source,
-                    )
-                )
+        for template, name in product(self, names):
+            template._check_expressions(template[name], template.model)
 
     # === BUSINESS METHODS - RENDERING === #
 
@@ -443,7 +416,8 @@ class WechatTemplate(models.Model):
             "title": self.title or self.name or "",
             "lines": [
                 {"label": line.label or line.key, "value": examples.get(line.label, "…")}
-                for line in self.line_ids.filtered(lambda line: line._is_shown())
+                for line in self.line_ids
+                if line.key not in wechat_keywords.HIDDEN_KEYS
             ],
             "url": self.url or "",
             "miniprogram": {"appid": self.miniprogram_appid} if self.miniprogram_appid else {},
@@ -462,61 +436,42 @@ class WechatTemplate(models.Model):
         return self.with_context(**{SAVEPOINTS: True})._render_localized(records, recipients)
 
     def _render_localized(self, records, recipients):
-        langs = self._render_langs(records)
-        all_partners = self.env["res.partner"].union(*recipients.values())
-        no_partner = self.env["res.partner"]
-        shares = {
-            record.id: self._group_by_locale(
-                record, recipients.get(record.id, no_partner).with_prefetch(all_partners.ids), langs.get(record.id)
-            )
-            for record in records
-        }
-        res_ids = {}
-        for res_id, groups in shares.items():
-            for locale in groups:
-                res_ids.setdefault(locale, []).append(res_id)
-        cards = {
-            (record.id, (lang, tz)): self._prepare_card(record)
-            for (lang, tz), ids in res_ids.items()
-            for record in records.browse(ids).with_context(lang=lang, tz=tz)
-        }
-        return {
-            res_id: [(cards[res_id, locale], partners) for locale, partners in groups.items()]
-            for res_id, groups in shares.items()
-        }
+        partners = self.env["res.partner"].union(*recipients.values())
+        notices = {}
+        for record in records:
+            addressed = recipients.get(record.id, partners.browse()).with_prefetch(partners.ids)
+            groups = self._group_by_locale(record, addressed)
+            notices[record.id] = [
+                (self._prepare_card(record.with_context(lang=lang, tz=tz)), group)
+                for (lang, tz), group in groups.items()
+            ]
+        return notices
 
-    def _group_by_locale(self, record, partners, lang):
+    def _group_by_locale(self, record, partners):
         """Return the recipients of a record by the language and the time zone of their cards.
 
-        :param str | None lang: the language that the template sets for all recipients.
         :return: without a recipient, one language and time zone with an empty recordset.
         :rtype: dict[tuple[str, str], res.partner]
         """
-        company = record.env.company
-        if "company_id" in record._fields and record._fields["company_id"].comodel_name == "res.company":
-            company = record.company_id or company
         # sudo: res.company, res.partner - time zone and language of records that the user may not read
-        default_tz = company.sudo().partner_id.tz or DEFAULT_TZ
-        get_lang = self.env["wechat.account"]._get_lang
+        company_sudo = record._mail_get_companies(default=record.env.company)[record.id].sudo()
+        lang, get_lang = self._render_lang(record), self.env["wechat.account"]._get_lang
         groups = {}
         for partner in partners or [partners]:
             partner_sudo = partner.sudo()
-            locale = (get_lang(lang, partner_sudo.lang), partner_sudo.tz or default_tz)
+            tz = partner_sudo.tz or company_sudo.partner_id.tz or DEFAULT_TZ
+            locale = (get_lang(lang, partner_sudo.lang), tz)
             groups[locale] = groups.get(locale, partners.browse()) + partner
         return groups
 
-    def _render_langs(self, records):
-        """Return the languages that the template sets, by record id; none where its expression fails.
+    def _render_lang(self, record):
+        """Return the language that the template sets for all recipients; none if its expression fails.
 
-        :rtype: dict[int, str]
+        :rtype: str
         """
-        if lang := self.env.context.get("template_preview_lang"):
-            return {record.id: lang for record in records}
-        langs = {}
-        for record in records if self.lang else ():
-            with suppress(ExpressionError, AccessError):
-                langs[record.id] = self._evaluate_text(self.lang, record)
-        return langs
+        with suppress(ExpressionError, AccessError):
+            return self.env.context.get("template_preview_lang") or self._evaluate_text(self.lang, record)
+        return ""
 
     def _prepare_card(self, record):
         """Render one card.
@@ -552,18 +507,9 @@ class WechatTemplate(models.Model):
             url = self._evaluate_text(self.url, record)
             if url.startswith("/"):
                 url = urljoin(record.get_base_url(), url)
-            if url and not self._is_web_address(url):
+            if url and not WEB_ADDRESS.match(url):
                 errors.append(self.env._("The link %s is no web address: it must begin with https://.", url))
         return url
-
-    @api.model
-    def _is_web_address(self, url):
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            # Such as a bracket that belongs to no IPv6 address.
-            return False
-        return parts.scheme in ("http", "https") and bool(parts.hostname)
 
     def _render_miniprogram(self, record, errors):
         if not self.miniprogram_appid:
@@ -644,54 +590,53 @@ class WechatTemplate(models.Model):
         """Evaluate an inline template. A single expression keeps the type of its value.
 
         :param str source: such as {{ object.name ||| default }}.
+        mail.render.mixin's _render_template is not used: it turns each value into text before the keyword is known, and
+        fails for all records if it fails for one.
+
         :param record: the object of the expressions, in the language and the time zone of the card.
-        :rtype: Value
-        :raise AccessError: if the user may not render such expressions, by the rules of mail.render.mixin.
+        :return: a value for wechat_keywords.fit.
+        :raise AccessError: if the user may not use such expressions.
         """
-        # mail.render.mixin's _render_template is not used: it turns each value into text before the keyword is known,
-        # and fails for all records if it fails for one.
-        if self._is_forbidden(source, record._name):
-            raise AccessError(
-                self.env._(
-                    "Only members of %(group)s may use templates with expressions such as %(expression)s.",
-                    group=self._get_editors_name(),
-                    expression=source,
-                )
-            )
+        self._check_expressions(source, record._name)
         values = []
         for literal, expression, default in parse_inline_template(source.strip()):
             if literal:
-                values.append(Value(literal))
+                values.append(literal)
             if expression:
                 value = self._evaluate_expression(expression, record)
-                values.append(Value(default) if wechat_keywords.is_empty(value.value) else value)
-        return values[0] if len(values) == 1 else Value("".join(map(self._to_text, values)))
+                values.append(default if wechat_keywords.is_empty(value) else value)
+        return values[0] if len(values) == 1 else "".join(map(wechat_keywords.to_text, values))
 
     def _evaluate_text(self, source, record):
         """Evaluate an inline template to text: see _evaluate.
 
         :rtype: str
         """
-        return self._to_text(self._evaluate(source or "", record)).strip()
+        return wechat_keywords.to_text(self._evaluate(source or "", record)).strip()
 
     @api.model
-    def _is_forbidden(self, source, model):
-        """Tell whether mail.render.mixin refuses an inline template of the user, who is no template editor.
+    def _check_expressions(self, source, model):
+        """Refuse an inline template that mail.render.mixin refuses in restricted rendering.
 
-        :rtype: bool
+        :raise AccessError: if the user is no template editor and an expression may be harmful.
         """
-        is_editor = self.env.is_admin() or self.env.user.has_group(EDITORS)
-        return not is_editor and self._has_unsafe_expression_template_inline_template(source, model)
-
-    @api.model
-    def _get_editors_name(self):
-        # sudo: res.groups - reads the name of the missing group
-        return self.env.ref(EDITORS).sudo().name
+        if not source or self.env.is_admin() or self.env.user.has_group(EDITORS):
+            return
+        if self._has_unsafe_expression_template_inline_template(source, model):
+            raise AccessError(
+                self.env._(
+                    "Only members of %(group)s may use expressions such as %(expression)s. Ask one of them, or an "
+                    "administrator to add you.",
+                    # sudo: res.groups - reads the name of the missing group
+                    group=self.env.ref(EDITORS).sudo().name,
+                    expression=source,
+                )
+            )
 
     def _evaluate_expression(self, expression, record):
         """Evaluate one expression and prepare its value for the card: labels, names, local times.
 
-        :rtype: Value
+        :return: see _evaluate.
         :raise ExpressionError: for every error of the expression, so that only this card fails.
         """
         try:
@@ -699,13 +644,14 @@ class WechatTemplate(models.Model):
                 names = expression.split(".")
                 if self._is_field_path(names, record):
                     value, currency = self._read_path(names[1:], record)
+                    if currency:
+                        formatted = format_amount(record.env, value, currency).replace("\N{NO-BREAK SPACE}", "")
+                        text = f"{value:.{currency.decimal_places}f}"
+                        return wechat_keywords.Amount(text, value, self._get_unit(currency), formatted)
                 else:
-                    template = self.with_env(record.env)
-                    value = safe_eval(expression, {**template._render_eval_context(), "object": record})
-                    if isinstance(value, FormattedAmount):
-                        return Value(value.number, value.currency, str(value))
-                    currency = None
-                return Value(self._prepare_value(value, record), currency)
+                    context = self.with_env(record.env)._render_eval_context()
+                    value = safe_eval(expression, {**context, "object": record})
+                return self._prepare_value(value, record)
         except Exception as error:
             self._reraise_database_error(error)
             _logger.info(
@@ -743,7 +689,8 @@ class WechatTemplate(models.Model):
             return lambda moment, tz=False, *args, **kwargs: format_moment(moment, tz or zone, *args, **kwargs)
 
         def format_amount(amount, currency, *args, **kwargs):
-            return FormattedAmount(context["format_amount"](amount, currency, *args, **kwargs), amount, currency)
+            text = context["format_amount"](amount, currency, *args, **kwargs)
+            return wechat_keywords.Amount(text, amount, self._get_unit(currency))
 
         zoned = {name: in_zone(context[name]) for name in ("format_datetime", "format_time")}
         return {**context, **zoned, "format_amount": format_amount}
@@ -779,13 +726,11 @@ class WechatTemplate(models.Model):
     def _get_record_currency(self, record):
         field = record._fields.get("currency_id")
         is_currency = field and field.comodel_name == "res.currency"
-        return (is_currency and record.currency_id) or record.env.company.currency_id
+        return self._get_unit((is_currency and record.currency_id) or record.env.company.currency_id)
 
     @api.model
-    def _to_text(self, value):
-        if value.currency and not value.text:
-            return f"{value.value:.{value.currency.decimal_places}f}"
-        return wechat_keywords.to_text(value.text or value.value)
+    def _get_unit(self, currency):
+        return wechat_keywords.Currency(currency.name, currency.decimal_places, currency.symbol or "")
 
     # === BUSINESS METHODS - SUSPENSION === #
 

@@ -1,7 +1,4 @@
-from contextlib import suppress
-
 from odoo import api, fields, models
-from odoo.tools import format_amount
 
 from ...tools import wechat_keywords
 from ...tools.wechat_keywords import KeywordError
@@ -48,18 +45,21 @@ class WechatTemplateLine(models.Model):
     @api.model_create_multi
     def create(self, vals_list):
         lines = super().create(vals_list)
-        lines.template_id._check_may_edit(lines.mapped("value"))
+        lines._check_may_edit()
         return lines
 
     def write(self, vals):
         result = super().write(vals)
         # Another template may have another model, for which other expressions are harmless.
         if "value" in vals or "template_id" in vals:
-            for line in self:
-                line.template_id._check_may_edit([line.value])
+            self._check_may_edit()
         return result
 
     # === BUSINESS METHODS === #
+
+    def _check_may_edit(self):
+        for line in self:
+            line.template_id._check_expressions(line.value, line.template_id.model)
 
     def _get_name(self):
         """Return the name of the keyword for users.
@@ -75,115 +75,73 @@ class WechatTemplateLine(models.Model):
         """
         return not self.value and wechat_keywords.get_type(self.key) != wechat_keywords.KEYWORD_TYPES["const"]
 
-    def _is_shown(self):
-        """Tell whether the phone shows the keyword.
-
-        :rtype: bool
-        """
-        return self.key not in wechat_keywords.HIDDEN_KEYS
-
     def _render(self, record, errors, cuts):
         """Render the keyword on a record of the template's model.
 
-        A value that WeChat would refuse is written in another way where there is one: in Chinese or English, with the
-        code of its currency, or as a number alone.
+        A value that WeChat would refuse is written in another way where there is one: see wechat_keywords.fit; or in
+        Chinese or English.
 
         :param record: in the language and the time zone of the card.
         :param list[str] errors: gets a sentence if WeChat would refuse the value.
-        :param list[str] cuts: gets a sentence if the phone does not show the value as it was written.
+        :param list[str] cuts: gets sentences if the phone does not show the value as it was written.
         :return: the value as it is sent; unchanged if WeChat would refuse it.
         :rtype: str
         """
         self.ensure_one()
-        template = self.template_id
-        with template._collect_errors(self._get_name(), errors):
-            value = template._evaluate(self.value or "", record)
-            if not self._is_shown():
-                cuts.append(self.env._("%(keyword)s is not shown: WeChat leaves it out.", keyword=self._get_name()))
-            try:
-                return self._fit(value, record, cuts)
-            except KeywordError as error:
-                problem = error
-            installed = [lang for lang, _name in self.env["res.lang"].get_installed()]
-            for lang in OTHER_LANGS:
-                if lang in installed and lang != record.env.lang:
-                    translated = record.with_context(lang=lang)
-                    with suppress(KeywordError):
-                        text = self._fit(template._evaluate(self.value or "", translated), translated, [])
-                        cuts.append(self._describe_replacement(value, text))
-                        return text
-            text = wechat_keywords.to_text(value.value or "")
-            errors.append(self._describe_problem(text, problem))
-            return text
+        if self.key in wechat_keywords.HIDDEN_KEYS:
+            cuts.append(self.env._("%(keyword)s is not shown: WeChat leaves it out.", keyword=self._get_name()))
+        with self.template_id._collect_errors(self._get_name(), errors):
+            value, problem = None, None
+            for localized in self._get_localized(record):
+                translated = self.template_id._evaluate(self.value or "", localized)
+                value = translated if problem is None else value
+                try:
+                    fitted = wechat_keywords.fit(self.key, translated, self._get_currency(localized))
+                except KeywordError as error:
+                    problem = problem or error
+                else:
+                    fitted = fitted._replace(is_rewritten=bool(problem) or fitted.is_rewritten)
+                    cuts += self._describe_changes(value, fitted, record)
+                    return fitted.text
+            errors.append(self._describe_problem(value, problem))
+            return wechat_keywords.to_text(value or "")
         return ""
 
-    def _fit(self, value, record, cuts):
-        """Return a value as WeChat accepts it; see _render.
+    def _get_localized(self, record):
+        """Yield the record in its language, then in those in which WeChat may accept what it refuses in that one."""
+        yield record
+        installed = [lang for lang, _name in self.env["res.lang"].get_installed()]
+        for lang in OTHER_LANGS:
+            if lang in installed and lang != record.env.lang:
+                yield record.with_context(lang=lang)
 
-        :param Value value: the value of the expression.
-        :raise KeywordError: if WeChat would refuse all the ways to write it.
-        """
-        problem = None
-        for number, (written, currency) in enumerate(self._get_writings(value, record)):
-            try:
-                fitted = wechat_keywords.fit(self.key, written, currency)
-            except KeywordError as error:
-                problem = problem or error
-                continue
-            # What is left of a number or a date says something else.
-            if fitted.is_cut and (value.currency or not isinstance(value.value, str)):
-                problem = problem or KeywordError("too_long")
-                continue
-            if number:
-                cuts.append(self._describe_replacement(value, fitted.text))
-            elif fitted.is_cut:
-                cuts.append(
-                    self.env._("%(keyword)s was cut to %(value)s.", keyword=self._get_name(), value=fitted.text)
+    def _get_currency(self, record):
+        is_amount = wechat_keywords.get_type(self.key) is wechat_keywords.KEYWORD_TYPES["amount"]
+        return self.template_id._get_record_currency(record) if is_amount else None
+
+    def _describe_changes(self, value, fitted, record):
+        """Return sentences about the difference between a value and what the phone shows."""
+        words = {"keyword": self._get_name(), "value": wechat_keywords.to_text(value or ""), "text": fitted.text}
+        if fitted.is_rewritten:
+            return [self.env._("%(keyword)s is sent as %(text)s: WeChat refuses %(value)s.", **words)]
+        if fitted.is_without_currency:
+            currency = getattr(value, "currency", None) or self._get_currency(record)
+            return [
+                self.env._(
+                    "%(keyword)s goes without %(currency)s, for which WeChat has no sign.",
+                    keyword=words["keyword"],
+                    currency=currency.code,
                 )
-            if fitted.is_without_currency:
-                cuts.append(
-                    self.env._(
-                        "%(keyword)s goes without %(currency)s, for which WeChat has no sign.",
-                        keyword=self._get_name(),
-                        currency=currency.code,
-                    )
-                )
-            return fitted.text
-        raise problem
+            ]
+        if fitted.is_cut:
+            return [self.env._("%(keyword)s was cut to %(value)s.", keyword=words["keyword"], value=fitted.text)]
+        return []
 
-    def _get_writings(self, value, record):
-        """Return the ways to write a value, the best first, as arguments value and currency of wechat_keywords.fit.
-
-        :rtype: list[tuple]
-        """
-        types = wechat_keywords.KEYWORD_TYPES
-        keyword_type = wechat_keywords.get_type(self.key)
-        written, currency, text = value
-        if keyword_type is types["amount"]:
-            currency = currency or self.template_id._get_record_currency(record)
-            unit = wechat_keywords.Currency(currency.name, currency.decimal_places)
-            # As res.currency.format writes it, with any symbol.
-            number = isinstance(written, str) and written.replace(currency.symbol or "", "").replace(currency.name, "")
-            return [(written, unit), *([(number, unit)] if number else [])]
-        if text or (currency and keyword_type in (None, types["thing"])):
-            text = text or format_amount(record.env, written, currency).replace("\N{NO-BREAK SPACE}", "")
-            number = f"{written:.{currency.decimal_places}f}"
-            if keyword_type is not types["number"]:
-                return [(text, None), (f"{currency.name} {number}", None), (number, None)]
-        return [(written, None)]
-
-    def _describe_replacement(self, value, text):
-        return self.env._(
-            "%(keyword)s is sent as %(text)s: WeChat refuses %(value)s.",
-            keyword=self._get_name(),
-            text=text,
-            value=self.template_id._to_text(value),
-        )
-
-    def _describe_problem(self, text, error):
+    def _describe_problem(self, value, error):
         problem = self.env._(
             "%(keyword)s %(problem)s.",
             keyword=self._get_name(),
             problem=self.env._(wechat_keywords.PROBLEMS[error.code]),
         )
+        text = wechat_keywords.to_text(value or "")
         return self.env._("%(problem)s It is: %(value)s", problem=problem, value=text) if text else problem

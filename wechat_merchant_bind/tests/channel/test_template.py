@@ -331,10 +331,9 @@ class TestOtherWritings(WechatTemplateCase):
         self.assertIn("negative", card.errors[0])
 
     def test_amounts_with_the_symbol_of_the_record(self):
-        currency = self.env["res.currency"].with_context(active_test=False).search([("name", "=", "TWD")])
-        currency.active = True
+        currency = wechat_keywords.Currency("TWD", 2, "NT$")
         with patch.object(type(self.env["wechat.template"]), "_get_record_currency", lambda *_args: currency):
-            for text in ("NT$ 1,234.50", "1234.5 TWD", "NT$1234.50"):
+            for text in ("NT$ 1,234.50", "NT$1234.50", "1234,50 NT$"):
                 card, data = self._render({"amount1": f"{{{{ '{text}' }}}}"})
                 with self.subTest(text=text):
                     self.assertEqual((card.errors, float(data["amount1"])), ([], 1234.5))
