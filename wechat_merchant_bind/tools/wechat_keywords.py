@@ -134,6 +134,16 @@ def parse_content(content):
     return list(keywords.items())
 
 
+def parse_example(example):
+    """Return the values of WeChat's example by their labels.
+
+    :param str | None example: such as 金额:￥100.21, one line for each keyword.
+    :rtype: dict[str, str]
+    """
+    pairs = [re.split("[:：]", line, maxsplit=1) for line in (example or "").splitlines()]
+    return {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) > 1}
+
+
 def get_type(key):
     """Return the type of a key.
 

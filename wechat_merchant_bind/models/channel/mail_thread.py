@@ -137,21 +137,19 @@ class MailThread(models.AbstractModel):
         companies = self._mail_get_companies(default=self.env.company)
         # sudo: mail.alias.domain - as for every posted message
         alias_domains = self.sudo()._mail_get_alias_domains(default_company=self.env.company)
-        base_values = {
-            "author_id": author_id,
-            "email_from": email_from,
-            "model": self._name,
-            "message_type": "wechat",
-            "is_internal": True,
-            "subtype_id": self.env["ir.model.data"]._xmlid_to_res_id("mail.mt_note"),
-            "email_add_signature": False,
-        }
+        note_id = self.env["ir.model.data"]._xmlid_to_res_id("mail.mt_note")
         # sudo: mail.message - a notice needs no right to write to the document
         return self.sudo()._message_create(
             [
                 {
-                    **base_values,
+                    "author_id": author_id,
+                    "email_from": email_from,
+                    "model": self._name,
                     "res_id": record.id,
+                    "message_type": "wechat",
+                    "is_internal": True,
+                    "subtype_id": note_id,
+                    "email_add_signature": False,
                     "body": self._wechat_get_message_body(cards[record.id][0][0]),
                     "partner_ids": [partner.id for _card, partners in cards[record.id] for partner in partners],
                     "record_alias_domain_id": alias_domains[record.id].id,

@@ -2,7 +2,9 @@ import logging
 import re
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
+from functools import reduce
 from itertools import product
+from operator import getitem
 from typing import NamedTuple
 from urllib.parse import urljoin
 
@@ -298,21 +300,19 @@ class WechatTemplate(models.Model):
         self.ensure_one()
         vals = {name: template.get(name) or False for name in ("title", "content", "example")}
         vals["is_vanished"] = False
-        if changed := {name: value for name, value in vals.items() if self[name] != value}:
-            self.write(changed)
+        changed = {name: value for name, value in vals.items() if self[name] != value}
         lines = {line.key: line for line in self.line_ids}
         commands = []
-        for number, (key, label) in enumerate(wechat_keywords.parse_content(self.content), 1):
-            values = {"label": label, "sequence": number}
-            line = lines.pop(key, None)
-            if line is None:
+        for number, (key, label) in enumerate(wechat_keywords.parse_content(vals["content"]), 1):
+            line, values = lines.pop(key, None), {"label": label, "sequence": number}
+            if not line:
                 commands.append(Command.create({"key": key, **values}))
             elif any(line[name] != value for name, value in values.items()):
                 commands.append(Command.update(line.id, values))
-        if self.content:
+        if vals["content"]:
             commands += [Command.delete(line.id) for line in lines.values()]
-        if commands:
-            self.write({"line_ids": commands})
+        if changed or commands:
+            self.write({**changed, "line_ids": commands})
 
     def _check_may_edit(self, names):
         """Refuse expressions of users that are no template editors.
@@ -410,8 +410,7 @@ class WechatTemplate(models.Model):
 
     def _prepare_example(self):
         """Return the card with the values of WeChat's example, matched by their labels."""
-        words = [re.split("[:：]", line, maxsplit=1) for line in (self.example or "").splitlines()]
-        examples = {pair[0].strip(): pair[1].strip() for pair in words if len(pair) > 1}
+        examples = wechat_keywords.parse_example(self.example)
         return {
             "title": self.title or self.name or "",
             "lines": [
@@ -589,10 +588,10 @@ class WechatTemplate(models.Model):
     def _evaluate(self, source, record):
         """Evaluate an inline template. A single expression keeps the type of its value.
 
-        :param str source: such as {{ object.name ||| default }}.
         mail.render.mixin's _render_template is not used: it turns each value into text before the keyword is known, and
         fails for all records if it fails for one.
 
+        :param str source: such as {{ object.name ||| default }}.
         :param record: the object of the expressions, in the language and the time zone of the card.
         :return: a value for wechat_keywords.fit.
         :raise AccessError: if the user may not use such expressions.
@@ -712,10 +711,9 @@ class WechatTemplate(models.Model):
 
         :return: the value (the label of a selection), and the currency of a monetary field or None.
         """
-        for name in names[:-1]:
-            record = record[name]
-        value = record[names[-1]]
-        field = record._fields[names[-1]]
+        *path, name = names
+        record = reduce(getitem, path, record)
+        value, field = record[name], record._fields[name]
         if field.type == "selection" and record:
             value = field.convert_to_export(value, record)
         if field.type == "monetary" and record:
