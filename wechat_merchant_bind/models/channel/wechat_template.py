@@ -52,10 +52,6 @@ class Card(NamedTuple):
     failure_type: str = "wechat_value"
 
 
-class ExpressionError(UserError):
-    """An expression failed on a record."""
-
-
 class BrokenTransactionError(Exception):
     """A query of an expression failed: the transaction accepts no other until a rollback to a savepoint."""
 
@@ -468,7 +464,7 @@ class WechatTemplate(models.Model):
 
         :rtype: str
         """
-        with suppress(ExpressionError, AccessError):
+        with suppress(UserError):
             return self.env.context.get("template_preview_lang") or self._evaluate_text(self.lang, record)
         return ""
 
@@ -636,7 +632,7 @@ class WechatTemplate(models.Model):
         """Evaluate one expression and prepare its value for the card: labels, names, local times.
 
         :return: see _evaluate.
-        :raise ExpressionError: for every error of the expression, so that only this card fails.
+        :raise UserError: for every error of the expression, so that only this card fails.
         """
         try:
             with self._savepoint() if self.env.context.get(SAVEPOINTS) else nullcontext():
@@ -659,7 +655,7 @@ class WechatTemplate(models.Model):
             reason = error
             if isinstance(error, BrokenTransactionError):
                 reason = error.__cause__ or self.env._("one of its queries failed")
-            raise ExpressionError(
+            raise UserError(
                 self.env._("The expression %(expression)s failed: %(error)s", expression=expression, error=reason)
             ) from error
 

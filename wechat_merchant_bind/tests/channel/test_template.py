@@ -382,16 +382,6 @@ class TestOtherWritings(WechatTemplateCase):
                             unit = wechat_keywords.Currency("JPY", 0)
                             self.assertEqual(wechat_keywords.fit(line.key, text, unit).text, text)
 
-    def test_refused_value_falls_back(self):
-        self._bind()
-        self.merchant.email = "owner@example.com"
-        template = self._create_template({"amount1": "{{ -5 }}"}, fallback="email")
-        message = self.merchant._message_wechat_with_template(template)
-        self.env.flush_all()
-        self.env.ref("wechat_merchant_bind.ir_cron_apply_fallbacks").method_direct_trigger()
-        notification = message.notification_ids.filtered(lambda one: one.notification_type == "email")
-        self.assertEqual(notification.res_partner_id or message.notification_ids.res_partner_id, self.merchant)
-
 
 class TestExpressionRights(WechatTemplateCase):
     """Only template editors may write expressions, in any field."""
