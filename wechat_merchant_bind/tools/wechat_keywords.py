@@ -203,7 +203,7 @@ def fit(key, value, currency=None):
         if not fitted.text:
             # All its characters are invisible.
             problem = problem or KeywordError("empty")
-        elif fitted.is_cut and (isinstance(value, Amount) or not isinstance(value, str)):
+        elif fitted.is_cut and isinstance(value, (Amount, int, float, Decimal, date)):
             # What is left of a number or a date says something else.
             problem = problem or KeywordError("too_long")
         else:
@@ -222,7 +222,7 @@ def _get_writings(keyword_type, value, currency):
     if keyword_type in (KEYWORD_TYPES["amount"], KEYWORD_TYPES["number"]):
         return [value.number]
     text = value.formatted if keyword_type in (None, KEYWORD_TYPES["thing"]) else str(value)
-    number = f"{value.number:.{currency.decimal_places}f}"
+    number = f"{_round(Decimal(str(value.number)), currency.decimal_places):f}"
     return [text, f"{currency.code} {number}", number]
 
 

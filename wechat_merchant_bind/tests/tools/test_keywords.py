@@ -3,7 +3,7 @@ from datetime import date, datetime
 from odoo.tests import BaseCase, tagged
 
 from ...tools import wechat_keywords
-from ...tools.wechat_keywords import Currency, KeywordError
+from ...tools.wechat_keywords import Amount, Currency, KeywordError
 
 EMOJI = "😀"
 
@@ -71,6 +71,39 @@ class TestKeywords(BaseCase):
         # Flags stay flags: two regional letters each.
         self._assertCut("thing1", [(flag * 5, flag * 5), (flag * 6, flag * 4 + "…"), (f"a{flag * 5}", f"a{flag * 4}…")])
         self._assertCut("short_thing1", [(flag * 2, flag), ("一二三" + family, "一二三")])
+
+    def test_numbers_and_dates_are_not_cut(self):
+        euro = Currency("EUR", 2, "€")
+        for value in (123456, 1234.5, date(2026, 10, 1), datetime(2026, 10, 1, 5, 7)):
+            self._assertRefused("short_thing1", "too_long", [value])
+        self._assertFitted("short_thing1", [(12345, "12345"), (["一", "二"], "['一',")])
+        self._assertFitted("short_thing1", [(Amount("€ 12.50", 12.5, euro), "12.50")])
+        self._assertRefused("short_thing1", "too_long", [Amount("€ 1,234.50", 1234.5, euro)])
+
+    def test_amounts_are_written_in_the_way_that_fits(self):
+        dollar = Currency("TWD", 2, "NT$")
+        won = Currency("KRW", 0, "₩")
+        for key, amount, text, is_rewritten, is_without_currency in (
+            ("amount1", Amount("NT$ 1,234.50", 1234.5, dollar), "1234.50", False, True),
+            ("thing1", Amount("NT$ 1,234.50", 1234.5, dollar), "NT$ 1,234.50", False, False),
+            ("character_string1", Amount("NT$ 1,234.50", 1234.5, dollar), "NT$ 1,234.50", False, False),
+            ("character_string1", Amount("₩ 1,235", 1234.5, won), "KRW 1235", True, False),
+            ("number1", Amount("₩ 1,235", 1235, won), "1235", False, False),
+            ("keyword1", Amount("12.50", 12.5, dollar, "NT$12.50"), "NT$12.50", False, False),
+            ("character_string1", Amount("12.50", 12.5, dollar, "NT$12.50"), "12.50", False, False),
+        ):
+            with self.subTest(key=key, amount=amount):
+                fitted = wechat_keywords.fit(key, amount)
+                self.assertEqual(
+                    (fitted.text, fitted.is_rewritten, fitted.is_without_currency),
+                    (text, is_rewritten, is_without_currency),
+                )
+        fitted = wechat_keywords.fit("amount1", "NT$ 1,234.50", dollar)
+        self.assertEqual((fitted.text, fitted.is_rewritten), ("1234.50", True))
+
+    def test_example(self):
+        self.assertEqual(wechat_keywords.parse_example("订单号: 1\n时间：15:01\n无"), {"订单号": "1", "时间": "15:01"})
+        self.assertEqual(wechat_keywords.parse_example(None), {})
 
     def test_lines_are_joined(self):
         for key in ("thing1", "name1", "short_thing1"):
