@@ -66,8 +66,8 @@ SENDER = "wechat_merchant_bind.ir_cron_send_1"
 
 # --- fallback and batches ---
 
-# Failure types without a fallback: canceled by a user (False), a disabled merchant, a card with errors.
-WITHOUT_FALLBACK = (False, "wechat_disabled", "wechat_value")
+# Failure types without a fallback: canceled by a user (False), a disabled merchant.
+WITHOUT_FALLBACK = (False, "wechat_disabled")
 # Messages of one transaction that sends fallbacks, that closes what is overdue, that deletes.
 FALLBACK_BATCH = 50
 CLOSE_BATCH = 500
@@ -962,6 +962,9 @@ class WechatMessage(models.Model):
         """
         self.ensure_one()
         if self.fallback or self.failure_type in WITHOUT_FALLBACK or self.state not in ("failed", "canceled"):
+            return False
+        if self.failure_type == "wechat_value" and not all(line["value"] for line in self.card.get("lines", ())):
+            # A line that could not be rendered: there is nothing to send.
             return False
         fallback = self.template_id.fallback
         address = {"email": self.partner_id.email_normalized, "sms": self.partner_id.phone}

@@ -119,7 +119,7 @@ class TestPushes(WechatPushCase):
         receipts = f"{MODELS}.outbox.wechat_event"
         for number in range(2):
             self._push_event("TEMPLATESENDJOBFINISH", self._make_openid(), MsgID=number + 1, Status="success")
-        self.startPatcher(patch.object(outbox_event, "LINGER_SECONDS", 0))
+        self.startPatcher(patch.object(outbox_event, "LAST_LOOK_SECONDS", 0))
         with self.assertLogs(receipts, INFO) as logs:
             self.env.ref("wechat_merchant_bind.ir_cron_apply_receipts").method_direct_trigger()
         self.assertEqual(logs.output, [f"INFO:{receipts}:wechat.receipts: applied receipts=2"])

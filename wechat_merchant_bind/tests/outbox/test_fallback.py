@@ -94,9 +94,7 @@ class TestFallback(ChannelCase):
         self._bind()
         message = self._send()
         row = self._get_rows(message)
-        row.write({"state": "failed", "failure_type": "wechat_blocked"})
-        row._sync_notifications()
-        row._apply_fallback()
+        row._change_state("failed", failure_type="wechat_blocked")
         self._run_cron()
         self._assertInstead(message, "email")
 
@@ -112,14 +110,23 @@ class TestFallback(ChannelCase):
                 self._run_cron()
                 self.assertWechatNotification(message, self.merchant, "failed", failure_type)
 
+    def test_value_that_wechat_refuses_falls_back(self):
+        self._bind()
+        self.template.line_ids[1].write({"key": "amount2", "value": "{{ -5 }}"})
+        message = self._send()
+        self._run_cron()
+        self.assertRecordValues(self._get_rows(message), [{"failure_type": "wechat_value", "fallback": "email"}])
+        self.assertEqual(message.notification_ids.notification_type, "email")
+
     def test_other_failures(self):
         self._bind()
         message = self._send()
         row = self._get_rows(message)
-        for failure_type in ("wechat_value", False):
-            row.write({"state": "failed", "failure_type": failure_type})
-            row._apply_fallback()
-            self.assertFalse(row.fallback_due_at, failure_type)
+        row.write({"state": "failed", "failure_type": False})
+        row._apply_fallback()
+        self.assertFalse(row.fallback_due_at)
+        self.template.line_ids[1].value = "{{ object.no_such_field }}"
+        self.assertFalse(self._get_rows(self._send()).fallback_due_at, "An expression has failed")
         self.merchant.active = False
         self.assertFalse(self._get_rows(self._send()).fallback_due_at)
 
