@@ -56,6 +56,8 @@ AMBIGUOUS = {
 
 FIRST_CALL = {
     **{name: Row(fault, *WAITING, is_open=True) for name, fault in AMBIGUOUS.items()},
+    # WeChat answers -1 to calls that come too fast.
+    "-1": code(-1, *WAITING, is_open=True, stops="pause"),
     **{str(errcode): code(errcode, *WAITING) for errcode in (43108, 43117, 40241, *LISTED)},
     **{str(errcode): code(errcode, *WAITING, stops="pause") for errcode in (45009, 45011, 48006)},
     **{str(errcode): code(errcode, "sent", None, PENDING, calls=2, is_open=True) for errcode in STALE},
@@ -82,6 +84,13 @@ FIRST_CALL = {
 # certain, and "already sent" counts as sent.
 REPEAT = {
     **{name: row._replace(is_open=True) for name, row in FIRST_CALL.items()},
+    # The next call would come after the 8 minutes.
+    **{
+        name: FIRST_CALL[name]._replace(
+            state="unknown", failure_type="wechat_unknown", notification=FAILED, is_open=True
+        )
+        for name in ("43117", "45009", "48006")
+    },
     **{
         str(errcode): code(errcode, "sent", None, PENDING, is_open=True)
         for errcode in (40241, 45065, 45066, *UNDOCUMENTED)
@@ -100,7 +109,7 @@ def assert_outcome(outbox: Outbox, message_id: int, row: Row) -> None:
     """Check a message, its notification and suspensions."""
     message = outbox.read(message_id)
     assert (message["state"], message["failure_type"]) == (row.state, row.failure_type), message
-    failure_type = row.failure_type if row.state == "failed" else None
+    failure_type = row.failure_type if row.state in ("failed", "unknown") else None
     assert outbox.notification(message_id) == (row.notification, failure_type)
     assert (message["first_call_at"] is not None) == row.is_open
     assert message["lease_until"] is None
@@ -165,6 +174,7 @@ def test_ambiguous_call_is_not_repeated_after_eight_minutes(outbox, name):
     calls = outbox.system.sandbox.calls(SEND)
     outbox.fail(**AMBIGUOUS[name])
     outbox.drain()
+    outbox.reset_stops()
     outbox.make_due(message_id)
     outbox.system.database.execute(
         "UPDATE wechat_message SET first_call_at = first_call_at - interval '8 minutes' WHERE id = %s", message_id

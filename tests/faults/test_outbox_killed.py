@@ -150,9 +150,9 @@ def test_late_writer_changes_nothing(outbox, victims):
     outbox.set_rate(200)
     outbox.system.sandbox.post("accounts", app_id=outbox.system.channel.app_id, receipts="off")
     outbox.queue(outbox.add_merchants(number))
-    # WeChat accepts all messages; half of the answers are -1.
+    # WeChat accepts all messages; half of the answers are lost.
     held = {"hold": True, "after": True, "times": number // 2}
-    plan(outbox, held, {"errcode": -1, **held})
+    plan(outbox, held, {"http": 502, **held})
     victim = victims.start()
     outbox.wake_until(lambda: outbox.count_calls() == number, "all are called for")
     with victim.paused():

@@ -156,5 +156,5 @@ def test_slow_wechat_is_cut_off_at_the_time_limit(system, outbox):
     assert_no_code(system, partner_id)
     assert_batch_waits(system, batch_id, NO_ANSWER)
     sent = outbox.read(message_id)
-    assert (sent["state"], sent["errcode"], sent["first_call_at"] is not None) == ("outgoing", None, True)
+    assert (sent["state"], sent["errcode"], sent["first_call_at"] is not None) == ("outgoing", 0, True)
     assert sent["next_attempt_at"], "it is repeated under its number"

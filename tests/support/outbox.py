@@ -7,7 +7,7 @@ from support.system import System
 
 SEND = "/cgi-bin/message/template/send"
 TEMPLATES = "/cgi-bin/template/get_all_private_template"
-USER_INFO = "/cgi-bin/user/info"
+USER_INFO = "/cgi-bin/user/info/batchget"
 # The sandbox's template 新订单通知: keyword, label and expression.
 KEYWORDS = [
     ("character_string1", "订单号", "SO{{ object.id }}"),

@@ -118,5 +118,5 @@ def _call(registry, event_id, method):
         with registry.cursor() as cr:
             return getattr(api.Environment(cr, SUPERUSER_ID, {})["wechat.event"].browse(event_id), method)()
     except DATABASE_ERRORS as error:
-        _logger.error("wechat.inbox: %s failed event=%s error=%s", method, event_id, describe_error(error))
+        _logger.error("wechat.inbox: step failed method=%s event=%s error=%s", method, event_id, describe_error(error))
         return None

@@ -20,7 +20,7 @@ ADDON = Path(models.__file__).parent.parent
 FORM = re.compile(r"wechat\.[a-z]+: [A-Za-z][A-Za-z ,]*[a-z]( [a-z_]+=%(s|\.1f))*")
 AREAS = {
     *("wechat.webhook", "wechat.inbox", "wechat.receipts", "wechat.outbox", "wechat.notices", "wechat.templates"),
-    *("wechat.api", "wechat.quota", "wechat.codes", "wechat.bindings", "wechat.health"),
+    *("wechat.api", "wechat.quota", "wechat.codes", "wechat.bindings", "wechat.outcomes", "wechat.health"),
 }
 LEVELS = ("debug", "info", "warning", "error", "exception")
 
@@ -79,7 +79,7 @@ class TestForm(OutboxCase):
         self.assertNotIn(self.openid, "".join(logs.output))
 
     def test_the_quota_is_logged(self):
-        quota = f"{MODELS}.outbox.wechat_account"
+        quota = f"{MODELS}.account.wechat_account"
         self.wechat.answer(
             QUOTA_PATH, {"errcode": 0, "errmsg": "ok", "quota": {"daily_limit": 100, "used": 7, "remain": 93}}, 502
         )

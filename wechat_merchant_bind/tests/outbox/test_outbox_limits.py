@@ -1,6 +1,7 @@
 """Limits of sending: number of calls, missing templates and documents, scheduled times, resending."""
 
 import itertools
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 from unittest.mock import patch
@@ -31,8 +32,12 @@ LOGGERS = (
 UNKNOWN_CODES = (1, 99999, 268487002, "45009", "no number")
 STALE = (40001, 40014, 42001)
 OUT_OF_REACH, TIMEOUT = requests.ConnectTimeout(), requests.ReadTimeout()
+# One code of each class in the short form: the policy is tested over all of them without a database.
+CODES = (
+    ERRORS if os.environ.get("WECHAT_TEST_ALL") else {row.error_class: code for code, row in ERRORS.items()}.values()
+)
 ANSWERS = [
-    *({"errcode": errcode, "errmsg": "text"} for errcode in (*ERRORS, *UNKNOWN_CODES)),
+    *({"errcode": errcode, "errmsg": "text"} for errcode in (*CODES, *UNKNOWN_CODES)),
     *(302, 404, 429, 500, 502, 503, 504),
     *(TIMEOUT, requests.ConnectionError(), OUT_OF_REACH),
     *({"errcode": 0, "errmsg": "no msgid"}, []),

@@ -405,6 +405,38 @@ class TestPause(OutboxCase):
             self._process_queue()
             self.assertEqual(messages.mapped("state"), ["sent"] * 2)
 
+    def test_busy_wechat_slows_the_account_down(self):
+        """WeChat answers -1 to calls that come too fast: one at a time is tried, and no message ends as unknown."""
+        merchants = [self._bind(self._create_merchant(f"商家 {number}")).partner_id for number in range(5)]
+        messages = self._queue(*merchants)
+        self.wechat.answer(SEND_PATH, *[{"errcode": -1, "errmsg": "system error"}] * 3)
+        for calls in range(1, 4):
+            self._process_queue()
+            self.assertEqual(self.wechat.count(SEND_PATH), calls, "The others wait")
+            self.assertTrue(self.account.is_send_paused)
+            self.env.cr.execute("UPDATE wechat_account SET send_paused_until = now() AT TIME ZONE 'UTC'")
+            self.env.invalidate_all()
+        self._make_due(messages)
+        self._process_queue()
+        self.assertEqual(set(messages.mapped("state")), {"sent"})
+        self.assertFalse(self.account.send_paused_until)
+
+    def test_results_of_earlier_calls_keep_a_pause(self):
+        """Only a call that began after the pause ends it."""
+        self._queue()
+        self._bind(self.other_merchant)
+        self._queue(self.other_merchant)
+
+        def answer(_call):
+            self.account._pause_sending(60, "x")
+            self.env.flush_all()
+            return {"errcode": 0, "errmsg": "ok", "msgid": FIRST_MSGID}
+
+        self.wechat.answer(SEND_PATH, answer)
+        self._process_queue()
+        self.assertTrue(self.account.is_send_paused)
+        self.assertEqual(self.wechat.count(SEND_PATH), 1)
+
 
 class TestRefusals(OutboxCase):
     """Suspension after refusals of WeChat: of the template, of the account, or of neither."""
