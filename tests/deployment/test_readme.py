@@ -44,7 +44,7 @@ ADMIN_NUMBERS = [
     ("models/inbox/dispatcher.py", "HANDLING_SECONDS", ("after {} seconds", "{} 秒后先告诉")),
     ("controllers/webhook.py", "FAILURES_A_MINUTE", ("limited to {} a minute", "每分钟 {} 次")),
     ("tools/wechat_http.py", "ANSWER_SECONDS", ("within {} seconds", "应答限 {} 秒")),
-    ("models/outbox/wechat_account.py", "WARN_PERCENT", ("at {} %", "用到 {}%")),
+    ("models/account/wechat_account.py", "WARN_PERCENT", ("at {} %", "用到 {}%")),
     ("models/outbox/wechat_message.py", "VALID_HOURS", ("validity ({} hours", "有效期（{} 小时")),
 ]
 OUTDATED = "run ./setup/readme"
