@@ -318,7 +318,7 @@ ORDER BY message.priority, message.next_attempt_at, message.id
             pause = self._get_pause(account, call, verdict)
             if pause > pauses.get(account, (0, None))[0]:
                 pauses[account] = pause, call.error
-            elif is_answered(call.error) and account.send_paused_until and call.began_at >= account.send_paused_until:
+            elif is_answered(call.error) and self._is_trial(account, call):
                 self._try(account._end_pause)
             if self._is_value_wrong_again(template, call) or verdict.suspends == "template":
                 suspensions[template] = call, verdict.looks_up
@@ -348,9 +348,16 @@ ORDER BY message.priority, message.next_attempt_at, message.id
             self.unanswered[account.id] = 0
         else:
             self.unanswered[account.id] += 1
-            if account.send_paused_until or self.unanswered[account.id] >= UNANSWERED_MAX:
+            if self._is_trial(account, call) or self.unanswered[account.id] >= UNANSWERED_MAX:
                 return max(PAUSE, verdict.pause)
         return verdict.pause
+
+    def _is_trial(self, account, call):
+        """Return whether a call was the first one after a pause. The results of earlier calls may come later.
+
+        :rtype: bool
+        """
+        return bool(account.send_paused_until) and call.began_at >= account.send_paused_until
 
     def _is_value_wrong_again(self, template, call):
         """Return whether several messages of a template in a row were refused for a value.

@@ -422,20 +422,25 @@ class TestPause(OutboxCase):
         self.assertFalse(self.account.send_paused_until)
 
     def test_results_of_earlier_calls_keep_a_pause(self):
-        """Only a call that began after the pause ends it."""
-        self._queue()
+        """Only a call that began after the pause ends it, or lengthens it without an answer."""
         self._bind(self.other_merchant)
-        self._queue(self.other_merchant)
+        for answer in ({"errcode": 0, "errmsg": "ok", "msgid": FIRST_MSGID}, 502):
+            with self.subTest(answer=answer):
+                self.account._end_pause()
+                messages = self._queue(self.merchant, self.other_merchant)
 
-        def answer(_call):
-            self.account._pause_sending(60, "x")
-            self.env.flush_all()
-            return {"errcode": 0, "errmsg": "ok", "msgid": FIRST_MSGID}
+                def pause(_call, answer=answer):
+                    self.account._pause_sending(20, "x")
+                    self.env.flush_all()
+                    return answer
 
-        self.wechat.answer(SEND_PATH, answer)
-        self._process_queue()
-        self.assertTrue(self.account.is_send_paused)
-        self.assertEqual(self.wechat.count(SEND_PATH), 1)
+                calls = self.wechat.count(SEND_PATH)
+                self.wechat.answer(SEND_PATH, pause)
+                self._process_queue()
+                self.assertEqual(self.wechat.count(SEND_PATH) - calls, 1)
+                self.assertTrue(self.account.is_send_paused)
+                self.assertLess(self.account.send_paused_until, fields.Datetime.now() + timedelta(seconds=30))
+                messages._cancel(False)
 
 
 class TestRefusals(OutboxCase):
