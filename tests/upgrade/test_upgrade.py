@@ -82,6 +82,15 @@ def test_update_keeps_every_row(dump, database):
         "SELECT id FROM mail_notification WHERE notification_type = 'wechat' AND failure_reason IS NOT NULL"
     )
     assert not told, "every user may read notifications, but not every document"
+    senders = database.execute(
+        """
+        SELECT cron.id
+          FROM ir_cron AS cron
+          JOIN ir_act_server AS action ON action.id = cron.ir_actions_server_id
+         WHERE action.code = 'model._cron_send()' AND cron.active
+        """
+    )
+    assert len(senders) == 1, "earlier versions had two lanes"
     for table, rows in before.items():
         updated = {row["id"]: row for row in after[table]}
         for row in rows:

@@ -7,6 +7,7 @@ from odoo.tools import SQL
 
 from .binding.test_disabling import DisablingCase
 from .binding.test_mail_secrecy import SecrecyCase
+from .common_outbox import SENDER, OutboxCase
 
 
 def run_migration(env, version, script):
@@ -153,3 +154,22 @@ class TestDisabledUsers(DisablingCase):
         run_migration(self.env, "19.0.1.4.0", "post-disabled_users")
         self.assertFalse((self.owner + self.accountant).wechat_disabled_partner_id)
         self.assertEqual(self.stranger.wechat_disabled_partner_id, self.other_merchant)
+
+
+class TestOneSender(OutboxCase):
+    """Earlier versions had two lanes, and a copy added one."""
+
+    def test_other_senders_are_archived(self):
+        sender = self.env.ref(SENDER)
+        sender.name = "WeChat: send messages (lane 1)"
+        lanes = sender.copy() + sender.copy()
+        parameters = self.env["ir.config_parameter"]
+        parameters.set_param("wechat_merchant_bind.threads_per_lane", "8")
+        message = self._queue()
+        run_migration(self.env, "19.0.1.5.0", "post-sender")
+        self.env.registry.clear_cache()
+        self.assertEqual((sender + lanes).mapped("active"), [True, False, False])
+        self.assertEqual(sender.with_context(lang="zh_CN").name, "微信：发送消息")
+        self.assertFalse(parameters.get_param("wechat_merchant_bind.threads_per_lane"))
+        self._process_queue()
+        self.assertEqual(message.state, "sent", "What waited is sent")

@@ -167,10 +167,7 @@ class Sender:
         return self._begin(account, self._judge(account, messages)) if messages else None
 
     def _get_claim_query(self, account, limit):
-        """Return the statement that locks the due messages of an account, in their order and one a merchant.
-
-        :rtype: SQL
-        """
+        """Return the statement that locks the due messages of an account, in their order and one a merchant."""
         now = fields.Datetime.now()
         # Tests and welcome messages are sent in quiet hours too.
         priority = 0 if account._get_quiet_until(now) else 100
@@ -252,10 +249,7 @@ ORDER BY message.priority, message.next_attempt_at, message.id
         return sendable
 
     def _begin(self, account, messages):
-        """Mark messages as being sent, with a lease, and return their calls.
-
-        :rtype: list[SendCall]
-        """
+        """Mark messages as being sent, with a lease, and return their calls."""
         now = fields.Datetime.now()
         lease_until = now + timedelta(seconds=LEASE_SECONDS)
         bindings = {binding.partner_id: binding for binding in messages.partner_id._wechat_get_live_bindings()}
@@ -340,10 +334,7 @@ ORDER BY message.priority, message.next_attempt_at, message.id
         self.pool.resume()
 
     def _get_pause(self, account, call, verdict):
-        """Return the seconds for which an account makes no calls after this one.
-
-        :rtype: float
-        """
+        """Return the seconds for which an account makes no calls after this one."""
         if is_answered(call.error):
             self.unanswered[account.id] = 0
         else:
@@ -353,17 +344,11 @@ ORDER BY message.priority, message.next_attempt_at, message.id
         return verdict.pause
 
     def _is_trial(self, account, call):
-        """Return whether a call was the first one after a pause. The results of earlier calls may come later.
-
-        :rtype: bool
-        """
+        """Return whether a call was the first one after a pause. The results of earlier calls may come later."""
         return bool(account.send_paused_until) and call.began_at >= account.send_paused_until
 
     def _is_value_wrong_again(self, template, call):
-        """Return whether several messages of a template in a row were refused for a value.
-
-        :rtype: bool
-        """
+        """Return whether several messages of a template in a row were refused for a value."""
         if call.error is None:
             self.wrong_values[template] = 0
         elif getattr(call.error, "errcode", None) in OF_ONE_MESSAGE:
@@ -371,10 +356,7 @@ ORDER BY message.priority, message.next_attempt_at, message.id
         return self.wrong_values[template] >= WRONG_VALUES_MAX
 
     def _judge_call(self, call):
-        """Return the verdict about a call; None if it was not made.
-
-        :rtype: Verdict | None
-        """
+        """Return the verdict about a call; None if it was not made."""
         if not call.began_at:
             return None
         followed_at = call.followed_at or datetime.min

@@ -91,10 +91,7 @@ class WechatAccount(models.Model):
     # === BUSINESS METHODS - SENDING === #
 
     def _get_send_tz(self):
-        """Return the time zone of the quiet hours and of the daily limit.
-
-        :rtype: tzinfo
-        """
+        """Return the time zone of the quiet hours and of the daily limit."""
         return timezone(self.company_id.partner_id.tz or DEFAULT_TZ)
 
     def _get_quiet_until(self, now):

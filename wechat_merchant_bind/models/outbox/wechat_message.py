@@ -399,10 +399,7 @@ class WechatMessage(models.Model):
 
     @api.model
     def _get_sender(self):
-        """Return the scheduled action that sends; empty if it was deleted.
-
-        :rtype: ir.cron
-        """
+        """Return the scheduled action that sends; empty if it was deleted."""
         # sudo: ir.cron - a user that queues a message triggers the sender
         return self.env.ref(SENDER, raise_if_not_found=False) or self.env["ir.cron"].sudo()
 
@@ -442,10 +439,7 @@ class WechatMessage(models.Model):
 
     @api.model
     def _prepare_notice(self, template, message, card, partner):
-        """Return the values of one message of the outbox.
-
-        :rtype: dict
-        """
+        """Return the values of one message of the outbox."""
         values = {
             "partner_id": partner.id,
             "template_id": template.id,
@@ -461,10 +455,7 @@ class WechatMessage(models.Model):
         return values
 
     def _prepare_notification(self):
-        """Return the values of the notification of a message.
-
-        :rtype: dict
-        """
+        """Return the values of the notification of a message."""
         return {
             "author_id": self.mail_message_id.author_id.id,
             "mail_message_id": self.mail_message_id.id,
@@ -614,18 +605,12 @@ class WechatMessage(models.Model):
 
     @api.model
     def _get_unknown_term(self):
-        """Return what is known of a message with an unknown result.
-
-        :rtype: LazyGettext
-        """
+        """Return what is known of a message with an unknown result."""
         return _lt("WeChat may have sent it; no receipt has come. Ask the merchant before you send it again.")
 
     @api.model
     def _get_exhausted_term(self):
-        """Return the reason of a message that has used up its calls.
-
-        :rtype: LazyGettext
-        """
+        """Return the reason of a message that has used up its calls."""
         return _lt(
             "WeChat was called for this message %s times and is not called for it again. Send it again once the "
             "reason is gone.",
@@ -690,10 +675,7 @@ class WechatMessage(models.Model):
         expired._cancel("wechat_expired")
 
     def _prepare_payload(self):
-        """Return the body of the call that sends a claimed message.
-
-        :rtype: dict
-        """
+        """Return the body of the call that sends a claimed message."""
         self.ensure_one()
         card = self.card or {}
         return {
@@ -738,10 +720,7 @@ class WechatMessage(models.Model):
         return values
 
     def _get_deleted_documents(self):
-        """Return those of these messages with a document that was deleted.
-
-        :rtype: wechat.message
-        """
+        """Return those of these messages with a document that was deleted."""
         deleted = self.browse()
         for model, messages in self.filtered("res_model").grouped("res_model").items():
             left = set(self.env[model].browse(messages.mapped("res_id")).exists().ids) if model in self.env else ()
@@ -956,14 +935,13 @@ class WechatMessage(models.Model):
         mail_message._notify_message_notification_update()
 
     def _get_fallback(self):
-        """Return the fallback that applies to this message (email or sms), or False.
-
-        :rtype: str | bool
-        """
+        """Return the fallback that applies to this message (email or sms), or False."""
         self.ensure_one()
         if self.fallback or self.failure_type in WITHOUT_FALLBACK or self.state not in ("failed", "canceled"):
             return False
-        if self.failure_type == "wechat_value" and not all(line["value"] for line in self.card.get("lines", ())):
+        if self.failure_type == "wechat_value" and not all(
+            line["value"] for line in (self.card or {}).get("lines", ())
+        ):
             # A line that could not be rendered: there is nothing to send.
             return False
         fallback = self.template_id.fallback
@@ -973,10 +951,7 @@ class WechatMessage(models.Model):
     # === BUSINESS METHODS - NOTIFICATIONS === #
 
     def _get_notification_status(self):
-        """Return the values of the notification that show the state of a message.
-
-        :rtype: dict
-        """
+        """Return the values of the notification that show the state of a message."""
         self.ensure_one()
         status = NOTIFICATION_STATUS[self.state]
         # A message that was not canceled by a user has failed, except for a disabled merchant.

@@ -229,7 +229,7 @@ class TestChecks(HealthCase):
         self.assertEqual(self._get_states(), {"templates": "problem"})
         self.template.stop_reason = False
         self._set(messages[0], state="'sending'", lease_until="now() AT TIME ZONE 'UTC' + interval '1 minute'")
-        self.assertEqual(self._get_states(), {}, "A lane is at it")
+        self.assertEqual(self._get_states(), {}, "The sender is at it")
         self._set(messages[0], state="'outgoing'", lease_until="NULL")
         self._process_queue()
         self._process_queue()
