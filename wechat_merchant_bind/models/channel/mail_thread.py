@@ -2,11 +2,10 @@ import logging
 
 from markupsafe import Markup
 
-from odoo import api, fields, models
+from odoo import api, models
 from odoo.fields import Domain
 
 from ..const import GROUP_USER
-from .mail_message import FAILED_NOTICES
 
 _logger = logging.getLogger(__name__)
 
@@ -16,39 +15,7 @@ class MailThread(models.AbstractModel):
 
     _inherit = "mail.thread"  # pylint: disable=consider-merging-classes-inherited  # a file a package
 
-    # === FIELDS === #
-
-    message_has_wechat_error = fields.Boolean(
-        "WeChat Delivery Error",
-        compute="_compute_message_has_wechat_error",
-        search="_search_message_has_wechat_error",
-        groups="base.group_user",
-        help="Whether WeChat messages of yours on this document did not arrive.",
-    )
-
-    # === COMPUTE METHODS === #
-
-    @api.depends_context("uid")
-    def _compute_message_has_wechat_error(self):
-        # sudo: mail.notification - the user's own failures on documents that the user reads
-        notifications_sudo = self.env["mail.notification"].sudo()
-        failed = notifications_sudo.search(
-            [
-                *FAILED_NOTICES,
-                ("author_id", "=", self.env.user.partner_id.id),
-                ("mail_message_id.model", "=", self._name),
-                ("mail_message_id.res_id", "in", self.ids),
-                ("mail_message_id.message_type", "!=", "user_notification"),
-            ]
-        ).mail_message_id.mapped("res_id")
-        for record in self:
-            record.message_has_wechat_error = record._origin.id in failed
-
-    @api.model
-    def _search_message_has_wechat_error(self, operator, _value):
-        author_id = self.env.user.partner_id.id
-        domain = [("message_ids.has_wechat_error", "=", True), ("message_ids.author_id", "=", author_id)]
-        return domain if operator == "in" else NotImplemented
+    # === SEARCH METHODS === #
 
     @api.model
     def _search_message_partner_ids(self, operator, operand):
@@ -100,10 +67,7 @@ class MailThread(models.AbstractModel):
         return self._wechat_post(template, cards, scheduled_at=scheduled_at, kind=kind)
 
     def _wechat_get_recipients(self, template, partner_ids=None):
-        """Return the recipients of a template's notices, by record id.
-
-        :rtype: dict[int, res.partner]
-        """
+        """Return the recipients of a template's notices, by record id."""
         if partner_ids is not None:
             return dict.fromkeys(self.ids, self.env["res.partner"].browse(partner_ids))
         recipients = self._wechat_get_recipients_info(notify_contacts=template.notify_contacts)
@@ -162,19 +126,13 @@ class MailThread(models.AbstractModel):
 
     @api.model
     def _wechat_get_author(self):
-        """Return the author of a notice: the internal user, else OdooBot, since portal users trigger automations too.
-
-        :rtype: res.partner
-        """
+        """Return the author of a notice: the internal user, else OdooBot, since portal users trigger automations too."""
         user = self.env.user
         return user.partner_id if user._is_internal() else self.env.ref("base.partner_root")
 
     @api.model
     def _wechat_get_message_body(self, card):
-        """Return the body of the chatter's message for a card.
-
-        :rtype: Markup
-        """
+        """Return the body of the chatter's message for a card."""
         line = Markup('<span class="text-muted">%s</span> %s')
         lines = [line % (line_values["label"], line_values["value"]) for line_values in card.card["lines"]]
         return Markup("<p><b>%s</b><br>%s</p>") % (card.card["title"], Markup("<br>").join(lines))

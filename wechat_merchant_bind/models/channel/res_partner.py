@@ -78,10 +78,7 @@ class ResPartner(models.Model):
         return self.env._(self._wechat_get_obstacle_term(failure_type))
 
     def _wechat_get_obstacle_term(self, failure_type):
-        """Return _wechat_get_obstacle_words as a term, translated when it is read.
-
-        :rtype: LazyGettext
-        """
+        """Return _wechat_get_obstacle_words as a term, translated when it is read."""
         name = self.display_name
         return {
             "wechat_disabled": _lt("%s is disabled and receives nothing. Enable the merchant first.", name),

@@ -460,10 +460,7 @@ class WechatTemplate(models.Model):
         return groups
 
     def _render_lang(self, record):
-        """Return the language that the template sets for all recipients; none if its expression fails.
-
-        :rtype: str
-        """
+        """Return the language that the template sets for all recipients; none if its expression fails."""
         with suppress(UserError):
             return self.env.context.get("template_preview_lang") or self._evaluate_text(self.lang, record)
         return ""
@@ -603,10 +600,7 @@ class WechatTemplate(models.Model):
         return values[0] if len(values) == 1 else "".join(map(wechat_keywords.to_text, values))
 
     def _evaluate_text(self, source, record):
-        """Evaluate an inline template to text: see _evaluate.
-
-        :rtype: str
-        """
+        """Evaluate an inline template to text: see _evaluate."""
         return wechat_keywords.to_text(self._evaluate(source or "", record)).strip()
 
     @api.model

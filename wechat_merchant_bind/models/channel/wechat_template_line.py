@@ -62,17 +62,11 @@ class WechatTemplateLine(models.Model):
             line.template_id._check_expressions(line.value, line.template_id.model)
 
     def _get_name(self):
-        """Return the name of the keyword for users.
-
-        :rtype: str
-        """
+        """Return the name of the keyword for users."""
         return f"{self.label} ({self.key})" if self.label else self.key
 
     def _is_missing(self):
-        """Tell whether the keyword needs a value and has none.
-
-        :rtype: bool
-        """
+        """Tell whether the keyword needs a value and has none."""
         return not self.value and wechat_keywords.get_type(self.key) != wechat_keywords.KEYWORD_TYPES["const"]
 
     def _render(self, record, errors, cuts):
