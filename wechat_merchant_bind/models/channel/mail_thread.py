@@ -126,7 +126,7 @@ class MailThread(models.AbstractModel):
 
     @api.model
     def _wechat_get_author(self):
-        """Return the author of a notice: the internal user, else OdooBot, since portal users trigger automations too."""
+        """Return the author of a notice: the internal user, else OdooBot, since portal users start automations too."""
         user = self.env.user
         return user.partner_id if user._is_internal() else self.env.ref("base.partner_root")
 
