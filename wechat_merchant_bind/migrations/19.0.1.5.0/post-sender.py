@@ -1,6 +1,3 @@
-NAMES = """'{"en_US": "WeChat: send messages", "zh_CN": "微信：发送消息"}'"""
-
-
 def migrate(cr, version):
     """Keep one scheduled action that sends: the others, whether delivered or copied, are archived.
 
@@ -16,9 +13,9 @@ def migrate(cr, version):
                              FROM ir_model_data
                             WHERE module = 'wechat_merchant_bind' AND name = 'ir_cron_send_1')
     """)
-    cr.execute(f"""
+    cr.execute("""
         UPDATE ir_act_server AS action
-           SET name = {NAMES}
+           SET name = '{"en_US": "WeChat: send messages", "zh_CN": "微信：发送消息"}'
           FROM ir_cron AS cron, ir_model_data AS data
          WHERE data.module = 'wechat_merchant_bind'
            AND data.name = 'ir_cron_send_1'

@@ -43,6 +43,8 @@ class BaseAutomation(models.Model):
         The notices follow the other actions of the rule. A record that these have deleted gets none.
         """
         notices = {}
-        super(BaseAutomation, self.with_context(**{NOTICES: notices}))._process(records, domain_post=domain_post)
+        rules = self.with_context(**{NOTICES: notices})
+        result = super(BaseAutomation, rules)._process(records, domain_post=domain_post)
         for template, notified in notices.items():
             notified.with_context(**{NOTICES: None}).exists()._message_wechat_with_template(template)
+        return result

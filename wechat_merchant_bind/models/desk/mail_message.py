@@ -6,7 +6,7 @@ FAILED_NOTICES = [("notification_type", "=", "wechat"), ("notification_status", 
 class MailMessage(models.Model):
     """Whether a message of the chatter did not arrive by WeChat."""
 
-    _inherit = "mail.message"
+    _inherit = "mail.message"  # pylint: disable=consider-merging-classes-inherited  # a file a package
 
     # === FIELDS === #
 

@@ -6,7 +6,7 @@ from .mail_message import FAILED_NOTICES
 class MailThread(models.AbstractModel):
     """Whether messages about a document did not arrive by WeChat."""
 
-    _inherit = "mail.thread"
+    _inherit = "mail.thread"  # pylint: disable=consider-merging-classes-inherited  # a file a package
 
     # === FIELDS === #
 

@@ -6,7 +6,7 @@ from ..audit.term_text import TermText
 class WechatAccount(models.Model):
     """The account's verification, as WeChat's events tell it."""
 
-    _inherit = "wechat.account"
+    _inherit = "wechat.account"  # pylint: disable=consider-merging-classes-inherited  # a file a package
 
     # === FIELDS === #
 

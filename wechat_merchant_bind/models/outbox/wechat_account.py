@@ -15,7 +15,7 @@ MORNING = 8
 class WechatAccount(models.Model):
     """The sending of an account: quiet hours, limits, pauses, and the suspension until a manager resumes it."""
 
-    _inherit = "wechat.account"
+    _inherit = "wechat.account"  # pylint: disable=consider-merging-classes-inherited  # a file a package
 
     # === FIELDS === #
 
@@ -176,5 +176,6 @@ class WechatAccount(models.Model):
     # === BUSINESS METHODS - IDENTITY === #
 
     def _confirm_database(self):
-        super()._confirm_database()
+        result = super()._confirm_database()
         self.env["wechat.message"]._trigger_sender()
+        return result

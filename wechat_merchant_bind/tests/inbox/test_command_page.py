@@ -126,7 +126,8 @@ class TestDigitsPage(PageCase):
         self.assertNotIn(token, "".join(self.merchant.message_ids.mapped("body")))
         self.assertNotIn(token, "".join(self._get_operations().mapped("note")))
         self.assertNotIn(token, self._get_events()[-1].reply_masked)
-        self.merchant.message_post(body=f"https://example.com{self.path}")
+        address = f"https://example.com{self.path}"
+        self.merchant.message_post(body=address)
         self.assertNotIn(token, self.merchant.message_ids.sorted("id")[-1:].body)
 
     @mute_logger("odoo.http")

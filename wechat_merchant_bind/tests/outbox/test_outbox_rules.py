@@ -414,7 +414,9 @@ class TestPause(OutboxCase):
             self._process_queue()
             self.assertEqual(self.wechat.count(SEND_PATH), calls, "The others wait")
             self.assertTrue(self.account.is_send_paused)
-            self.env.cr.execute("UPDATE wechat_account SET send_paused_until = now() AT TIME ZONE 'UTC'")
+            self.env.cr.execute(
+                "UPDATE wechat_account SET send_paused_until = now() AT TIME ZONE 'UTC' - interval '1 second'"
+            )
             self.env.invalidate_all()
         self._make_due(messages)
         self._process_queue()
