@@ -150,7 +150,7 @@ def _judge_error(attempt, error):
     errcode = getattr(error, "errcode", None)
     delay = _get_delay(RETRY, attempt)
     match error:
-        case WechatRetry(errcode=43117):
+        case WechatRetry() if errcode == TOO_OFTEN:
             return Verdict("outgoing", delay=_get_delay(TOO_OFTEN_RETRY, attempt))
         case WechatRetry():
             return Verdict("outgoing", delay=delay)
@@ -160,7 +160,7 @@ def _judge_error(attempt, error):
             return Verdict("outgoing", is_token_stale=True)
         case WechatPaused():
             return _pause(PAUSES.get(errcode, LONG_PAUSE), attempt)
-        case WechatRepeated(errcode=40241) if not attempt.is_repeat:
+        case WechatRepeated() if errcode == DUPLICATE and not attempt.is_repeat:
             return Verdict("outgoing", delay=_spread(DUPLICATE_SECONDS))
         case WechatRepeated() | WechatUnderReview():
             return Verdict("sent", may_have_arrived=True)

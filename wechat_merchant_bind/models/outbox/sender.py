@@ -302,7 +302,7 @@ ORDER BY message.priority, message.next_attempt_at, message.id
         """
         results = [(call, self._judge_call(call)) for call in calls]
         self._write_all(results)
-        pauses, suspensions, stale = {}, {}, {}
+        pauses, suspensions, stale, blocked = {}, {}, {}, defaultdict(list)
         for call, verdict in results:
             account = self.env["wechat.account"].browse(call.account_id)
             template = self.env["wechat.template"].browse(call.template or ())
@@ -323,12 +323,14 @@ ORDER BY message.priority, message.next_attempt_at, message.id
             if verdict.mark == "unfollowed":
                 self.leavers[account].add(call.args[0]["touser"])
             elif verdict.mark:
-                self._try(self._mark_blocked, account, call.args[0]["touser"])
+                blocked[account].append(call.args[0]["touser"])
         for account, (seconds, error) in pauses.items():
             self._try(self._pause, account, seconds, error)
         for record, (call, looks_up) in suspensions.items():
             if record and not (looks_up and self._try(record._is_listed)):
                 self._try(self._suspend, record, call.error, call.args[0])
+        for account, openids in blocked.items():
+            self._try(self._mark_blocked, account, openids)
         for account, token in stale.items():
             self._has_access(account, fields.Datetime.now(), refused=token)
         self.pool.resume()
@@ -385,7 +387,7 @@ ORDER BY message.priority, message.next_attempt_at, message.id
         """Write the results of calls. A message with another lease belongs to another process."""
         messages = self.env["wechat.message"].browse([call.key for call, _verdict in results])
         locked = {message.id: message for message in messages.try_lock_for_update()}
-        changes, resting = {}, {}
+        changes, too_often = {}, messages.browse()
         for call, verdict in results:
             message = locked.get(call.key)
             if not message or message.state != "sending" or message.lease_until != call.lease_until:
@@ -393,10 +395,10 @@ ORDER BY message.priority, message.next_attempt_at, message.id
                 continue
             changes[message] = message._prepare_result(call, verdict)
             if getattr(call.error, "errcode", None) == TOO_OFTEN and verdict.state == "outgoing":
-                resting[message.partner_id] = changes[message]["next_attempt_at"]
+                too_often += message
         messages._change_states(changes)
-        for partner, until in resting.items():
-            messages._postpone_merchants(partner, until)
+        if too_often:
+            messages._postpone_merchants(too_often.partner_id, max(too_often.mapped("next_attempt_at")))
         if numbered := messages.filtered(lambda message: message in changes and message.msgid):
             # Their receipts may have come before.
             self.env["wechat.event"]._retry_receipts_now(numbered)
@@ -420,8 +422,8 @@ ORDER BY message.priority, message.next_attempt_at, message.id
         )
         record.with_env(account.env)._suspend(account._get_failure_message(error, payload))
 
-    def _mark_blocked(self, account, openid):
-        self._find_bindings(account, [openid])._mark_unreachable("blocked")
+    def _mark_blocked(self, account, openids):
+        self._find_bindings(account, openids)._mark_unreachable("blocked")
 
     def _mark_leavers(self, account, openids):
         """Mark the users that have left, after WeChat has confirmed it."""

@@ -141,7 +141,7 @@ class WechatEvent(models.Model):
         :rtype: int
         """
         messages = self.env["wechat.message"]
-        messages.env.cr.commit()  # pylint: disable=invalid-commit  # the claim begins a transaction
+        self.env.cr.commit()  # pylint: disable=invalid-commit  # the claim begins a transaction
         done, changed = messages._run_in_transaction(self._apply_batch)
         try:
             messages._run_in_transaction(changed._mark_recipients)

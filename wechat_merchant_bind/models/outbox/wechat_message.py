@@ -543,14 +543,6 @@ class WechatMessage(models.Model):
 
     # === BUSINESS METHODS - STATES === #
 
-    def _change_state(self, state, **values):
-        """Move these messages to a state, see _change_states.
-
-        :param str state: the new state.
-        :param values: other values to write.
-        """
-        self._change_states({message: {"state": state, **values} for message in self})
-
     @api.model
     def _change_states(self, changes):
         """Move messages to other states. No other method writes a state.

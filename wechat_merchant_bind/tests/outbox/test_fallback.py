@@ -94,7 +94,7 @@ class TestFallback(ChannelCase):
         self._bind()
         message = self._send()
         row = self._get_rows(message)
-        row._change_state("failed", failure_type="wechat_blocked")
+        row._change_states({row: {"state": "failed", "failure_type": "wechat_blocked"}})
         self._run_cron()
         self._assertInstead(message, "email")
 

@@ -26,11 +26,11 @@ class TestStates(OutboxCase):
             with self.subTest(state=state, other=other):
                 message = self._queue(state=state)
                 if other in TRANSITIONS[state]:
-                    message._change_state(other)
+                    message._change_states({message: {"state": other}})
                     self.assertEqual(message.state, other)
                 else:
                     with self.assertRaises(ValueError):
-                        message._change_state(other)
+                        message._change_states({message: {"state": other}})
                     self.assertEqual(message.state, state)
                 message.unlink()
 
