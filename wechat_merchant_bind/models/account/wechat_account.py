@@ -28,7 +28,7 @@ MAX_CODE_VALIDITY_DAYS = 30
 SECRET_FIELDS = frozenset(
     {"app_secret", "webhook_token", "encoding_aes_key", "previous_encoding_aes_key", "webhook_key", "webhook_url"}
 )
-# Fields whose changes are not logged: the order, and what is known of the account at WeChat.
+# Fields whose changes are not logged: the order, and the account's status at WeChat.
 UNAUDITED_FIELDS = frozenset(
     {
         "sequence", "last_check_at", "last_check_error", "verification_event_at", "quota_limit", "quota_used",
@@ -683,7 +683,7 @@ class WechatAccount(models.Model):
 
     @api.model
     def _get_quota_domain(self):
-        """Return the domain of the accounts whose quota is to be checked: each once an hour.
+        """Return the domain of the accounts with a quota to check: each account once an hour.
 
         :rtype: Domain
         """

@@ -13,7 +13,7 @@ _logger = logging.getLogger(__name__)
 ACTIVITY = "wechat_merchant_bind.mail_activity_type_health"
 # Checks of troubles that are told elsewhere: by the dialog of the connection check, and by activities of their own.
 SELF_NOTIFYING = frozenset({"connection", "sending", "templates", "quota"})
-# Checks whose warnings reach a manager too, since there is time to act.
+# Checks that schedule an activity for a warning too, since there is time to act.
 EARLY = frozenset({"verification"})
 # Checks of the whole database: one activity, at its first account.
 GLOBAL = frozenset({"schedule"})

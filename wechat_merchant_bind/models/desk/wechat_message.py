@@ -3,7 +3,7 @@ from odoo.fields import Domain
 
 
 class WechatMessage(models.Model):
-    """What users see of a message: the document that it is about is shown to the readers of the document only."""
+    """The message on screens. Only readers of its document see the content."""
 
     _inherit = "wechat.message"
 

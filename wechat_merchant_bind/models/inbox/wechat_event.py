@@ -655,7 +655,7 @@ class WechatEvent(models.Model):
 
     @api.model
     def _cron_tell_outcomes(self):
-        """Tell the outcomes of scans and messages whose senders got a provisional reply."""
+        """Tell the outcomes of scans and messages that got a provisional reply."""
         if self._tell_outcomes() and self.env["wechat.bind.request"]._tell_outcomes():
             self.env["ir.cron"]._commit_progress(remaining=0)
 

@@ -9,7 +9,7 @@ _logger = logging.getLogger(__name__)
 
 
 class WechatBinding(models.Model):
-    """What a change of a binding means for its messages, and the welcome of a new binding."""
+    """Changes of a binding reschedule or cancel its messages. A new binding gets a welcome message."""
 
     _inherit = "wechat.binding"  # pylint: disable=consider-merging-classes-inherited  # a file a package
 
